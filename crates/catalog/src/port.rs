@@ -1,0 +1,87 @@
+//! The port every catalog implements, and what passes through it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use metadata::{PartitionSpec, Requirement, Schema, TableMetadata, Update};
+use model::TableName;
+use storage::Storage;
+
+use crate::Error;
+
+/// A table as loaded: immutable, pinned to one metadata file.
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub name: TableName,
+    pub metadata_location: String,
+    pub metadata: Arc<TableMetadata>,
+    /// How to reach its files (later with the table's own vended credentials).
+    pub storage: Storage,
+}
+
+/// What a new table starts with.
+#[derive(Debug, Clone)]
+pub struct NewTable {
+    pub schema: Schema,
+    pub spec: PartitionSpec,
+    pub properties: BTreeMap<String, String>,
+    /// `None`: below the warehouse.
+    pub location: Option<String>,
+}
+
+/// A commit that is ready to be swapped in. Nothing of it is visible yet.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub base: Table,
+    pub requirements: Vec<Requirement>,
+    pub updates: Vec<Update>,
+    /// What the table will be, and where its metadata file lies (SQL catalogs write it here).
+    pub metadata: Arc<TableMetadata>,
+    pub metadata_location: String,
+}
+
+#[async_trait]
+pub trait Catalog: Send + Sync + fmt::Debug {
+    /// The catalog's name, as `SNOWPACK_CATALOG_NAME` gave it.
+    fn name(&self) -> &str;
+
+    /// Every namespace, nested ones included, each as its levels.
+    async fn namespaces(&self) -> Result<Vec<Vec<String>>, Error>;
+
+    /// The tables directly in `namespace`, sorted.
+    async fn tables(&self, namespace: &[String]) -> Result<Vec<TableName>, Error>;
+
+    async fn load(&self, table: &TableName) -> Result<Table, Error>;
+
+    /// Creates a namespace; one that exists already is left as it is.
+    async fn create_namespace(&self, namespace: &[String], properties: &BTreeMap<String, String>) -> Result<(), Error>;
+
+    async fn create_table(&self, table: &TableName, new: NewTable) -> Result<Table, Error>;
+
+    /// Where [`Catalog::prepare`] would write the next metadata file of `base`, so that it can
+    /// be reserved first; `None` when the catalog's server writes it. Different at every call.
+    fn next_metadata_location(&self, base: &Table) -> Option<String>;
+
+    /// Checks `requirements` on `base`, applies `updates` and writes the metadata file to
+    /// `location` (from [`Catalog::next_metadata_location`]). Nothing is visible yet.
+    async fn prepare(
+        &self,
+        base: &Table,
+        requirements: Vec<Requirement>,
+        updates: Vec<Update>,
+        location: Option<String>,
+    ) -> Result<Prepared, Error>;
+
+    /// Makes it visible if the table still is what `prepare` saw. With `within`, a catalog that
+    /// lies in that transaction's database swaps in it: nothing has happened until it commits.
+    async fn swap(&self, prepared: &Prepared, within: Option<&pg::Transaction<'_>>) -> Result<Table, Error>;
+
+    /// Both steps at once, for whoever has no fence.
+    async fn commit(&self, base: &Table, requirements: Vec<Requirement>, updates: Vec<Update>) -> Result<Table, Error> {
+        let location = self.next_metadata_location(base);
+        let prepared = self.prepare(base, requirements, updates, location).await?;
+        self.swap(&prepared, None).await
+    }
+}

@@ -1,0 +1,3 @@
+//! The command line: demo, plan, maintain, submit, jobs.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The native engine: reads, rewrites and commits Iceberg tables.

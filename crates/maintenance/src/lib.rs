@@ -1,0 +1,1 @@
+//! The maintenance lane's own tables: submit, jobs, actions, ledger.

@@ -1,0 +1,25 @@
+//! What an Iceberg table *is*: metadata documents, manifests and manifest lists.
+//!
+//! Lossless: fields we do not know survive a commit, and an entry we carry keeps every field.
+//! No Arrow, no Parquet, no catalogs, no decisions. PyIceberg is the oracle of every byte.
+
+mod change;
+mod document;
+mod error;
+mod literal;
+mod manifest;
+mod scan;
+mod schema;
+mod spec;
+
+pub use change::{Requirement, Update};
+pub use document::{Ref, RefKind, Snapshot, SortOrder, TableMetadata};
+pub use error::Error;
+pub use literal::Literal;
+pub use manifest::{
+    Content, DataFile, Entry, EntryStatus, Fields, ManifestContent, ManifestFile, ManifestWriter, Rewritten,
+    read_manifest, read_manifest_list, rewrite_manifest, write_manifest_list,
+};
+pub use scan::{LiveFile, LiveFiles, live_files};
+pub use schema::{Field, Primitive, Schema, StructType, Type};
+pub use spec::{PartitionField, PartitionSpec, Transform};

@@ -1,0 +1,50 @@
+//! What an executed action did.
+
+use model::ActionOutcome;
+use serde::{Deserialize, Serialize};
+
+/// The result object of one action, stored in `job_actions.result` and printed by the CLI.
+/// Counts cover everything the action committed, over all its commits.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Why nothing was done; absent when something was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+    pub files_in: u64,
+    pub files_out: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub rows_in: u64,
+    /// Rows removed because a delete applied to them.
+    pub deletes_applied: u64,
+    pub rows_out: u64,
+    /// The last snapshot this action committed.
+    pub snapshot_id: Option<i64>,
+    /// Swaps tried, conflicts included.
+    pub commit_attempts: u32,
+    /// Groups given up because another writer changed their files (partial progress only).
+    #[serde(default)]
+    pub groups_failed: u32,
+}
+
+impl Report {
+    /// Nothing was done, and this is why.
+    pub fn nothing(reason: impl Into<String>) -> Self {
+        Self { skipped: Some(reason.into()), ..Self::default() }
+    }
+
+    pub fn outcome(&self) -> ActionOutcome {
+        if self.skipped.is_some() { ActionOutcome::NothingToDo } else { ActionOutcome::Done }
+    }
+
+    /// One line for people (`job_actions.message`).
+    pub fn message(&self) -> String {
+        match &self.skipped {
+            Some(reason) => format!("nothing to do: {reason}"),
+            None => format!(
+                "{} files -> {}, {} bytes -> {}, {} rows, {} deletes applied",
+                self.files_in, self.files_out, self.bytes_in, self.bytes_out, self.rows_out, self.deletes_applied
+            ),
+        }
+    }
+}

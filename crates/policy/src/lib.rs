@@ -1,0 +1,1 @@
+//! Pure decisions that carry their reason; for now retry and backoff.

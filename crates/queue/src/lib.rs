@@ -1,0 +1,1 @@
+//! Claim, lease, fence, hand-back: one queue, several lanes.

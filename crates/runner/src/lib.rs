@@ -1,0 +1,1 @@
+//! One attempt's life: heartbeat, watchdog, actions in order, guard, results, finish.

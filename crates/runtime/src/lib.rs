@@ -1,0 +1,1 @@
+//! What every process needs: tracing, metrics registry, admin server, signals.

@@ -1,0 +1,3 @@
+//! The KEDA-compatible ready count of every lane.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! For tests only: throwaway databases, the oracle programs, log scan, seeds.

@@ -1,0 +1,3 @@
+//! The worker daemon: claims jobs, keeps their leases, runs their actions.
+
+fn main() {}
