@@ -1,3 +1,10 @@
-//! tidy.
+//! Tidy: what the source tree promises about itself (ARCHITECTURE.md, "Code map").
+//!
+//! Every check prints file:line and the fix.
 
-fn main() {}
+mod docs;
+mod limits;
+mod ranks;
+mod source;
+mod sql;
+mod tree;
