@@ -1,3 +1,3 @@
-//! e2e.
+//! The built programs together, as a user would run them.
 
-fn main() {}
+mod demo;
