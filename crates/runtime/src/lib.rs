@@ -1,1 +1,23 @@
-//! What every process needs: tracing, metrics registry, admin server, signals.
+//! What every process needs and none should write twice: arguments and environment, logs,
+//! metrics, the admin server, signals, exit codes. Knows nothing about jobs or tables.
+//!
+//! A binary's `main` is two calls: [`arguments`] reads the command line and the environment
+//! (or ends with code 2), [`run`] runs the program and turns its result into an exit code.
+
+mod admin;
+mod arguments;
+mod environment;
+mod error;
+pub mod http;
+pub mod metrics;
+mod process;
+mod shutdown;
+mod trace;
+
+pub use admin::{Admin, AdminArgs, Ready};
+pub use arguments::{address, arguments};
+pub use environment::SETTINGS;
+pub use error::Error;
+pub use process::{chain, run};
+pub use shutdown::Shutdown;
+pub use trace::{LogArgs, LogFormat};

@@ -1,0 +1,85 @@
+//! A program's run: the asynchronous runtime, the last message, the exit code.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::Error;
+
+/// Exit code of bad usage, as clap's.
+pub(crate) const USAGE: u8 = 2;
+
+/// Runs `program` on a multi-threaded runtime. Ok exits 0; an error is said once on stderr,
+/// with everything that led to it, and exits 1, or 2 when it is [`Error::Usage`].
+///
+/// Returns as soon as the program has: threads that still compute something nobody waits for
+/// end with the process.
+pub fn run(name: &str, program: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(name, &format!("start threads: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(program);
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(name, &chain(error.as_ref()));
+            code(&error)
+        }
+    }
+}
+
+/// An error and its sources in one line. A source whose text its parent repeats is left out.
+pub fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let text = source.to_string();
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        next = source.source();
+    }
+    line
+}
+
+fn code(error: &anyhow::Error) -> ExitCode {
+    let usage =
+        error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Error::Usage(_))));
+    if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+}
+
+/// One line for whoever started the process. A closed stderr is no reason to fail further.
+pub(crate) fn say(name: &str, message: &str) {
+    let _ = writeln!(std::io::stderr(), "{name}: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn the_exit_code_follows_the_error() {
+        let code_of = |result: anyhow::Result<()>| format!("{:?}", run("test", async { result }));
+        assert_eq!(code_of(Ok(())), format!("{:?}", ExitCode::SUCCESS));
+        assert_eq!(code_of(Err(anyhow::anyhow!("broke"))), format!("{:?}", ExitCode::FAILURE));
+        let usage = Err(Error::Usage("s3 is not built".to_owned())).context("read settings");
+        assert_eq!(code_of(usage), format!("{:?}", ExitCode::from(2)));
+    }
+
+    #[test]
+    fn a_message_holds_the_whole_chain_once() {
+        let error = anyhow::anyhow!("connection refused")
+            .context("connect to Postgres: connection refused")
+            .context("start");
+        assert_eq!(chain(error.as_ref()), "start: connect to Postgres: connection refused");
+    }
+}
