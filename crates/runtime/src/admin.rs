@@ -100,7 +100,10 @@ impl Admin {
             Ok(Err(why)) => why,
             Err(_) => format!("no answer within {} s", READY_WITHIN.as_secs()),
         };
-        http::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"))
+        http::text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {why}\n"),
+        )
     }
 
     fn exposition(&self) -> Answer {
@@ -108,7 +111,10 @@ impl Admin {
             Ok(page) => http::with_type(StatusCode::OK, prometheus::TEXT_FORMAT, page),
             Err(error) => {
                 error!(%error, "metrics cannot be written");
-                http::text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written\n")
+                http::text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "metrics cannot be written\n",
+                )
             }
         }
     }

@@ -34,7 +34,13 @@ pub fn arguments<A: Parser>() -> Result<A, ExitCode> {
     let refused = match (environment::check(&command, names), parsed) {
         (Err(unknown), _) => unknown,
         (Ok(()), Err(error)) => in_words(&command, &error, |name| std::env::var(name).ok())
-            .unwrap_or_else(|| error.to_string().trim_start_matches("error: ").trim_end().to_owned()),
+            .unwrap_or_else(|| {
+                error
+                    .to_string()
+                    .trim_start_matches("error: ")
+                    .trim_end()
+                    .to_owned()
+            }),
         (Ok(()), Ok(arguments)) => return Ok(arguments),
     };
     process::say(command.get_name(), &refused);
@@ -71,15 +77,24 @@ fn wrong_value(
     let shown = text(error, ContextKind::InvalidArg)?;
     let value = text(error, ContextKind::InvalidValue)?;
     let argument = find(command, shown)?;
-    let name = argument.get_env().map(|name| name.to_string_lossy().into_owned());
+    let name = argument
+        .get_env()
+        .map(|name| name.to_string_lossy().into_owned());
     let place = match name {
         Some(name) if variable(&name).as_deref() == Some(value) => {
             format!("environment variable {name}")
         }
         _ => shown.split(' ').next().unwrap_or(shown).to_owned(),
     };
-    let value = if argument.is_hide_env_values_set() { "(hidden)" } else { value };
-    let why = match (error.get(ContextKind::ValidValue), std::error::Error::source(error)) {
+    let value = if argument.is_hide_env_values_set() {
+        "(hidden)"
+    } else {
+        value
+    };
+    let why = match (
+        error.get(ContextKind::ValidValue),
+        std::error::Error::source(error),
+    ) {
         (Some(ContextValue::Strings(allowed)), _) if !allowed.is_empty() => {
             format!("allowed: {}", allowed.join(", "))
         }
@@ -90,7 +105,9 @@ fn wrong_value(
 }
 
 fn missing(command: &Command, error: &clap::Error) -> Option<String> {
-    let ContextValue::Strings(missing) = error.get(ContextKind::InvalidArg)? else { return None };
+    let ContextValue::Strings(missing) = error.get(ContextKind::InvalidArg)? else {
+        return None;
+    };
     let each: Vec<String> = missing
         .iter()
         .map(|shown| match find(command, shown).and_then(Arg::get_env) {
@@ -112,9 +129,15 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<&str> {
 fn find<'a>(command: &'a Command, shown: &str) -> Option<&'a Arg> {
     let flag = shown.split([' ', '=']).next().unwrap_or(shown);
     let own = command.get_arguments().find(|argument| {
-        argument.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long))
+        argument
+            .get_long()
+            .is_some_and(|long| flag.strip_prefix("--") == Some(long))
     });
-    own.or_else(|| command.get_subcommands().find_map(|subcommand| find(subcommand, shown)))
+    own.or_else(|| {
+        command
+            .get_subcommands()
+            .find_map(|subcommand| find(subcommand, shown))
+    })
 }
 
 #[cfg(test)]
@@ -144,7 +167,12 @@ mod tests {
                     .hide_env_values(true)
                     .value_parser(clap::value_parser!(u16)),
             )
-            .arg(Arg::new("url").long("url").env("SNOWPACK_DATABASE_URL").required(true))
+            .arg(
+                Arg::new("url")
+                    .long("url")
+                    .env("SNOWPACK_DATABASE_URL")
+                    .required(true),
+            )
     }
 
     #[track_caller]
@@ -166,7 +194,11 @@ mod tests {
             &slots,
             "environment variable SNOWPACK_WORKER_SLOTS = `65`: 65 is not in 1..=64",
         );
-        check(&["--url=x", "--slots=0"], &slots, "--slots = `0`: 0 is not in 1..=64");
+        check(
+            &["--url=x", "--slots=0"],
+            &slots,
+            "--slots = `0`: 0 is not in 1..=64",
+        );
         check(
             &["--url=x", "--kind=glue"],
             &[("SNOWPACK_CATALOG_TYPE", "glue")],

@@ -75,7 +75,9 @@ fn collect(command: &Command, known: &mut BTreeSet<String>) {
 /// in every pod of its namespace. No setting's name ends in `_PORT`.
 fn injected_by_kubernetes(name: &str) -> bool {
     let numbered = name.split("_PORT_").skip(1).any(|rest| {
-        rest.split('_').next().is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        rest.split('_')
+            .next()
+            .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     });
     name.ends_with("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")
@@ -97,7 +99,10 @@ fn refusal(name: &str, known: &BTreeSet<String>) -> String {
         }
         None => {
             let all: Vec<&str> = known.iter().map(String::as_str).collect();
-            format!("environment variable {name} is unknown; known are {}", all.join(", "))
+            format!(
+                "environment variable {name} is unknown; known are {}",
+                all.join(", ")
+            )
         }
     }
 }
@@ -123,9 +128,14 @@ mod tests {
 
     fn command() -> Command {
         Command::new("program")
-            .arg(clap::Arg::new("depth").long("depth").env("SNOWPACK_DEPTH_METERS"))
+            .arg(
+                clap::Arg::new("depth")
+                    .long("depth")
+                    .env("SNOWPACK_DEPTH_METERS"),
+            )
             .subcommand(
-                Command::new("dig").arg(clap::Arg::new("spade").long("spade").env("SNOWPACK_SPADE")),
+                Command::new("dig")
+                    .arg(clap::Arg::new("spade").long("spade").env("SNOWPACK_SPADE")),
             )
     }
 
@@ -135,8 +145,14 @@ mod tests {
 
     #[test]
     fn own_settings_those_of_subcommands_and_of_other_programs_are_known() {
-        assert_eq!(checked(&["SNOWPACK_DEPTH_METERS", "SNOWPACK_SPADE", "SNOWPACK_LOG"]), Ok(()));
-        assert_eq!(checked(&["PATH", "SNOWPACKER", "SNOWPACK_TEST_PYTHON"]), Ok(()));
+        assert_eq!(
+            checked(&["SNOWPACK_DEPTH_METERS", "SNOWPACK_SPADE", "SNOWPACK_LOG"]),
+            Ok(())
+        );
+        assert_eq!(
+            checked(&["PATH", "SNOWPACKER", "SNOWPACK_TEST_PYTHON"]),
+            Ok(())
+        );
     }
 
     #[test]

@@ -49,7 +49,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, Error> {
     TcpListener::bind(address)
         .await
-        .map_err(|source| Error::Listen { address, setting, source })
+        .map_err(|source| Error::Listen {
+            address,
+            setting,
+            source,
+        })
 }
 
 /// Answers requests by `answer` until `stop`, then for a moment those on their way.
@@ -65,7 +69,10 @@ where
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(STOP_WITHIN, connections.wait()).await.is_err() {
+    if tokio::time::timeout(STOP_WITHIN, connections.wait())
+        .await
+        .is_err()
+    {
         debug!(open = connections.len(), "left connections open");
     }
 }
@@ -142,7 +149,9 @@ pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 pub fn with_type(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     answer
 }
 
@@ -154,7 +163,9 @@ pub fn reads(method: &Method) -> bool {
 /// The path exists, but not for this method.
 pub fn not_allowed() -> Answer {
     let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     answer
 }
 

@@ -9,10 +9,15 @@ use crate::Error;
 pub fn registry(program: &str) -> Result<Registry, Error> {
     let registry = Registry::new();
     let build = IntGaugeVec::new(
-        Opts::new("snowpack_build_info", "Always 1; the labels say what is running"),
+        Opts::new(
+            "snowpack_build_info",
+            "Always 1; the labels say what is running",
+        ),
         &["program", "version"],
     )?;
-    build.with_label_values(&[program, env!("CARGO_PKG_VERSION")]).set(1);
+    build
+        .with_label_values(&[program, env!("CARGO_PKG_VERSION")])
+        .set(1);
     registry.register(Box::new(build))?;
     Ok(registry)
 }

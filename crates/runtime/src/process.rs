@@ -16,7 +16,10 @@ pub(crate) const USAGE: u8 = 2;
 /// Returns as soon as the program has: threads that still compute something nobody waits for
 /// end with the process.
 pub fn run(name: &str, program: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             say(name, &format!("start threads: {error}"));
@@ -50,9 +53,14 @@ pub fn chain(error: &(dyn StdError + 'static)) -> String {
 }
 
 fn code(error: &anyhow::Error) -> ExitCode {
-    let usage =
-        error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Error::Usage(_))));
-    if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+    let usage = error
+        .chain()
+        .any(|cause| matches!(cause.downcast_ref(), Some(Error::Usage(_))));
+    if usage {
+        ExitCode::from(USAGE)
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// One line for whoever started the process. A closed stderr is no reason to fail further.
@@ -70,7 +78,10 @@ mod tests {
     fn the_exit_code_follows_the_error() {
         let code_of = |result: anyhow::Result<()>| format!("{:?}", run("test", async { result }));
         assert_eq!(code_of(Ok(())), format!("{:?}", ExitCode::SUCCESS));
-        assert_eq!(code_of(Err(anyhow::anyhow!("broke"))), format!("{:?}", ExitCode::FAILURE));
+        assert_eq!(
+            code_of(Err(anyhow::anyhow!("broke"))),
+            format!("{:?}", ExitCode::FAILURE)
+        );
         let usage = Err(Error::Usage("s3 is not built".to_owned())).context("read settings");
         assert_eq!(code_of(usage), format!("{:?}", ExitCode::from(2)));
     }
@@ -80,6 +91,9 @@ mod tests {
         let error = anyhow::anyhow!("connection refused")
             .context("connect to Postgres: connection refused")
             .context("start");
-        assert_eq!(chain(error.as_ref()), "start: connect to Postgres: connection refused");
+        assert_eq!(
+            chain(error.as_ref()),
+            "start: connect to Postgres: connection refused"
+        );
     }
 }

@@ -29,8 +29,14 @@ impl Shutdown {
     }
 
     async fn follow(self, mut signals: Signals, grace: Duration) {
-        let Some(first) = signals.next().await else { return };
-        info!(signal = name(first), grace_seconds = grace.as_secs(), "draining");
+        let Some(first) = signals.next().await else {
+            return;
+        };
+        info!(
+            signal = name(first),
+            grace_seconds = grace.as_secs(),
+            "draining"
+        );
         self.drain.cancel();
         tokio::select! {
             second = signals.next() => info!(signal = second.map(name), "stopping"),

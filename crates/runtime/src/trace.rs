@@ -75,7 +75,9 @@ fn checked_filter(text: &str) -> Result<String, String> {
             return Err(format!("`{level}` is no level; {ALLOWED}"));
         }
     }
-    EnvFilter::builder().parse(text).map_err(|error| format!("{error}; {ALLOWED}"))?;
+    EnvFilter::builder()
+        .parse(text)
+        .map_err(|error| format!("{error}; {ALLOWED}"))?;
     Ok(text.to_owned())
 }
 
@@ -85,16 +87,32 @@ mod tests {
 
     #[test]
     fn levels_and_levels_per_module_are_filters() {
-        for filter in ["info", "WARN", "off", "warn,runner=debug", "lake::rewrite=trace, info"] {
+        for filter in [
+            "info",
+            "WARN",
+            "off",
+            "warn,runner=debug",
+            "lake::rewrite=trace, info",
+        ] {
             assert_eq!(checked_filter(filter), Ok(filter.to_owned()));
         }
     }
 
     #[test]
     fn a_word_that_is_no_level_is_refused_with_what_is_allowed() {
-        for filter in ["verbose", "", "info,", "runner", "runner=loud", "info;debug"] {
+        for filter in [
+            "verbose",
+            "",
+            "info,",
+            "runner",
+            "runner=loud",
+            "info;debug",
+        ] {
             let error = checked_filter(filter).unwrap_err();
-            assert!(error.contains("allowed: off, error, warn"), "{filter}: {error}");
+            assert!(
+                error.contains("allowed: off, error, warn"),
+                "{filter}: {error}"
+            );
         }
     }
 }
