@@ -1,0 +1,3 @@
+select checksum
+from {schema}.schema_migrations
+where number = $1
