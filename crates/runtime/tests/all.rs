@@ -1,5 +1,7 @@
 //! The admin server over a real socket, spoken to byte by byte.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
