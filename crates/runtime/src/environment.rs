@@ -93,18 +93,14 @@ fn refusal(name: &str, known: &BTreeSet<String>) -> String {
         .map(|candidate| (distance(name, candidate), candidate))
         .filter(|(distance, _)| *distance <= near)
         .min();
-    match nearest {
-        Some((_, nearest)) => {
-            format!("environment variable {name} is unknown; did you mean {nearest}?")
-        }
-        None => {
-            let all: Vec<&str> = known.iter().map(String::as_str).collect();
-            format!(
-                "environment variable {name} is unknown; known are {}",
-                all.join(", ")
-            )
-        }
+    if let Some((_, nearest)) = nearest {
+        return format!("environment variable {name} is unknown; did you mean {nearest}?");
     }
+    let all: Vec<&str> = known.iter().map(String::as_str).collect();
+    format!(
+        "environment variable {name} is unknown; known are {}",
+        all.join(", ")
+    )
 }
 
 /// Letters to insert, drop or change to turn one name into the other (Levenshtein).

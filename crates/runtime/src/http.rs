@@ -36,7 +36,7 @@ pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// From the head to the answer; afterwards the answer is 503.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// One connection's life, so that nobody holds one by reading slowly.
-const CONNECTION_WITHIN: Duration = Duration::from_secs(300);
+const CONNECTION_WITHIN: Duration = Duration::from_mins(5);
 /// Request head in bytes (hyper's smallest).
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 const HEADERS_MAX: usize = 64;
