@@ -1,0 +1,35 @@
+//! An HTTP/1.1 request, spoken plainly: what a probe or a scraper would see.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Status and body of `GET path`, with further header lines.
+///
+/// # Panics
+/// When there is no answer, or none in HTTP.
+pub async fn get(address: SocketAddr, path: &str, headers: &[&str]) -> (u16, String) {
+    request(address, "GET", path, headers).await
+}
+
+/// Status and body of any request without a body.
+///
+/// # Panics
+/// When there is no answer, or none in HTTP.
+pub async fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("connect to the server");
+    let more: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{more}\r\n");
+    stream.write_all(head.as_bytes()).await.expect("send the request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("read the answer");
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    status.zip(body).unwrap_or_else(|| panic!("{method} {path} gave no HTTP: {answer}"))
+}
