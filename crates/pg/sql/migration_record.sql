@@ -1,2 +1,2 @@
-insert into {schema}.schema_migrations (number, name, checksum, oldest_binary_schema)
+insert into {lane}.schema_migrations (number, name, checksum, oldest_binary_schema)
 values ($1, $2, $3, $4)

@@ -1,3 +1,3 @@
 select checksum
-from {schema}.schema_migrations
+from {lane}.schema_migrations
 where number = $1

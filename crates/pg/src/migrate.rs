@@ -58,7 +58,7 @@ pub fn statements(schema: &str) -> Vec<(&'static str, String)> {
 }
 
 fn in_schema(text: &str, schema: &str) -> String {
-    text.replace("{schema}", &format!("\"{schema}\""))
+    text.replace("{lane}", &format!("\"{schema}\""))
 }
 
 /// Applies what is missing of `list` to `schema`. Several at once are safe (an advisory lock of

@@ -1,0 +1,1 @@
+select {lane}.cancel_v1($1::text::{id})

@@ -1,0 +1,14 @@
+select
+    job_id::text,
+    attempt_id,
+    attempt_count,
+    max_attempts,
+    hand_back_count,
+    pool,
+    priority,
+    sort_key,
+    concurrency_key,
+    deadline_seconds,
+    waited_seconds,
+    ended
+from {lane}.claim_v1($1, make_interval(secs => $2), $3, $4, $5)

@@ -1,0 +1,8 @@
+-- No decision reads expires_at; the claim and the heartbeat keep it from being earlier than the
+-- lease.
+insert into {lane}.table_locks (table_key, holder, expires_at)
+select wanted.table_key, wanted.holder::{id}, now() + interval '1 hour'
+from unnest($1::text[], $2::text[]) as wanted (table_key, holder)
+order by wanted.table_key
+on conflict (table_key) do nothing
+returning table_key

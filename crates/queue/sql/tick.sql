@@ -1,0 +1,2 @@
+select exhausted, deadline, cancelled, reset, flipped
+from {lane}.tick_v1($1)

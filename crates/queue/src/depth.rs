@@ -1,0 +1,45 @@
+//! How much there is to do: what KEDA scales by and dashboards show.
+
+use tokio_postgres::GenericClient;
+use tokio_postgres::types::Type;
+
+use crate::sql::one;
+use crate::{Error, Queue};
+
+/// Counts of one lane or of one of its pools, each counted up to a cap.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Depth {
+    /// Due now, jobs whose lease ran out included; 0 while the lane is paused.
+    pub ready: i64,
+    /// Under a live lease.
+    pub running: i64,
+    /// Ready and running together: how many should be worked on.
+    pub demand: i64,
+    /// Not due yet.
+    pub scheduled: i64,
+    /// How long the oldest ready job has been due.
+    pub oldest_ready_seconds: f64,
+    /// Expired on their last attempt: the next tick or sweep ends them.
+    pub exhausted: i64,
+}
+
+impl Queue {
+    /// Counts, of all pools or of one, each up to `cap`.
+    pub async fn depth<C: GenericClient + Sync>(
+        &self,
+        client: &C,
+        pool: Option<&str>,
+        cap: i64,
+    ) -> Result<Depth, Error> {
+        let params = &[(&pool as _, Type::TEXT), (&cap as _, Type::INT8)];
+        let row = one(client, "count the queue", &self.sql().depth, params).await?;
+        Ok(Depth {
+            ready: row.get("ready"),
+            running: row.get("running"),
+            demand: row.get("demand"),
+            scheduled: row.get("scheduled"),
+            oldest_ready_seconds: row.get("oldest_ready_seconds"),
+            exhausted: row.get("exhausted"),
+        })
+    }
+}
