@@ -1,1 +1,21 @@
-//! The maintenance lane's own tables: submit, jobs, actions, ledger.
+//! The maintenance lane's own tables: jobs, their actions, the ledger of written files, settings.
+//!
+//! Owns schema `snowpack` (`migrations/snowpack`) except the queue's part of it, and gives the
+//! queue its records (`record_claimed`, `record_reset`, `record_ended`). Judges nothing: what to
+//! submit and when to retry is `policy`'s. Start at [`submit`].
+
+pub mod actions;
+mod error;
+pub mod jobs;
+pub mod ledger;
+mod schema;
+pub mod settings;
+mod statement;
+mod submit;
+
+pub use actions::{ActionResult, ActionRow};
+pub use error::Error;
+pub use jobs::{Filter, Job, QueueState, cancel, claimed_job, delete, get, list};
+pub use schema::{SCHEMA, SCHEMA_VERSION, migrate, migrations, queue};
+pub use settings::Drain;
+pub use submit::{OnConflict, Submission, Submitted, submit};

@@ -1,0 +1,11 @@
+select action,
+       attempt_id,
+       outcome,
+       error,
+       message,
+       elapsed_seconds,
+       created_at,
+       result
+from snowpack.job_actions
+where job_id = $1
+order by created_at

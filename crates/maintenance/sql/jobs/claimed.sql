@@ -1,0 +1,30 @@
+select jobs.job_id,
+       jobs.database_name,
+       jobs.table_name,
+       jobs.actions,
+       jobs.options,
+       jobs.dry_run,
+       jobs.status,
+       jobs.reason,
+       jobs.error,
+       jobs.attempt_id,
+       jobs.plan,
+       jobs.submitted_by,
+       jobs.idempotency_key,
+       jobs.trace_context,
+       jobs.attempt_timeout_seconds,
+       jobs.submitted_at,
+       jobs.started_at,
+       jobs.completed_at,
+       job_queue.pool,
+       job_queue.priority,
+       job_queue.attempt_count,
+       job_queue.max_attempts,
+       job_queue.hand_back_count,
+       job_queue.visible_at,
+       job_queue.claimed_by,
+       job_queue.cancel_requested_at is not null as cancel_requested
+from snowpack.job_queue
+join snowpack.jobs on jobs.job_id = job_queue.job_id
+where job_queue.job_id = $1
+  and job_queue.attempt_id = $2

@@ -1,0 +1,3 @@
+update snowpack.jobs
+set plan = coalesce(plan, '{}'::jsonb) || jsonb_build_object($2::text, $3::jsonb)
+where job_id = $1

@@ -1,0 +1,5 @@
+update snowpack.settings
+set drained_at = null,
+    drained_by = null,
+    reason = null
+where id = 1
