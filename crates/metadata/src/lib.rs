@@ -3,9 +3,11 @@
 //! Lossless: fields we do not know survive a commit, and an entry we carry keeps every field.
 //! No Arrow, no Parquet, no catalogs, no decisions. PyIceberg is the oracle of every byte.
 
+mod avro;
 mod change;
 mod document;
 mod error;
+mod json;
 mod literal;
 mod manifest;
 mod scan;
@@ -13,12 +15,13 @@ mod schema;
 mod spec;
 
 pub use change::{Requirement, Update};
-pub use document::{Ref, RefKind, Snapshot, SortOrder, TableMetadata};
+pub use document::{Ref, RefKind, Snapshot, SortField, SortOrder, TableMetadata};
 pub use error::Error;
 pub use literal::Literal;
 pub use manifest::{
-    Content, DataFile, Entry, EntryStatus, Fields, ManifestContent, ManifestFile, ManifestWriter, Rewritten,
-    read_manifest, read_manifest_list, rewrite_manifest, write_manifest_list,
+    Carried, Content, DataFile, Entry, EntryStatus, FieldSummary, Fields, ManifestContent,
+    ManifestFile, ManifestWriter, Rewritten, read_manifest, read_manifest_list, rewrite_manifest,
+    write_manifest_list,
 };
 pub use scan::{LiveFile, LiveFiles, live_files};
 pub use schema::{Field, Primitive, Schema, StructType, Type};
