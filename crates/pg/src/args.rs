@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 /// Flattened into every program that needs Postgres.
 #[derive(clap::Args, Clone)]
+#[group(skip)]
 pub struct Args {
     /// Where Postgres is: postgres://user:password@host:port/database
     #[arg(long, env = "SNOWPACK_DATABASE_URL", hide_env_values = true)]

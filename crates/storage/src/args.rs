@@ -4,6 +4,7 @@ use crate::Error;
 
 /// Where tables are created, and (reserved) how S3 is reached.
 #[derive(clap::Args, Clone, Default)]
+#[group(skip)]
 pub struct Args {
     /// Where new tables are placed: an absolute path or a file: location
     #[arg(long, env = "SNOWPACK_WAREHOUSE")]
