@@ -9,6 +9,8 @@ mod report;
 pub mod rewrite;
 mod task;
 
-pub use port::{Attempt, Engine, EngineError, Ledger, LedgerError, Progress, Reserved, Signals, Swap, SwapError};
+pub use port::{
+    Attempt, Engine, EngineError, Ledger, LedgerError, Progress, Reserved, Signals, Swap, SwapError,
+};
 pub use report::Report;
 pub use task::{BadOption, Plan, Task};

@@ -16,7 +16,12 @@ pub trait Engine: Send + Sync + fmt::Debug {
 
     /// What earlier attempts of `job` already committed for this action ("was it applied"),
     /// so that a retry reports it instead of doing it again.
-    async fn committed(&self, table: &TableName, task: &Task, job: &JobId) -> Result<Option<Report>, EngineError>;
+    async fn committed(
+        &self,
+        table: &TableName,
+        task: &Task,
+        job: &JobId,
+    ) -> Result<Option<Report>, EngineError>;
 
     /// Executes one plan to its end, committing through [`Ledger::commit`].
     async fn execute(&self, plan: &Plan, attempt: &Attempt<'_>) -> Result<Report, EngineError>;
@@ -67,8 +72,14 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    pub fn failed(advice: Advice, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Failed { advice, source: source.into() }
+    pub fn failed(
+        advice: Advice,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Failed {
+            advice,
+            source: source.into(),
+        }
     }
 
     pub fn advice(&self) -> Advice {
@@ -96,7 +107,12 @@ pub trait Ledger: Send + Sync + fmt::Debug {
 
     /// Runs `swap` while the attempt is proven current. In the same transaction marks `landed`
     /// as committed and, with `report`, writes the action's result row (the action's last commit).
-    async fn commit(&self, swap: &dyn Swap, landed: &[String], report: Option<&Report>) -> Result<(), SwapError>;
+    async fn commit(
+        &self,
+        swap: &dyn Swap,
+        landed: &[String],
+        report: Option<&Report>,
+    ) -> Result<(), SwapError>;
 
     /// The database's clock in milliseconds since the epoch (I5).
     async fn now_ms(&self) -> Result<i64, LedgerError>;

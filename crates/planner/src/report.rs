@@ -30,11 +30,18 @@ pub struct Report {
 impl Report {
     /// Nothing was done, and this is why.
     pub fn nothing(reason: impl Into<String>) -> Self {
-        Self { skipped: Some(reason.into()), ..Self::default() }
+        Self {
+            skipped: Some(reason.into()),
+            ..Self::default()
+        }
     }
 
     pub fn outcome(&self) -> ActionOutcome {
-        if self.skipped.is_some() { ActionOutcome::NothingToDo } else { ActionOutcome::Done }
+        if self.skipped.is_some() {
+            ActionOutcome::NothingToDo
+        } else {
+            ActionOutcome::Done
+        }
     }
 
     /// One line for people (`job_actions.message`).
@@ -43,7 +50,12 @@ impl Report {
             Some(reason) => format!("nothing to do: {reason}"),
             None => format!(
                 "{} files -> {}, {} bytes -> {}, {} rows, {} deletes applied",
-                self.files_in, self.files_out, self.bytes_in, self.bytes_out, self.rows_out, self.deletes_applied
+                self.files_in,
+                self.files_out,
+                self.bytes_in,
+                self.bytes_out,
+                self.rows_out,
+                self.deletes_applied
             ),
         }
     }

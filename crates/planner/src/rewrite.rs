@@ -1,21 +1,35 @@
 //! `rewrite_data_files` by binpack: which files, in which groups, and why not the others.
+//!
+//! Pure: [`plan`] reads a table's metadata and the list of its live files, nothing else, and the
+//! same facts always give the same plan, in whatever order the files are listed.
+//! [`Options::parse`] checks what the user asked, [`OPTIONS`] describes it. Defaults and size rules
+//! are those of Iceberg's `RewriteDataFiles` for Spark (`SizeBasedFileRewritePlanner`,
+//! `BinPackRewriteFilePlanner`).
+
+mod decide;
+mod deletes;
+pub mod filter;
+mod groups;
+mod history;
+mod options;
+mod packing;
+mod refused;
+mod rules;
+mod skips;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use metadata::Literal;
 use serde::{Deserialize, Serialize};
 
-use crate::BadOption;
+pub use decide::plan;
+pub use options::{JobOrder, OPTIONS, OptionDoc, Options, PartialProgress};
+pub use refused::Refused;
 
-/// The options as asked; `None` means the table's property, then the default.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Options {}
-
-impl Options {
-    pub fn parse(_options: &BTreeMap<String, String>) -> Result<Self, BadOption> {
-        Ok(Self {})
-    }
-}
+/// Snapshot summary key under which a commit stores [`Plan::rules`].
+pub const RULES_KEY: &str = "snowpack.rewrite-rules";
 
 /// A rewrite pinned to one snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,21 +50,45 @@ pub struct Plan {
     /// Groups per commit; `None` = one commit for all.
     pub groups_per_commit: Option<usize>,
     pub failed_commits_max: usize,
-    pub concurrent_groups_max: usize,
+    /// Groups rewritten at once; `None` = as many as the executing machine has cores.
+    pub concurrent_groups_max: Option<usize>,
     pub use_starting_sequence_number: bool,
     pub remove_dangling_deletes: bool,
     /// Estimated peak memory, in bytes.
     pub memory_bytes: u64,
+    /// The selection rules in one line. Goes into the summary of every snapshot committed for this
+    /// plan under [`RULES_KEY`], so that the next plan knows what this one already looked at.
+    pub rules: String,
 }
 
 impl Plan {
-    /// Why there is nothing to do, when no group was planned.
+    /// Why there is nothing to do, when no group was planned: the reason most files were left for.
     pub fn nothing(&self) -> Option<&str> {
-        if self.groups.is_empty() {
-            Some(self.skipped.first().map_or("the table has no data files", |skipped| &skipped.reason))
-        } else {
-            None
+        if !self.groups.is_empty() {
+            return None;
         }
+        let mut files = BTreeMap::<&str, usize>::new();
+        for skipped in &self.skipped {
+            *files.entry(&skipped.reason).or_default() += skipped.files;
+        }
+        // The first of equals, so that the answer does not change from run to run.
+        let most = files.iter().rev().max_by_key(|(_, files)| **files);
+        Some(most.map_or("the table has no data files", |(reason, _)| reason))
+    }
+
+    /// Data files that would be replaced.
+    pub fn input_files(&self) -> usize {
+        self.groups.iter().map(|group| group.inputs.len()).sum()
+    }
+
+    /// Bytes of the data files that would be replaced.
+    pub fn input_bytes(&self) -> u64 {
+        self.groups.iter().map(Group::input_bytes).sum()
+    }
+
+    /// Data files expected afterwards in place of [`Plan::input_files`].
+    pub fn output_files(&self) -> usize {
+        self.groups.iter().map(|group| group.output_files).sum()
     }
 }
 
@@ -61,11 +99,24 @@ pub struct Group {
     pub partition: Vec<Option<Literal>>,
     /// The partition for people, `region=eu/day=2026-01-01`; empty when unpartitioned.
     pub partition_path: String,
+    /// In the order their rows are written: by data sequence number, then path.
     pub inputs: Vec<Input>,
-    /// How many files the group should become.
+    /// How many files the group should become. A group whose rows are all deleted becomes none.
     pub output_files: usize,
+    /// What the outputs are expected to hold together, in bytes.
+    pub output_bytes: u64,
     /// Why the group was chosen.
     pub reason: String,
+}
+
+impl Group {
+    pub fn input_bytes(&self) -> u64 {
+        self.inputs.iter().map(|input| input.bytes).sum()
+    }
+
+    pub fn input_records(&self) -> u64 {
+        self.inputs.iter().map(|input| input.records).sum()
+    }
 }
 
 /// One data file of a group.
@@ -75,13 +126,15 @@ pub struct Input {
     pub bytes: u64,
     pub records: u64,
     pub sequence_number: i64,
-    /// Position delete files that may apply to it.
+    /// Position delete files that may apply to it, oldest first.
     pub deletes: Vec<String>,
 }
 
 /// Files left alone, counted by reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
+    /// Empty when unpartitioned; `*` stands for all partitions beyond the first
+    /// thousand rows of this list.
     pub partition_path: String,
     pub files: usize,
     pub bytes: u64,

@@ -17,9 +17,18 @@ pub enum Task {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadOption {
     #[error("{action}: unknown option `{key}`; allowed: {allowed}")]
-    Unknown { action: Action, key: String, allowed: String },
+    Unknown {
+        action: Action,
+        key: String,
+        allowed: String,
+    },
     #[error("{action}: option `{key}` = `{value}`: {why}")]
-    Value { action: Action, key: String, value: String, why: String },
+    Value {
+        action: Action,
+        key: String,
+        value: String,
+        why: String,
+    },
     #[error("{action} is not built in this version; built: rewrite_data_files")]
     NotBuilt { action: Action },
 }
@@ -28,7 +37,9 @@ impl Task {
     /// Checks the options as the user wrote them. Table properties fill the rest at plan time.
     pub fn parse(action: Action, options: &BTreeMap<String, String>) -> Result<Self, BadOption> {
         match action {
-            Action::RewriteDataFiles => rewrite::Options::parse(options).map(Self::RewriteDataFiles),
+            Action::RewriteDataFiles => {
+                rewrite::Options::parse(options).map(Self::RewriteDataFiles)
+            }
             Action::ExpireSnapshots
             | Action::RewritePositionDeleteFiles
             | Action::RemoveDanglingDeletes
