@@ -1,0 +1,164 @@
+//! The object container: header, blocks, sync markers.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Codec, Cursor, Encoder, Malformed, Node};
+
+const MAGIC: &[u8] = b"Obj\x01";
+const SYNC_BYTES: usize = 16;
+const SCHEMA: &str = "avro.schema";
+const CODEC: &str = "avro.codec";
+/// A block is closed once it holds this many uncompressed bytes (Java's default interval).
+const BLOCK_BYTES: usize = 64_000;
+
+/// One container being read.
+#[derive(Debug)]
+pub(crate) struct Container<'a> {
+    /// The header's entries, Avro's own included.
+    pub(crate) header: BTreeMap<String, Vec<u8>>,
+    pub(crate) codec: Codec,
+    pub(crate) root: Arc<Node>,
+    sync: &'a [u8],
+    cursor: Cursor<'a>,
+}
+
+impl<'a> Container<'a> {
+    pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(bytes);
+        if cursor.take(MAGIC.len()).ok() != Some(MAGIC) {
+            return Err(Malformed::new("not an Avro file"));
+        }
+        let mut header = BTreeMap::new();
+        cursor.items(|cursor| {
+            let key = cursor.string()?.to_owned();
+            header.insert(key, cursor.bytes()?.to_vec());
+            Ok(())
+        })?;
+        let sync = cursor.take(SYNC_BYTES)?;
+        let codec = match header.get(CODEC) {
+            None => Codec::Null,
+            Some(name) => {
+                let name = String::from_utf8_lossy(name);
+                Codec::from_name(&name)
+                    .ok_or_else(|| Malformed::new(format!("codec {name:?} is not supported")))?
+            }
+        };
+        let schema =
+            header.get(SCHEMA).ok_or_else(|| Malformed::new("the header lacks avro.schema"))?;
+        let schema: Value = serde_json::from_slice(schema)
+            .map_err(|error| Malformed::new(format!("avro.schema: {error}")))?;
+        Ok(Self { root: Node::parse(&schema)?, header, codec, sync, cursor })
+    }
+
+    /// A header entry as text.
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        self.header.get(key).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The next block: how many values, and their bytes. `None` at the end of the file.
+    pub(crate) fn next_block(&mut self) -> Result<Option<(u64, Cow<'a, [u8]>)>, Malformed> {
+        if self.cursor.remaining() == 0 {
+            return Ok(None);
+        }
+        let count = self.cursor.long()?;
+        let count = u64::try_from(count)
+            .map_err(|_| Malformed::new(format!("a block announces {count} values")))?;
+        let bytes = self.codec.decompress(self.cursor.bytes()?)?;
+        if self.cursor.take(SYNC_BYTES)? != self.sync {
+            return Err(Malformed::new("a block does not end with the file's sync marker"));
+        }
+        if count > bytes.len() as u64 {
+            return Err(Malformed::new(format!(
+                "a block announces {count} values in {} bytes",
+                bytes.len()
+            )));
+        }
+        Ok(Some((count, bytes)))
+    }
+
+    /// Calls `read` for every value of the file, with the cursor at its start.
+    pub(crate) fn each(
+        &mut self,
+        mut read: impl FnMut(&mut Cursor<'_>) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        while let Some((count, bytes)) = self.next_block()? {
+            let mut cursor = Cursor::new(&bytes);
+            for _ in 0..count {
+                read(&mut cursor)?;
+            }
+            if cursor.remaining() > 0 {
+                return Err(Malformed::new(format!(
+                    "{} bytes are left behind the last value of a block",
+                    cursor.remaining()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One container being written, in memory.
+#[derive(Debug)]
+pub(crate) struct ContainerWriter {
+    out: Encoder,
+    codec: Codec,
+    sync: [u8; SYNC_BYTES],
+    block: Encoder,
+    count: i64,
+}
+
+impl ContainerWriter {
+    /// A container of `schema` whose header also holds `entries`.
+    pub(crate) fn new(schema: &Value, codec: Codec, entries: &[(&str, String)]) -> Self {
+        let mut header: BTreeMap<String, Vec<u8>> = entries
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone().into_bytes()))
+            .collect();
+        header.insert(SCHEMA.to_owned(), schema.to_string().into_bytes());
+        header.insert(CODEC.to_owned(), codec.name().as_bytes().to_vec());
+        Self::with_header(&header, codec)
+    }
+
+    /// A container with exactly this header.
+    pub(crate) fn with_header(header: &BTreeMap<String, Vec<u8>>, codec: Codec) -> Self {
+        let sync = *Uuid::new_v4().as_bytes();
+        let mut out = Encoder::default();
+        out.raw(MAGIC);
+        out.array(header.iter(), |out, (key, value)| {
+            out.string(key);
+            out.bytes(value);
+        });
+        out.raw(&sync);
+        Self { out, codec, sync, block: Encoder::default(), count: 0 }
+    }
+
+    /// Adds one encoded value.
+    pub(crate) fn push(&mut self, encoded: &[u8]) {
+        self.block.raw(encoded);
+        self.count += 1;
+        if self.block.as_bytes().len() >= BLOCK_BYTES {
+            self.flush();
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.flush();
+        self.out.into_bytes()
+    }
+
+    fn flush(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        self.out.long(self.count);
+        self.out.bytes(&self.codec.compress(self.block.as_bytes()));
+        self.out.raw(&self.sync);
+        self.block.clear();
+        self.count = 0;
+    }
+}

@@ -1,0 +1,36 @@
+//! Manifests and manifest lists: read lean, written whole.
+//!
+//! `read` decodes only the fields asked for; `write` makes new manifests; `rewrite` replaces one
+//! manifest by another without losing a byte of the entries it keeps; `list` reads and
+//! `list_write` writes the list of a snapshot's manifests. `partition` gives the types of
+//! partition values, `types` holds the words.
+
+mod list;
+mod list_write;
+mod partition;
+mod read;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+mod types;
+mod write;
+
+use crate::Error;
+
+pub use list::read_manifest_list;
+pub use list_write::write_manifest_list;
+pub use read::read_manifest;
+pub use rewrite::{Rewritten, rewrite_manifest};
+pub(crate) use types::CarriedField;
+pub use types::{
+    Carried, Content, DataFile, Entry, EntryStatus, FieldSummary, Fields, ManifestContent,
+    ManifestFile,
+};
+pub use write::ManifestWriter;
+pub(crate) use partition::SpecTypes;
+pub(crate) use read::load;
+
+/// Something this version does not write, and why.
+fn unwritable(what: &str, why: impl std::fmt::Display) -> Error {
+    Error::Unsupported(format!("write {what}: {why}"))
+}

@@ -1,0 +1,353 @@
+//! Writes new manifests of format v2.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::partition::{self, PartitionColumn, Summaries};
+use super::{
+    Carried, Content, DataFile, Entry, EntryStatus, ManifestContent, ManifestFile, unwritable,
+};
+use crate::avro::{Codec, ContainerWriter, Encoder};
+use crate::{Error, Schema, TableMetadata};
+
+/// Collects the entries of one new manifest: files of one spec, data or deletes.
+#[derive(Debug)]
+pub struct ManifestWriter {
+    content: ManifestContent,
+    spec_id: i32,
+    snapshot_id: i64,
+    columns: Vec<PartitionColumn>,
+    container: ContainerWriter,
+    entry: Encoder,
+    tally: Tally,
+}
+
+/// What a manifest list tells of a manifest's entries.
+#[derive(Debug)]
+pub(super) struct Tally {
+    /// Files and rows by status: existing, added, deleted.
+    files: [i32; 3],
+    rows: [i64; 3],
+    min_sequence_number: Option<i64>,
+    summaries: Summaries,
+}
+
+impl Tally {
+    pub(super) fn new(partition_fields: usize) -> Self {
+        let summaries = Summaries::new(partition_fields);
+        Self { files: [0; 3], rows: [0; 3], min_sequence_number: None, summaries }
+    }
+
+    /// Counts an entry. `sequence_number` is `None` where it will be inherited.
+    pub(super) fn add(
+        &mut self,
+        status: EntryStatus,
+        sequence_number: Option<i64>,
+        file: &DataFile,
+    ) {
+        let index = status.code() as usize;
+        self.files[index] += 1;
+        self.rows[index] += file.record_count as i64;
+        self.summaries.add(&file.partition);
+        if let (EntryStatus::Existing | EntryStatus::Added, Some(number)) = (status, sequence_number)
+        {
+            let least = self.min_sequence_number.map_or(number, |least| least.min(number));
+            self.min_sequence_number = Some(least);
+        }
+    }
+
+    pub(super) fn files(&self) -> usize {
+        self.files.iter().map(|count| *count as usize).sum()
+    }
+
+    /// The list's entry for a manifest of `length` bytes that `snapshot_id` writes at `path`.
+    pub(super) fn finish(
+        self,
+        path: &str,
+        length: usize,
+        content: ManifestContent,
+        spec_id: i32,
+        snapshot_id: i64,
+    ) -> ManifestFile {
+        let [existing_files, added_files, deleted_files] = self.files;
+        let [existing_rows, added_rows, deleted_rows] = self.rows;
+        ManifestFile {
+            manifest_path: path.to_owned(),
+            manifest_length: length as i64,
+            partition_spec_id: spec_id,
+            content,
+            sequence_number: ManifestFile::UNASSIGNED,
+            min_sequence_number: self.min_sequence_number.unwrap_or(ManifestFile::UNASSIGNED),
+            added_snapshot_id: snapshot_id,
+            added_files_count: Some(added_files),
+            existing_files_count: Some(existing_files),
+            deleted_files_count: Some(deleted_files),
+            added_rows_count: Some(added_rows),
+            existing_rows_count: Some(existing_rows),
+            deleted_rows_count: Some(deleted_rows),
+            partitions: Some(self.summaries.finish()),
+            key_metadata: None,
+            first_row_id: None,
+            carried: Carried::default(),
+        }
+    }
+}
+
+impl ManifestWriter {
+    /// A manifest of format v2 for files of one spec, written by `snapshot_id`.
+    pub fn new(
+        content: ManifestContent,
+        table: &TableMetadata,
+        spec_id: i32,
+        snapshot_id: i64,
+    ) -> Result<Self, Error> {
+        if table.format_version() != 2 {
+            let why = format!("format version {} is not written yet", table.format_version());
+            return Err(unwritable("manifest", why));
+        }
+        let spec = table.spec(spec_id).ok_or_else(|| {
+            unwritable("manifest", format!("the table has no partition spec {spec_id}"))
+        })?;
+        // Readers resolve the spec against this schema, so it must know every source column.
+        let knows = |schema: &Schema| {
+            spec.fields.iter().all(|field| schema.field(field.source_id).is_some())
+        };
+        let current = table.current_schema();
+        let older = table.schemas().iter().rev().find(|schema| knows(schema));
+        let schema = if knows(current) { current } else { older.unwrap_or(current) };
+        let columns = partition::columns(spec, table);
+        let partition = partition::record_schema(&columns);
+        let header = [
+            ("schema", schema.to_json().to_string()),
+            ("schema-id", schema.schema_id.to_string()),
+            ("partition-spec", spec.fields_json().to_string()),
+            ("partition-spec-id", spec_id.to_string()),
+            ("format-version", "2".to_owned()),
+            ("content", content.as_str().to_owned()),
+        ];
+        let schema = entry_schema(&partition.map_err(|why| unwritable("manifest", why))?);
+        Ok(Self {
+            content,
+            spec_id,
+            snapshot_id,
+            container: ContainerWriter::new(&schema, codec(table)?, &header),
+            entry: Encoder::default(),
+            tally: Tally::new(columns.len()),
+            columns,
+        })
+    }
+
+    /// A file this snapshot adds. `None` inherits the sequence number of the commit.
+    pub fn add(
+        &mut self,
+        file: &DataFile,
+        data_sequence_number: Option<i64>,
+    ) -> Result<(), Error> {
+        self.push(EntryStatus::Added, self.snapshot_id, data_sequence_number, None, file)
+    }
+
+    /// A live file another snapshot added; its snapshot and sequence numbers are kept.
+    pub fn add_existing(&mut self, entry: &Entry) -> Result<(), Error> {
+        let snapshot_id = entry.snapshot_id.ok_or_else(|| {
+            unwritable(&entry.file.file_path, "an existing file needs the snapshot that added it")
+        })?;
+        self.push(
+            EntryStatus::Existing,
+            snapshot_id,
+            Some(entry.sequence_number),
+            Some(entry.file_sequence_number),
+            &entry.file,
+        )
+    }
+
+    /// A file this snapshot removes; its sequence numbers are kept.
+    pub fn add_deleted(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.push(
+            EntryStatus::Deleted,
+            self.snapshot_id,
+            Some(entry.sequence_number),
+            Some(entry.file_sequence_number),
+            &entry.file,
+        )
+    }
+
+    /// How many entries were added.
+    pub fn len(&self) -> usize {
+        self.tally.files()
+    }
+
+    /// Whether no entry was added.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The manifest's bytes, to be written at `path`, and its entry for the manifest list.
+    pub fn finish(self, path: &str) -> Result<(Bytes, ManifestFile), Error> {
+        if self.is_empty() {
+            return Err(unwritable(path, "the manifest is empty"));
+        }
+        let bytes = Bytes::from(self.container.finish());
+        let manifest =
+            self.tally.finish(path, bytes.len(), self.content, self.spec_id, self.snapshot_id);
+        Ok((bytes, manifest))
+    }
+
+    fn push(
+        &mut self,
+        status: EntryStatus,
+        snapshot_id: i64,
+        sequence_number: Option<i64>,
+        file_sequence_number: Option<i64>,
+        file: &DataFile,
+    ) -> Result<(), Error> {
+        self.check(file)?;
+        self.entry.clear();
+        let out = &mut self.entry;
+        out.int(status.code());
+        out.optional(Some(snapshot_id), Encoder::long);
+        out.optional(sequence_number, Encoder::long);
+        out.optional(file_sequence_number, Encoder::long);
+        encode_file(out, file, &self.columns).map_err(|why| unwritable(&file.file_path, why))?;
+        self.container.push(out.as_bytes());
+        self.tally.add(status, sequence_number, file);
+        Ok(())
+    }
+
+    fn check(&self, file: &DataFile) -> Result<(), Error> {
+        let fits = match self.content {
+            ManifestContent::Data => file.content == Content::Data,
+            ManifestContent::Deletes => file.content != Content::Data,
+        };
+        let why = if !fits {
+            format!("{:?} does not belong into a manifest of {}", file.content, self.content.as_str())
+        } else if file.spec_id != self.spec_id {
+            format!("its spec is {}, the manifest's {}", file.spec_id, self.spec_id)
+        } else if file.partition.len() != self.columns.len() {
+            format!("{} partition values for {} fields", file.partition.len(), self.columns.len())
+        } else if file.first_row_id.is_some()
+            || file.content_offset.is_some()
+            || file.content_size_in_bytes.is_some()
+        {
+            "row lineage and deletion vectors need format version 3".to_owned()
+        } else if i64::try_from(file.record_count.max(file.file_size_in_bytes)).is_err() {
+            "its counts do not fit 63 bits".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(unwritable(&file.file_path, why))
+    }
+}
+
+fn encode_file(
+    out: &mut Encoder,
+    file: &DataFile,
+    columns: &[PartitionColumn],
+) -> Result<(), String> {
+    out.int(file.content.code());
+    out.string(&file.file_path);
+    out.string(&file.file_format);
+    for (column, value) in columns.iter().zip(&file.partition) {
+        let ty = column.ty.as_ref().ok_or("a partition field has no type")?;
+        partition::encode(out, value.as_ref(), ty)?;
+    }
+    out.long(file.record_count as i64);
+    out.long(file.file_size_in_bytes as i64);
+    for counts in
+        [&file.column_sizes, &file.value_counts, &file.null_value_counts, &file.nan_value_counts]
+    {
+        encode_map(out, counts, |out, count| out.long(*count));
+    }
+    for bounds in [&file.lower_bounds, &file.upper_bounds] {
+        encode_map(out, bounds, |out, bound| out.bytes(bound));
+    }
+    out.optional(file.key_metadata.as_ref(), |out, bytes| out.bytes(bytes));
+    out.optional(file.split_offsets.as_ref(), |out, offsets| {
+        out.array(offsets.iter(), |out, offset| out.long(*offset));
+    });
+    out.optional(file.equality_ids.as_ref(), |out, ids| {
+        out.array(ids.iter(), |out, id| out.int(*id));
+    });
+    out.optional(file.sort_order_id, Encoder::int);
+    out.optional(file.referenced_data_file.as_ref(), |out, path| out.string(path));
+    Ok(())
+}
+
+/// A map by column id; an empty one is null.
+fn encode_map<T>(out: &mut Encoder, map: &BTreeMap<i32, T>, value: impl Fn(&mut Encoder, &T)) {
+    let map = Some(map).filter(|map| !map.is_empty());
+    out.optional(map, |out, map| {
+        out.array(map.iter(), |out, (key, item)| {
+            out.int(*key);
+            value(out, item);
+        });
+    });
+}
+
+/// The codec of `write.avro.compression-codec` and `-level` (Java's names and defaults).
+pub(super) fn codec(table: &TableMetadata) -> Result<Codec, Error> {
+    let level = match table.property("write.avro.compression-level") {
+        None => None,
+        Some(level) => Some(level.parse::<i32>().map_err(|_| {
+            unwritable("manifest", format!("write.avro.compression-level {level:?} is no number"))
+        })?),
+    };
+    let name = table.property("write.avro.compression-codec").unwrap_or("gzip");
+    Ok(match name.to_ascii_lowercase().as_str() {
+        "gzip" | "deflate" => match level {
+            None => Codec::DEFLATE,
+            Some(level) => Codec::Deflate { level: level.clamp(0, 9) as u32 },
+        },
+        "snappy" => Codec::Snappy,
+        "zstd" | "zstandard" => Codec::Zstandard { level: level.unwrap_or(1) },
+        "uncompressed" | "null" => Codec::Null,
+        other => {
+            let why = format!("write.avro.compression-codec {other:?} is unknown");
+            return Err(unwritable("manifest", why));
+        }
+    })
+}
+
+/// Specification, "Manifests" (fields, ids) and appendix A (maps, optional fields).
+fn entry_schema(partition: &Value) -> Value {
+    let required = |id: i32, name: &str, ty: &Value| json!({"name": name, "type": ty, "field-id": id});
+    let optional = |id: i32, name: &str, ty: Value| {
+        json!({"name": name, "type": ["null", ty], "default": null, "field-id": id})
+    };
+    let map = |key: i32, value: i32, ty: &str| {
+        json!({"type": "array", "logicalType": "map", "items": {
+            "type": "record", "name": format!("k{key}_v{value}"), "fields": [
+                required(key, "key", &json!("int")), required(value, "value", &json!(ty))]}})
+    };
+    let list = |element: i32, ty: &str| {
+        json!({"type": "array", "items": ty, "element-id": element})
+    };
+    let (int, long, string) = (json!("int"), json!("long"), json!("string"));
+    let file = json!({"type": "record", "name": "r2", "fields": [
+        required(134, "content", &int),
+        required(100, "file_path", &string),
+        required(101, "file_format", &string),
+        required(102, "partition", partition),
+        required(103, "record_count", &long),
+        required(104, "file_size_in_bytes", &long),
+        optional(108, "column_sizes", map(117, 118, "long")),
+        optional(109, "value_counts", map(119, 120, "long")),
+        optional(110, "null_value_counts", map(121, 122, "long")),
+        optional(137, "nan_value_counts", map(138, 139, "long")),
+        optional(125, "lower_bounds", map(126, 127, "bytes")),
+        optional(128, "upper_bounds", map(129, 130, "bytes")),
+        optional(131, "key_metadata", json!("bytes")),
+        optional(132, "split_offsets", list(133, "long")),
+        optional(135, "equality_ids", list(136, "int")),
+        optional(140, "sort_order_id", int.clone()),
+        optional(143, "referenced_data_file", string.clone()),
+    ]});
+    json!({"type": "record", "name": "manifest_entry", "fields": [
+        required(0, "status", &int),
+        optional(1, "snapshot_id", long.clone()),
+        optional(3, "sequence_number", long.clone()),
+        optional(4, "file_sequence_number", long.clone()),
+        required(2, "data_file", &file),
+    ]})
+}
