@@ -1,0 +1,65 @@
+//! The two connections to Postgres: made when first needed, so that the scaler starts without
+//! it, and never asked longer than [`ANSWER_WITHIN`].
+
+use std::time::Duration;
+
+use queue::{Depth, Queue};
+use tokio::sync::Mutex;
+
+use crate::metrics::Reads;
+
+/// Counts of two pools at once; more wait.
+const CONNECTIONS_MAX: usize = 2;
+/// From asking to the number, connecting included. Below what `/readyz` and KEDA wait.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1_900);
+/// What Postgres itself may spend, so that a count nobody waits for does not go on.
+const STATEMENT_TIMEOUT: &str = "set local statement_timeout = '1500ms'";
+/// Ready jobs are counted up to here: no fleet grows further, and a flood stays cheap to count.
+const COUNT_MAX: i64 = 10_000;
+
+#[derive(Debug)]
+pub(crate) struct Database {
+    url: String,
+    queue: Queue,
+    pool: Mutex<Option<pg::Pool>>,
+    reads: Reads,
+}
+
+impl Database {
+    pub(crate) fn new(args: &pg::Args, reads: Reads) -> Self {
+        Self {
+            url: args.database_url.clone(),
+            queue: maintenance::queue(),
+            pool: Mutex::default(),
+            reads,
+        }
+    }
+
+    /// The lane's depth, or why there is none.
+    pub(crate) async fn depth(&self, pool: Option<&str>) -> Result<Depth, String> {
+        let answer = match tokio::time::timeout(ANSWER_WITHIN, self.ask(pool)).await {
+            Ok(answer) => answer.map_err(|error| runtime::chain(error.as_ref())),
+            Err(_) => Err(format!("Postgres gave no answer within {ANSWER_WITHIN:?}")),
+        };
+        self.reads.count(answer.is_ok());
+        answer
+    }
+
+    async fn ask(&self, pool: Option<&str>) -> anyhow::Result<Depth> {
+        let mut client = self.pool().await?.get().await?;
+        let tx = client.transaction().await?;
+        tx.batch_execute(STATEMENT_TIMEOUT).await?;
+        let depth = self.queue.depth(&*tx, pool, COUNT_MAX).await?;
+        tx.commit().await?;
+        Ok(depth)
+    }
+
+    async fn pool(&self) -> Result<pg::Pool, pg::Error> {
+        let mut pool = self.pool.lock().await;
+        if let Some(pool) = &*pool {
+            return Ok(pool.clone());
+        }
+        let new = pg::Pool::connect(&self.url, CONNECTIONS_MAX, crate::NAME).await?;
+        Ok(pool.insert(new).clone())
+    }
+}

@@ -1,0 +1,236 @@
+//! What is answered to whom. Numbers are Postgres's or there is none: a made-up zero would
+//! send every worker home.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use hyper::StatusCode;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use prometheus::Registry;
+use queue::Depth;
+use runtime::http::{self, Answer, Ask};
+use runtime::{Admin, Ready};
+use serde::Serialize;
+
+use crate::counts::{Counts, NoCount, Pool};
+use crate::metrics::Gauges;
+
+/// Longest pool name.
+const POOL_BYTES_MAX: usize = 63;
+
+#[derive(Debug)]
+pub(crate) struct Routes {
+    counts: Arc<Counts>,
+    gauges: Gauges,
+    admin: Admin,
+    /// The one lane of this version.
+    lane: String,
+    token: Option<String>,
+}
+
+/// `GET /ready-count`: the seed's query as an endpoint.
+#[derive(Serialize)]
+struct ReadyCount {
+    ready: i64,
+}
+
+/// `GET /v1/lanes/{lane}/ready`; KEDA's `valueLocation` is `demand`.
+#[derive(Serialize)]
+struct LaneReady<'a> {
+    lane: &'a str,
+    /// Null: all pools.
+    pool: Option<&'a str>,
+    ready: i64,
+    running: i64,
+    /// What a new pod could start plus what live leases still run.
+    demand: i64,
+    scheduled: i64,
+    oldest_ready_seconds: f64,
+}
+
+/// RFC 9457.
+#[derive(Serialize)]
+struct Problem<'a> {
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+}
+
+enum Route {
+    ReadyCount,
+    LaneReady(Pool),
+}
+
+impl Routes {
+    pub(crate) fn new(
+        counts: Arc<Counts>,
+        gauges: Gauges,
+        registry: Registry,
+        token: Option<String>,
+    ) -> Self {
+        let asked = Arc::clone(&counts);
+        let ready: Ready = Arc::new(move || {
+            let counts = Arc::clone(&asked);
+            async move { counts.get(&None).await.map(drop).map_err(|no| no.detail()) }.boxed()
+        });
+        let lane = maintenance::queue().lane().to_owned();
+        Self { counts, gauges, admin: Admin::new(registry, ready), lane, token }
+    }
+
+    pub(crate) async fn answer(&self, ask: &Ask) -> Answer {
+        let (method, path) = (ask.method(), ask.uri().path());
+        if path == "/metrics" {
+            self.gauges.set(&self.lane, self.counts.get(&None).await.ok());
+        }
+        if let Some(answer) = self.admin.answer(method, path).await {
+            return answer;
+        }
+        let route = match self.route(path, ask.uri().query().unwrap_or("")) {
+            Ok(route) => route,
+            Err(refusal) => return *refusal,
+        };
+        if !http::reads(method) {
+            return http::not_allowed();
+        }
+        if !self.admits(ask.headers()) {
+            return unauthorized();
+        }
+        match route {
+            Route::ReadyCount => match self.counts.get(&None).await {
+                Ok(depth) => json(&ReadyCount { ready: depth.ready }),
+                Err(no) => no.answer(),
+            },
+            Route::LaneReady(pool) => match self.counts.get(&pool).await {
+                Ok(depth) => json(&self.lane_ready(pool.as_deref(), &depth)),
+                Err(no) => no.answer(),
+            },
+        }
+    }
+
+    fn route(&self, path: &str, query: &str) -> Result<Route, Box<Answer>> {
+        if path == "/ready-count" {
+            return Ok(Route::ReadyCount);
+        }
+        let lane = path.strip_prefix("/v1/lanes/").and_then(|rest| rest.strip_suffix("/ready"));
+        match lane {
+            Some(lane) if lane == self.lane => pool(query).map(Route::LaneReady).map_err(|why| {
+                Box::new(problem(StatusCode::BAD_REQUEST, "bad query", &why))
+            }),
+            Some(_) => {
+                let detail = format!("no such lane; there is {}", self.lane);
+                Err(Box::new(problem(StatusCode::NOT_FOUND, "unknown lane", &detail)))
+            }
+            None => Err(Box::new(http::not_found())),
+        }
+    }
+
+    fn lane_ready<'a>(&'a self, pool: Option<&'a str>, depth: &Depth) -> LaneReady<'a> {
+        LaneReady {
+            lane: &self.lane,
+            pool,
+            ready: depth.ready,
+            running: depth.running,
+            demand: depth.demand,
+            scheduled: depth.scheduled,
+            oldest_ready_seconds: depth.oldest_ready_seconds,
+        }
+    }
+
+    /// Compares in the same time wherever the first difference lies.
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else { return true };
+        let given = headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
+        let Some(given) = given.strip_prefix(b"Bearer ") else { return false };
+        let differing = given.iter().zip(token.as_bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
+        given.len() == token.len() && differing == 0
+    }
+}
+
+/// Reads `pool=NAME`; nothing, or an empty name, is all pools.
+fn pool(query: &str) -> Result<Pool, String> {
+    let mut pool = None;
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let Some(("pool", name)) = part.split_once('=') else {
+            return Err(format!("`{part}`: allowed is pool=NAME"));
+        };
+        let named = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+        if !named || name.len() > POOL_BYTES_MAX {
+            return Err(format!(
+                "pool `{name}`: allowed are up to {POOL_BYTES_MAX} letters, digits, `_`, `-`, `.`"
+            ));
+        }
+        if pool.replace(name.to_owned()).is_some() {
+            return Err("pool is given twice".to_owned());
+        }
+    }
+    Ok(pool.filter(|name| !name.is_empty()))
+}
+
+impl NoCount {
+    fn detail(&self) -> String {
+        match self {
+            Self::Unreachable(why) => why.clone(),
+            Self::TooManyPools => "too many different pools were asked about".to_owned(),
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        match self {
+            Self::Unreachable(why) => {
+                problem(StatusCode::SERVICE_UNAVAILABLE, "Postgres gave no count", why)
+            }
+            Self::TooManyPools => {
+                problem(StatusCode::TOO_MANY_REQUESTS, "too many pools", &self.detail())
+            }
+        }
+    }
+}
+
+fn json(body: &impl Serialize) -> Answer {
+    match serde_json::to_vec(body) {
+        Ok(body) => http::with_type(StatusCode::OK, "application/json", body),
+        Err(error) => {
+            let detail = error.to_string();
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "answer cannot be written", &detail)
+        }
+    }
+}
+
+fn problem(status: StatusCode, title: &str, detail: &str) -> Answer {
+    let body = serde_json::to_vec(&Problem { title, status: status.as_u16(), detail });
+    http::with_type(status, "application/problem+json", body.unwrap_or_default())
+}
+
+fn unauthorized() -> Answer {
+    let detail = "send `Authorization: Bearer TOKEN`";
+    let mut answer = problem(StatusCode::UNAUTHORIZED, "wrong or missing token", detail);
+    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(query: &str, want: Result<Option<&str>, &str>) {
+        match (pool(query), want) {
+            (Ok(got), Ok(want)) => assert_eq!(got.as_deref(), want, "for {query}"),
+            (Err(got), Err(want)) => assert!(got.contains(want), "for {query}: {got}"),
+            (got, want) => panic!("for {query}: {got:?} is not {want:?}"),
+        }
+    }
+
+    #[test]
+    fn a_pool_is_one_plain_name() {
+        check("", Ok(None));
+        check("pool=", Ok(None));
+        check("pool=default", Ok(Some("default")));
+        check("pool=size-l.2_x&", Ok(Some("size-l.2_x")));
+        check("pool=a%20b", Err("allowed are up to 63"));
+        check(&format!("pool={}", "x".repeat(64)), Err("allowed are up to 63"));
+        check("pool=a&pool=b", Err("twice"));
+        check("lane=a", Err("allowed is pool=NAME"));
+        check("pool", Err("allowed is pool=NAME"));
+    }
+}
