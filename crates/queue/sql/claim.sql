@@ -9,6 +9,6 @@ select
     sort_key,
     concurrency_key,
     deadline_seconds,
-    waited_seconds,
+    age_seconds,
     ended
 from {lane}.claim_v1($1, make_interval(secs => $2), $3, $4, $5)

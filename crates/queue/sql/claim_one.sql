@@ -9,6 +9,6 @@ select
     sort_key,
     concurrency_key,
     deadline_seconds,
-    waited_seconds,
+    age_seconds,
     ended
 from {lane}.claim_one_v1($1::text::{id}, make_interval(secs => $2), $3)

@@ -48,8 +48,8 @@ pub struct Claimed {
     pub concurrency_key: Option<String>,
     /// What is left until the job's own deadline.
     pub deadline_in: Option<Duration>,
-    /// How long it was due before this claim.
-    pub waited: Duration,
+    /// Since it was queued.
+    pub age: Duration,
     pub lease: Lease,
 }
 
@@ -70,7 +70,7 @@ struct Picked {
     /// Rows taken, ended ones included.
     count: usize,
     /// Where the next scan may begin if this one was full: pool and sort key.
-    floor: Option<(String, Timestamp)>,
+    floor: Option<(usize, Timestamp)>,
 }
 
 impl Claimer {
@@ -110,10 +110,8 @@ impl Claimer {
             }
             let full = picked.count >= want;
             self.floors.fill(None);
-            if let Some((pool, key)) = picked.floor.filter(|_| full)
-                && let Some(at) = self.ask.pools.iter().position(|name| *name == pool)
-            {
-                self.floors[at] = Some(key);
+            if let Some((pool, key)) = picked.floor.filter(|_| full) {
+                self.floors[pool] = Some(key);
             }
             claimed.extend(picked.claimed);
             if !full && from_start {
@@ -146,17 +144,24 @@ impl Claimer {
         )
         .await?;
         metrics::claim_took(self.queue.lane(), sent.elapsed());
-        let last_pool = taken.last().map(|row| row.get::<_, String>("pool"));
-        let floor = last_pool.and_then(|pool| {
-            let keys = taken.iter().filter(|row| row.get::<_, &str>("pool") == pool);
-            keys.map(|row| row.get("sort_key")).min().map(|key| (pool, key))
-        });
+        let mut order: Vec<(usize, Timestamp, &Row)> =
+            taken.iter().map(|row| (self.place(row), row.get("sort_key"), row)).collect();
+        order.sort_by_key(|(pool, key, row)| (*pool, *key, row.get::<_, &str>("job_id")));
+        // Earlier pools came back short, so only the last one can be full.
+        let last = order.last().map_or(0, |(pool, ..)| *pool);
+        let floor = order.iter().find(|(pool, ..)| *pool == last).map(|(pool, key, _)| (*pool, *key));
         let lease = Lease::granted(sent, self.ask.lease);
         let mut claimed = Vec::with_capacity(taken.len());
-        for row in &taken {
+        for (_, _, row) in &order {
             claimed.extend(self.queue.read_claim(row, lease)?);
         }
         Ok(Picked { claimed, count: taken.len(), floor })
+    }
+
+    /// Which of the pools asked for the row is in.
+    fn place(&self, row: &Row) -> usize {
+        let pool: &str = row.get("pool");
+        self.ask.pools.iter().position(|name| name == pool).unwrap_or(0)
     }
 
     /// Ends, resets and flips what time has passed by, at most once a second.
@@ -229,7 +234,7 @@ impl Queue {
             priority: row.get("priority"),
             concurrency_key: row.get("concurrency_key"),
             deadline_in: seconds("deadline_seconds"),
-            waited: seconds("waited_seconds").unwrap_or_default(),
+            age: seconds("age_seconds").unwrap_or_default(),
             lease,
         }))
     }
