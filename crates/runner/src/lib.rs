@@ -1,1 +1,23 @@
-//! One attempt's life: heartbeat, watchdog, actions in order, guard, results, finish.
+//! One attempt's life, for the worker and the command line alike: heartbeat, watchdog, actions in
+//! order, results, finish.
+//!
+//! Sees no data file and decides nothing: a [`planner::Engine`] plans and executes, `policy` says
+//! what becomes of a failure. Start at [`Runner::run`]; [`Heart`] keeps the leases meanwhile.
+
+mod actions;
+mod attempt;
+mod beat;
+mod ending;
+mod error;
+mod heart;
+mod ledger;
+mod memory;
+mod metrics;
+mod steady;
+
+pub use attempt::{Config, Ended, How, Runner, Shutdown};
+pub use beat::{Beat, Limits, Why};
+pub use error::Error;
+pub use heart::Heart;
+pub use memory::{Memory, Permit};
+pub use metrics::Metrics;

@@ -1,0 +1,352 @@
+//! The actions of one attempt, in order, through the engine.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use maintenance::{ActionResult, ActionRow, Job};
+use model::{Action, Advice};
+use planner::{Attempt, EngineError, Plan, Report, Task};
+use queue::Fence;
+use tracing::{info, warn};
+
+use crate::attempt::{Runner, Shutdown};
+use crate::beat::{Beat, Watched, Why};
+use crate::ledger::{ActionLedger, done};
+use crate::memory::Permit;
+use crate::steady::steadily;
+
+/// How the work of an attempt ended, before that is written.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Done,
+    /// The process is going away.
+    HandBack,
+    Stopped {
+        why: Why,
+        at: Option<At>,
+    },
+    Failed {
+        at: Option<At>,
+        advice: Advice,
+        error: String,
+    },
+    /// The job was written by a newer version: it waits for a worker that can read it.
+    Unreadable(String),
+    Replaced,
+}
+
+/// The action at which it ended, and since when that ran.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    pub(crate) action: Action,
+    pub(crate) started: Instant,
+}
+
+impl Outcome {
+    pub(crate) fn of_load(error: &maintenance::Error) -> Self {
+        match error {
+            maintenance::Error::Unreadable { .. } => Self::Unreadable(error.to_string()),
+            other => Self::of(None, other),
+        }
+    }
+
+    fn of(at: Option<At>, error: &maintenance::Error) -> Self {
+        match error.advice() {
+            Advice::Stop => Self::Replaced,
+            advice => Self::Failed {
+                at,
+                advice,
+                error: chain(error),
+            },
+        }
+    }
+}
+
+/// What one attempt works with.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    pub(crate) runner: &'a Runner,
+    pub(crate) fence: &'a Fence,
+    pub(crate) beat: &'a Beat,
+    pub(crate) job: &'a Job,
+    pub(crate) shutdown: &'a Shutdown,
+    pub(crate) progress: Watched,
+    /// Some attempt came before this one.
+    pub(crate) retried: bool,
+    /// Actions with a good result, of this attempt or an earlier one.
+    pub(crate) finished: BTreeSet<Action>,
+}
+
+/// The actions that earlier attempts recorded as done.
+pub(crate) fn finished(rows: &[ActionRow]) -> BTreeSet<Action> {
+    let good = rows.iter().filter(|row| row.result.outcome.success());
+    good.map(|row| row.result.action).collect()
+}
+
+impl Work<'_> {
+    /// Runs what is left to do, in canonical order.
+    pub(crate) async fn run(&mut self) -> Outcome {
+        for action in self.remaining() {
+            if let Err(outcome) = self
+                .action(At {
+                    action,
+                    started: Instant::now(),
+                })
+                .await
+            {
+                return outcome;
+            }
+            self.finished.insert(action);
+        }
+        Outcome::Done
+    }
+
+    /// Actions without a good result.
+    pub(crate) fn remaining(&self) -> Vec<Action> {
+        let open = self
+            .job
+            .actions
+            .iter()
+            .filter(|action| !self.finished.contains(action));
+        open.copied().collect()
+    }
+
+    async fn action(&self, at: At) -> Result<(), Outcome> {
+        self.ask_for_cancel(at).await?;
+        let (engine, table) = (&self.runner.engine, &self.job.table);
+        let options = self
+            .job
+            .options
+            .get(&at.action)
+            .cloned()
+            .unwrap_or_default();
+        let task = Task::parse(at.action, &options).map_err(|bad| Outcome::Failed {
+            at: Some(at),
+            advice: Advice::GiveUp,
+            error: bad.to_string(),
+        })?;
+        if self.retried
+            && !self.job.dry_run
+            && let Some(report) = self
+                .unless_stopped(at, engine.committed(table, &task, &self.job.id))
+                .await?
+        {
+            info!(job = %self.job.id, action = %at.action, "an earlier attempt committed it");
+            let mut result = done(at.action, &report, at.started.elapsed());
+            result.message = Some(format!("by an earlier attempt: {}", report.message()));
+            return self.record(at, &result, &report).await;
+        }
+        self.check(at)?;
+        let plan = self.unless_stopped(at, engine.plan(table, &task)).await?;
+        self.store(at, &plan).await?;
+        if self.job.dry_run {
+            return Ok(());
+        }
+        if let Some(reason) = plan.nothing() {
+            let report = Report::nothing(reason);
+            let result = done(at.action, &report, at.started.elapsed());
+            return self.record(at, &result, &report).await;
+        }
+        let permit = self.memory(at, &plan).await?;
+        self.check(at)?;
+        self.execute(at, &plan, &permit).await
+    }
+
+    /// The row knows of a cancel before the next beat does, and whose attempt is current.
+    async fn ask_for_cancel(&self, at: At) -> Result<(), Outcome> {
+        let asked = steadily(self.patience(), |_| async {
+            let client = self.runner.client("look for a cancel").await?;
+            maintenance::claimed_job(&**client, self.fence).await
+        });
+        let job = asked.await.map_err(|error| self.failed(at, &error))?;
+        if job.queue.is_some_and(|queue| queue.cancel_requested) {
+            self.beat.state.stop(Why::Cancelled);
+        }
+        self.check(at)
+    }
+
+    /// Stops here when somebody said so.
+    fn check(&self, at: At) -> Result<(), Outcome> {
+        let trusted = self.beat.trusted();
+        if let Some(why) = self.beat.why() {
+            return Err(Outcome::Stopped { why, at: Some(at) });
+        }
+        if !trusted || self.leaving() {
+            return Err(Outcome::HandBack);
+        }
+        Ok(())
+    }
+
+    fn leaving(&self) -> bool {
+        self.shutdown.drain.is_cancelled() || self.shutdown.stop.is_cancelled()
+    }
+
+    /// Awaits a step that changes nothing, and drops it when the attempt is told to stop.
+    async fn unless_stopped<T>(
+        &self,
+        at: At,
+        step: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, Outcome> {
+        tokio::select! {
+            biased;
+            done = step => {
+                self.beat.moved();
+                done.map_err(|error| self.broke(at, error))
+            }
+            () = self.told() => Err(self.broke(at, EngineError::Stopped)),
+        }
+    }
+
+    /// Completes when the attempt must stop at once.
+    async fn told(&self) {
+        tokio::select! {
+            () = self.beat.signals().cancel.cancelled() => {}
+            () = self.shutdown.stop.cancelled() => {}
+        }
+    }
+
+    /// What an engine's error means for the attempt.
+    fn broke(&self, at: At, error: EngineError) -> Outcome {
+        if let Some(why) = self.beat.why() {
+            return Outcome::Stopped { why, at: Some(at) };
+        }
+        match error {
+            EngineError::Stopped if self.leaving() => Outcome::HandBack,
+            EngineError::Failed {
+                advice: Advice::Stop,
+                ..
+            } => Outcome::Replaced,
+            EngineError::Stopped => Outcome::Failed {
+                at: Some(at),
+                advice: Advice::RetryLater,
+                error: "the engine stopped without being told".to_owned(),
+            },
+            EngineError::Failed { advice, source } => Outcome::Failed {
+                at: Some(at),
+                advice,
+                error: chain(&*source),
+            },
+        }
+    }
+
+    fn failed(&self, at: At, error: &maintenance::Error) -> Outcome {
+        match self.beat.why() {
+            Some(why) => Outcome::Stopped { why, at: Some(at) },
+            None => Outcome::of(Some(at), error),
+        }
+    }
+
+    /// A step against Postgres is tried for about as long as the lease lives without it.
+    fn patience(&self) -> Instant {
+        Instant::now() + self.runner.heart.lease()
+    }
+
+    async fn store(&self, at: At, plan: &Plan) -> Result<(), Outcome> {
+        let doing = "store the plan";
+        let plan = serde_json::to_value(plan).map_err(|error| Outcome::Failed {
+            at: Some(at),
+            advice: Advice::GiveUp,
+            error: format!("{doing}: {error}"),
+        })?;
+        let plan = &plan;
+        let stored = steadily(self.patience(), |_| async move {
+            let database = |source| maintenance::Error::Database { doing, source };
+            let mut client = self.runner.client(doing).await?;
+            let tx = (**client).transaction().await.map_err(database)?;
+            maintenance::jobs::store_plan(&tx, self.fence, at.action, plan).await?;
+            tx.commit().await.map_err(database)
+        });
+        stored.await.map_err(|error| self.failed(at, &error))
+    }
+
+    async fn record(&self, at: At, result: &ActionResult, report: &Report) -> Result<(), Outcome> {
+        let doing = "record an action";
+        let recorded = steadily(self.patience(), |_| async move {
+            let database = |source| maintenance::Error::Database { doing, source };
+            let mut client = self.runner.client(doing).await?;
+            let tx = (**client).transaction().await.map_err(database)?;
+            maintenance::actions::record(&tx, self.fence, result).await?;
+            tx.commit().await.map_err(database)
+        });
+        recorded.await.map_err(|error| self.failed(at, &error))?;
+        self.count(at, report);
+        Ok(())
+    }
+
+    fn count(&self, at: At, report: &Report) {
+        let elapsed: Duration = at.started.elapsed();
+        self.runner
+            .metrics
+            .action_ended(at.action, report.outcome(), elapsed, Some(report));
+    }
+
+    async fn memory(&self, at: At, plan: &Plan) -> Result<Permit, Outcome> {
+        let _waiting = self.beat.wait();
+        tokio::select! {
+            biased;
+            permit = self.runner.config.memory.take(plan.memory_bytes()) => Ok(permit),
+            () = self.told() => Err(self.broke(at, EngineError::Stopped)),
+            () = self.shutdown.drain.cancelled() => Err(Outcome::HandBack),
+        }
+    }
+
+    async fn execute(&self, at: At, plan: &Plan, permit: &Permit) -> Result<(), Outcome> {
+        let ledger = ActionLedger {
+            pool: &self.runner.pool,
+            queue: &self.runner.queue,
+            fence: self.fence,
+            beat: self.beat,
+            metrics: &self.runner.metrics,
+            lease: self.runner.heart.lease(),
+            action: at.action,
+            started: at.started,
+            recorded: AtomicBool::new(false),
+        };
+        let attempt = Attempt {
+            job: self.fence.job(),
+            attempt: self.fence.attempt(),
+            ledger: &ledger,
+            progress: &self.progress,
+            signals: self.beat.signals(),
+            memory_bytes: permit.bytes(),
+        };
+        let mut execution = self.runner.engine.execute(plan, &attempt);
+        let executed = tokio::select! {
+            biased;
+            executed = &mut execution => executed,
+            () = self.told() => {
+                self.beat.signals().cancel.cancel();
+                let stops_within = self.runner.config.stops_within;
+                tokio::time::timeout(stops_within, execution).await.unwrap_or_else(|_| {
+                    warn!(job = %self.job.id, action = %at.action, "dropped an engine that did not stop");
+                    Err(EngineError::Stopped)
+                })
+            }
+        };
+        let report = executed.map_err(|error| self.broke(at, error))?;
+        if ledger.recorded() {
+            self.count(at, &report);
+            return Ok(());
+        }
+        self.record(at, &done(at.action, &report, at.started.elapsed()), &report)
+            .await
+    }
+}
+
+/// An error with its causes, each said once.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut last = text.clone();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if said != last {
+            text = format!("{text}: {said}");
+        }
+        last = said;
+        cause = error.source();
+    }
+    text
+}
