@@ -3,8 +3,15 @@
 //! Decides nothing. A commit has two steps: [`Catalog::prepare`] checks and writes what is slow
 //! (metadata.json), [`Catalog::swap`] makes it visible and is the only step run under a guard.
 
+mod args;
 mod error;
+mod place;
 mod port;
+mod sql;
+#[cfg(feature = "suite")]
+pub mod suite;
 
+pub use args::{Args, Kind, open};
 pub use error::Error;
 pub use port::{Catalog, NewTable, Prepared, Table};
+pub use sql::SqlCatalog;

@@ -1,0 +1,5 @@
+select property_value
+from iceberg_namespace_properties
+where catalog_name = $1
+  and namespace = $2
+  and property_key = 'location'

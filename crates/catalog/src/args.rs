@@ -1,0 +1,127 @@
+//! Arguments that say which catalog, and the way from them to one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use model::Advice;
+use storage::Storage;
+
+use crate::{Catalog, Error, SqlCatalog};
+
+/// Connections to a catalog database of its own.
+const CONNECTIONS_MAX: usize = 4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// Postgres in the JDBC layout (`iceberg_tables`), as PyIceberg and Java use it
+    Sql,
+    /// Reserved: an Iceberg REST catalog
+    Rest,
+}
+
+/// Which catalog, and where.
+#[derive(clap::Args, Clone)]
+pub struct Args {
+    /// Kind of catalog
+    #[arg(long, env = "SNOWPACK_CATALOG_TYPE", value_enum, default_value = "sql")]
+    pub catalog_type: Kind,
+
+    /// Where the catalog is: a Postgres url; default: the database url
+    #[arg(long, env = "SNOWPACK_CATALOG_URI", hide_env_values = true)]
+    pub catalog_uri: Option<String>,
+
+    /// The catalog's name, as its rows carry it
+    #[arg(long, env = "SNOWPACK_CATALOG_NAME", default_value = "snowpack")]
+    pub catalog_name: String,
+}
+
+impl fmt::Debug for Args {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The url may hold a password.
+        f.debug_struct("Args")
+            .field("catalog_type", &self.catalog_type)
+            .field("catalog_name", &self.catalog_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens the catalog. `database` is where the queue lies: a SQL catalog that lies in it too
+/// swaps in the caller's transactions. New tables are placed below `warehouse`.
+pub async fn open(
+    args: &Args,
+    database: Option<&pg::Pool>,
+    storage: &Storage,
+    warehouse: Option<&str>,
+) -> Result<Arc<dyn Catalog>, Error> {
+    match args.catalog_type {
+        Kind::Rest => Err(Error::Unsupported(
+            "SNOWPACK_CATALOG_TYPE=rest is reserved: REST catalogs are not built in this version; use sql"
+                .to_owned(),
+        )),
+        Kind::Sql => {
+            let uri = args.catalog_uri.as_deref().filter(|uri| !uri.is_empty());
+            let pool = match (uri, database) {
+                (Some(uri), Some(database)) if uri == database.url() => database.clone(),
+                (Some(uri), _) => connect(uri).await?,
+                (None, Some(database)) => database.clone(),
+                (None, None) => {
+                    return Err(Error::Unsupported(
+                        "the SQL catalog needs SNOWPACK_CATALOG_URI or SNOWPACK_DATABASE_URL".to_owned(),
+                    ));
+                }
+            };
+            let name = &args.catalog_name;
+            Ok(Arc::new(SqlCatalog::open(name, pool, database, storage, warehouse).await?))
+        }
+    }
+}
+
+async fn connect(uri: &str) -> Result<pg::Pool, Error> {
+    let connected = pg::Pool::connect(&plain(uri), CONNECTIONS_MAX, "snowpack catalog").await;
+    connected.map_err(|source| {
+        let advice: Advice = source.advice();
+        Error::Failed { doing: "connect to the catalog (SNOWPACK_CATALOG_URI)".to_owned(), advice, source: source.into() }
+    })
+}
+
+/// The url without the driver that SQLAlchemy's carry: `postgresql+psycopg2://`.
+fn plain(uri: &str) -> String {
+    match uri.split_once("://") {
+        Some((scheme, rest)) if scheme.starts_with("postgresql+") => format!("postgresql://{rest}"),
+        _ => uri.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(catalog_type: Kind) -> Args {
+        let uri = "postgres://me:hunter2@db/lake".to_owned();
+        Args { catalog_type, catalog_uri: Some(uri), catalog_name: "snowpack".into() }
+    }
+
+    #[test]
+    fn the_password_is_never_shown() {
+        assert!(!format!("{:?}", args(Kind::Sql)).contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn rest_is_refused_with_the_reason() {
+        let error = open(&args(Kind::Rest), None, &Storage::local(), None).await.unwrap_err();
+        assert!(error.to_string().contains("not built"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_sql_catalog_without_any_database_names_what_is_missing() {
+        let args = Args { catalog_uri: None, ..args(Kind::Sql) };
+        let error = open(&args, None, &Storage::local(), None).await.unwrap_err().to_string();
+        assert!(error.contains("SNOWPACK_CATALOG_URI") && error.contains("SNOWPACK_DATABASE_URL"), "{error}");
+    }
+
+    #[test]
+    fn a_driver_in_the_url_is_ignored() {
+        assert_eq!(plain("postgresql+psycopg2://u@h/d"), "postgresql://u@h/d");
+        assert_eq!(plain("postgres://u@h/d"), "postgres://u@h/d");
+    }
+}

@@ -1,0 +1,226 @@
+//! The SQL catalog in the JDBC layout that PyIceberg and Java share, on Postgres.
+//!
+//! A row of `iceberg_tables` names a table's metadata file; a commit is a compare-and-swap of
+//! that column. Works with and without the column `iceberg_type` (layouts V1 and V0).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use metadata::{Requirement, TableMetadata, Update};
+use model::TableName;
+use storage::Storage;
+use uuid::Uuid;
+
+use crate::{Catalog, Error, NewTable, Prepared, Table, place};
+
+mod rows;
+
+use rows::Rows;
+
+/// A catalog of Postgres rows.
+pub struct SqlCatalog {
+    rows: Rows,
+    storage: Storage,
+    warehouse: Option<String>,
+    /// Whether the caller's transactions reach our rows.
+    shared: bool,
+}
+
+impl SqlCatalog {
+    /// Opens the catalog `name` in `pool`'s database and makes its tables if there are none.
+    pub async fn open(
+        name: &str,
+        pool: pg::Pool,
+        database: Option<&pg::Pool>,
+        storage: &Storage,
+        warehouse: Option<&str>,
+    ) -> Result<Self, Error> {
+        if let Some(warehouse) = warehouse {
+            place::check(warehouse)?;
+        }
+        let rows = Rows::new(name, pool);
+        rows.create_tables().await?;
+        let shared = match database {
+            Some(database) => rows.lie_in(database).await?,
+            None => false,
+        };
+        tracing::debug!(catalog = name, place = rows.place(), shared, "catalog opened");
+        let warehouse = warehouse.map(str::to_owned);
+        Ok(Self { rows, storage: storage.clone(), warehouse, shared })
+    }
+
+    /// Whether a swap is part of the caller's transaction (the catalog lies in its database).
+    pub fn swaps_within(&self) -> bool {
+        self.shared
+    }
+
+    async fn table_at(&self, name: &TableName, metadata_location: String) -> Result<Table, Error> {
+        let bytes = self.storage.read(&metadata_location).await.map_err(|source| Error::Failed {
+            doing: format!("read the metadata of {name}"),
+            advice: source.advice(),
+            source: source.into(),
+        })?;
+        let metadata = TableMetadata::parse(&bytes).map_err(|source| Error::Failed {
+            doing: format!("understand the metadata of {name} at {metadata_location}"),
+            advice: source.advice(),
+            source: source.into(),
+        })?;
+        let (name, storage) = (name.clone(), self.storage.clone());
+        Ok(Table { name, metadata_location, metadata: Arc::new(metadata), storage })
+    }
+
+    async fn write(&self, table: &TableName, metadata: &TableMetadata, location: &str) -> Result<(), Error> {
+        let bytes = place::file_bytes(metadata, location);
+        self.storage.write_new(location, bytes.into()).await.map_err(|source| Error::Failed {
+            doing: format!("write the metadata of {table}"),
+            advice: source.advice(),
+            source: source.into(),
+        })
+    }
+
+    /// Where a table without a location of its own goes.
+    async fn default_location(&self, table: &TableName) -> Result<String, Error> {
+        let namespace = rows::namespace_key(table.namespace())?;
+        if let Some(location) = self.rows.namespace_location(&namespace).await? {
+            return place::below(&location, None, table);
+        }
+        match &self.warehouse {
+            Some(warehouse) => place::below(warehouse, Some(&namespace), table),
+            None => Err(Error::Unsupported(format!(
+                "{table} has no place: set SNOWPACK_WAREHOUSE or give it a location"
+            ))),
+        }
+    }
+}
+
+impl fmt::Debug for SqlCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlCatalog")
+            .field("name", &self.rows.catalog())
+            .field("place", &self.rows.place())
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Catalog for SqlCatalog {
+    fn name(&self) -> &str {
+        self.rows.catalog()
+    }
+
+    async fn namespaces(&self) -> Result<Vec<Vec<String>>, Error> {
+        let mut all = BTreeSet::new();
+        for namespace in self.rows.namespaces().await? {
+            let levels: Vec<String> = namespace.split('.').map(str::to_owned).collect();
+            // A namespace's parents exist with it, also when they hold nothing themselves.
+            for depth in 1..=levels.len() {
+                all.insert(levels[..depth].to_vec());
+            }
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    async fn tables(&self, namespace: &[String]) -> Result<Vec<TableName>, Error> {
+        let key = rows::namespace_key(namespace)?;
+        let names = self.rows.tables(&key).await?;
+        if names.is_empty() && !self.rows.namespace_exists(&key).await? {
+            return Err(Error::NoSuchNamespace(key));
+        }
+        let named = |table: String| match TableName::new(namespace, table) {
+            Ok(name) => Some(name),
+            Err(error) => {
+                tracing::warn!(catalog = self.name(), %error, "table left out of the list");
+                None
+            }
+        };
+        Ok(names.into_iter().filter_map(named).collect())
+    }
+
+    async fn load(&self, table: &TableName) -> Result<Table, Error> {
+        let location = self.rows.metadata_location(table).await?;
+        self.table_at(table, location.ok_or_else(|| Error::NoSuchTable(table.clone()))?).await
+    }
+
+    async fn create_namespace(
+        &self,
+        namespace: &[String],
+        properties: &BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        self.rows.insert_namespace(&rows::namespace_key(namespace)?, properties).await
+    }
+
+    async fn create_table(&self, table: &TableName, new: NewTable) -> Result<Table, Error> {
+        let namespace = rows::namespace_key(table.namespace())?;
+        if !self.rows.namespace_exists(&namespace).await? {
+            return Err(Error::NoSuchNamespace(namespace));
+        }
+        // The insert decides; this only spares the file of a table that cannot be made.
+        if self.rows.metadata_location(table).await?.is_some() {
+            return Err(Error::TableExists(table.clone()));
+        }
+        let location = match &new.location {
+            Some(location) => {
+                place::check(location)?;
+                location.trim_end_matches('/').to_owned()
+            }
+            None => self.default_location(table).await?,
+        };
+        let now_ms = self.rows.now_ms().await?;
+        let uuid = Uuid::new_v4().to_string();
+        let metadata = TableMetadata::new(&uuid, &location, &new.schema, &new.spec, new.properties, now_ms)
+            .map_err(|source| Error::Failed {
+                doing: format!("make the metadata of {table}"),
+                advice: source.advice(),
+                source: source.into(),
+            })?;
+        let metadata_location = place::metadata_location(&metadata, 0);
+        self.write(table, &metadata, &metadata_location).await?;
+        self.rows.insert_table(table, &metadata_location).await?;
+        let (name, storage) = (table.clone(), self.storage.clone());
+        Ok(Table { name, metadata_location, metadata: Arc::new(metadata), storage })
+    }
+
+    fn next_metadata_location(&self, base: &Table) -> Option<String> {
+        let version = place::next_version(&base.metadata_location);
+        Some(place::metadata_location(&base.metadata, version))
+    }
+
+    async fn prepare(
+        &self,
+        base: &Table,
+        requirements: Vec<Requirement>,
+        updates: Vec<Update>,
+        location: Option<String>,
+    ) -> Result<Prepared, Error> {
+        for requirement in &requirements {
+            requirement.check(Some(&base.metadata)).map_err(|why| Error::Conflict { table: base.name.clone(), why })?;
+        }
+        let now_ms = self.rows.now_ms().await?;
+        let metadata = base
+            .metadata
+            .apply(&updates, now_ms)
+            .map_err(|source| Error::Failed {
+                doing: format!("apply the updates to {}", base.name),
+                advice: source.advice(),
+                source: source.into(),
+            })?
+            .with_metadata_log(&base.metadata_location, base.metadata.last_updated_ms());
+        let location = location.or_else(|| self.next_metadata_location(base)).unwrap_or_default();
+        self.write(&base.name, &metadata, &location).await?;
+        let metadata = Arc::new(metadata);
+        Ok(Prepared { base: base.clone(), requirements, updates, metadata, metadata_location: location })
+    }
+
+    async fn swap(&self, prepared: &Prepared, within: Option<&pg::Transaction<'_>>) -> Result<Table, Error> {
+        self.rows.swap(prepared, within.filter(|_| self.shared)).await?;
+        Ok(Table {
+            name: prepared.base.name.clone(),
+            metadata_location: prepared.metadata_location.clone(),
+            metadata: prepared.metadata.clone(),
+            storage: self.storage.clone(),
+        })
+    }
+}
