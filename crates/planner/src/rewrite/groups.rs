@@ -49,8 +49,8 @@ impl<'a> Candidate<'a> {
         self.live.file.file_size_in_bytes
     }
 
-    /// Bytes its surviving rows are expected to take. Only small files that no rewrite has seen
-    /// compress better together: large ones already did, and so did a rewrite's outputs.
+    /// Bytes its surviving rows are expected to take. Only small files compress better together:
+    /// it was on small files that this was observed.
     fn bytes_after(&self, history: &History<'_>) -> u64 {
         let records = u128::from(self.live.file.record_count);
         let alive = records - u128::from(self.deletes.known_records).min(records);
@@ -58,7 +58,7 @@ impl<'a> Candidate<'a> {
             Some(bytes) => u64::try_from(bytes).unwrap_or(u64::MAX),
             None => self.bytes(),
         };
-        if self.small && history.job_of(self.live).is_none() {
+        if self.small {
             history.compressed(bytes, self.live)
         } else {
             bytes

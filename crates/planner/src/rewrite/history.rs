@@ -22,8 +22,9 @@ const RATIO_UNKNOWN: u64 = 1_000;
 /// Earlier rewrites.
 #[derive(Debug)]
 pub(super) struct History<'a> {
-    /// Snapshot id to the job that committed it, of rewrites by the rules given.
-    by_these_rules: HashMap<i64, &'a str>,
+    /// Every rewrite still known: snapshot id to the job that committed it, if it went by the
+    /// rules given.
+    rewrites: HashMap<i64, Option<&'a str>>,
     /// Sequence number, and bytes per row after the rewrite over bytes per row before it, in
     /// thousandths; newest first.
     ratios: Vec<(i64, u64)>,
@@ -31,35 +32,41 @@ pub(super) struct History<'a> {
 
 impl<'a> History<'a> {
     pub(super) fn of(table: &'a TableMetadata, rules: &str) -> Self {
-        let by_these_rules = table
+        let job = |snapshot: &'a Snapshot| {
+            let by_these_rules = value(snapshot, RULES_KEY) == Some(rules);
+            by_these_rules.then(|| value(snapshot, JOB_KEY))?
+        };
+        let rewrites = table
             .snapshots()
             .iter()
-            .filter(|snapshot| rewrote(snapshot) && value(snapshot, RULES_KEY) == Some(rules))
-            .filter_map(|snapshot| Some((snapshot.snapshot_id, value(snapshot, JOB_KEY)?)))
+            .filter(|snapshot| rewrote(snapshot));
+        let rewrites = rewrites
+            .map(|snapshot| (snapshot.snapshot_id, job(snapshot)))
             .collect();
-        let mut ratios = Vec::new();
-        let mut next = table.current_snapshot();
-        for _ in 0..LOOK_BACK_MAX {
-            let Some(snapshot) = next else { break };
-            ratios.extend(observed(snapshot).map(|ratio| (snapshot.sequence_number, ratio)));
-            next = snapshot
-                .parent_snapshot_id
-                .and_then(|parent| table.snapshot(parent));
-        }
-        Self {
-            by_these_rules,
-            ratios,
-        }
+        let current = table.current_snapshot().into_iter();
+        let ratios = current
+            .flat_map(|snapshot| table.history(snapshot.snapshot_id))
+            .take(LOOK_BACK_MAX)
+            .filter_map(|snapshot| Some((snapshot.sequence_number, observed(snapshot)?)))
+            .collect();
+        Self { rewrites, ratios }
     }
 
     /// The job that wrote the file by these very rules, if one did.
     pub(super) fn job_of(&self, file: &LiveFile) -> Option<&'a str> {
-        self.by_these_rules.get(&file.snapshot_id?).copied()
+        self.rewrites.get(&file.snapshot_id?).copied()?
     }
 
     /// The size `bytes` of a small file's rows are expected to have once rewritten, by what was
     /// known when the file was added: what is learnt later does not unsettle a plan made before.
+    /// What a rewrite wrote is as small as it gets.
     pub(super) fn compressed(&self, bytes: u64, file: &LiveFile) -> u64 {
+        if file
+            .snapshot_id
+            .is_some_and(|added_by| self.rewrites.contains_key(&added_by))
+        {
+            return bytes;
+        }
         let known = self
             .ratios
             .iter()

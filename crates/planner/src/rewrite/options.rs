@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use metadata::Fields;
 use model::Action;
 
 use super::filter::Filter;
@@ -220,6 +221,15 @@ impl Options {
             options.sizes(target, "")?;
         }
         Ok(options)
+    }
+
+    /// What a plan by these options reads of manifests: `where` needs the columns' bounds too.
+    pub fn fields(&self) -> Fields {
+        if self.filter.is_some() {
+            Fields::ALL
+        } else {
+            Fields::PLAN
+        }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), BadOption> {

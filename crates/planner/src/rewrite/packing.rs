@@ -14,14 +14,15 @@ pub(super) fn first_fit(sizes: &[u64], capacity: Capacity) -> Vec<Vec<usize>> {
     let mut room = Room::new(sizes.len());
     for (item, &size) in sizes.iter().enumerate() {
         let (bin, left) = match room.first_with(size) {
-            Some((bin, left)) => (bin, left - size),
+            Some((bin, left)) => (bin, Some(left - size)),
             None => {
                 bins.push(Vec::new());
-                (bins.len() - 1, capacity.bytes.saturating_sub(size))
+                (bins.len() - 1, capacity.bytes.checked_sub(size))
             }
         };
         bins[bin].push(item);
-        room.set(bin, (bins[bin].len() < capacity.files).then_some(left));
+        let open = bins[bin].len() < capacity.files;
+        room.set(bin, left.filter(|_| open));
     }
     bins
 }
@@ -115,6 +116,7 @@ mod tests {
     fn an_item_above_the_capacity_gets_a_bin_of_its_own() {
         check(&[3, 11, 3], 10, 9, &[&[0, 2], &[1]]);
         check(&[11, 3], 10, 9, &[&[0], &[1]]);
+        check(&[11, 0, 10, 0], 10, 9, &[&[0], &[1, 2, 3]]);
     }
 
     #[test]
