@@ -1,0 +1,152 @@
+//! Reads the demo's table the plain way: every live Parquet file, minus its position deletes.
+//!
+//! Shares nothing with the engine whose work it judges: no plan, no selection, no column tasks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, RecordBatch};
+use bytes::Bytes;
+use catalog::Table;
+use futures::{StreamExt, TryStreamExt, stream};
+use metadata::{Content, Fields, LiveFile, live_files};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::event::{self, Fingerprint};
+
+/// Row positions deleted in one data file, each with the sequence number of its delete.
+type Deleted = BTreeMap<u64, i64>;
+
+/// What is in the table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Contents {
+    /// Rows with an id below the boundary: those there before maintenance began.
+    pub(crate) before: Fingerprint,
+    /// The others: what the writer added meanwhile.
+    pub(crate) meanwhile: Fingerprint,
+    pub(crate) data_files: BTreeSet<String>,
+}
+
+/// Reads the current snapshot. Rows with ids from `boundary` on were added meanwhile.
+pub(crate) async fn read(table: &Table, boundary: i64) -> Result<Contents> {
+    let snapshot = table
+        .metadata
+        .current_snapshot()
+        .context("the table has no snapshot")?;
+    let live = live_files(
+        &table.storage,
+        &table.metadata,
+        snapshot.snapshot_id,
+        Fields::PLAN,
+    )
+    .await?;
+    let deletes = Arc::new(deletes(table, &live.deletes).await?);
+    let parts = stream::iter(&live.data)
+        .map(|data| {
+            let deletes = Arc::clone(&deletes);
+            async move {
+                let path = data.file.file_path.clone();
+                let bytes = table.storage.read(&path).await?;
+                let sequence = data.sequence_number;
+                let read =
+                    move || file(bytes, deletes.get(&path), sequence, boundary).context(path);
+                tokio::task::spawn_blocking(read).await?
+            }
+        })
+        .buffer_unordered(at_once())
+        .try_collect::<Vec<(Fingerprint, Fingerprint)>>()
+        .await?;
+    let mut contents = Contents::default();
+    for (before, meanwhile) in parts {
+        contents.before.join(before);
+        contents.meanwhile.join(meanwhile);
+    }
+    contents.data_files = live
+        .data
+        .into_iter()
+        .map(|data| data.file.file_path)
+        .collect();
+    Ok(contents)
+}
+
+fn at_once() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}
+
+/// The rows of one data file that no delete applies to.
+fn file(
+    bytes: Bytes,
+    deleted: Option<&Deleted>,
+    sequence: i64,
+    boundary: i64,
+) -> Result<(Fingerprint, Fingerprint)> {
+    let (mut before, mut meanwhile) = (Fingerprint::default(), Fingerprint::default());
+    let mut position = 0;
+    for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()? {
+        for event in event::events(&batch?)? {
+            // A delete applies to files of its own or an earlier sequence number.
+            let dead = deleted
+                .and_then(|deleted| deleted.get(&position))
+                .is_some_and(|at| sequence <= *at);
+            position += 1;
+            if dead {
+                continue;
+            }
+            if event.id < boundary {
+                before.add(&event)
+            } else {
+                meanwhile.add(&event)
+            }
+        }
+    }
+    Ok((before, meanwhile))
+}
+
+async fn deletes(table: &Table, files: &[LiveFile]) -> Result<BTreeMap<String, Deleted>> {
+    let mut deletes = BTreeMap::<String, Deleted>::new();
+    for file in files {
+        let path = &file.file.file_path;
+        ensure!(
+            file.file.content == Content::PositionDeletes,
+            "{path} holds no position deletes"
+        );
+        let bytes = table.storage.read(path).await?;
+        for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()? {
+            for (data_file, position) in positions(&batch?).with_context(|| path.clone())? {
+                let newest = deletes
+                    .entry(data_file)
+                    .or_default()
+                    .entry(position)
+                    .or_insert(file.sequence_number);
+                *newest = file.sequence_number.max(*newest);
+            }
+        }
+    }
+    Ok(deletes)
+}
+
+fn positions(batch: &RecordBatch) -> Result<Vec<(String, u64)>> {
+    let paths = batch
+        .column_by_name("file_path")
+        .and_then(|column| column.as_string_opt::<i32>());
+    let positions = batch
+        .column_by_name("pos")
+        .and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let (paths, positions) = paths
+        .zip(positions)
+        .context("it lacks `file_path` or `pos`")?;
+    ensure!(
+        paths.null_count() == 0 && positions.null_count() == 0,
+        "it holds nulls"
+    );
+    let row = |row: usize| {
+        Ok((
+            paths.value(row).to_owned(),
+            u64::try_from(positions.value(row))?,
+        ))
+    };
+    (0..batch.num_rows()).map(row).collect()
+}

@@ -1,0 +1,354 @@
+//! `snowpack maintain`: does actions on a table now, as a job of its own.
+//!
+//! Submits the job and claims that very row in one transaction, so that no worker can take it and
+//! a running fleet and this command exclude each other; then it is run like a worker runs it.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use maintenance::{ActionRow, Submission};
+use model::{Action, JobId};
+use pg::Pool;
+use planner::{Engine, Plan, Report, Task};
+use queue::{Claimed, Cursor};
+use runner::{Config, Heart, How, Memory, Metrics, Runner};
+use serde_json::{Value, json};
+
+use crate::args::Maintain;
+use crate::option::by_action;
+use crate::out::Out;
+use crate::print::{self, Grid};
+use crate::progress::Bar;
+use crate::submit::submitter;
+use crate::{plan, session};
+
+/// What one sweep before the submission may handle; a fleet or the next command does the rest.
+const SWEEP_MAX: i32 = 1_000;
+/// One for the guard, one for the ledger, and two that the runner asks for.
+const CONNECTIONS_MIN: NonZeroU32 = NonZeroU32::new(4).expect("4 is not 0");
+
+pub(crate) async fn run(args: Maintain, out: &Out) -> Result<()> {
+    let tasks = plan::tasks(&args.actions, &args.options)?;
+    let mut database = args.database.clone();
+    database.connections_max = database.connections_max.max(CONNECTIONS_MIN);
+    let pool = session::migrated(&database).await?;
+    let catalog = session::catalog(&args.lakehouse, Some(&pool)).await?;
+    // A table that is not there is said so before a job is made of it.
+    catalog.load(&args.table).await?;
+    let catalog_name = catalog.name().to_owned();
+    let engine = session::engine(catalog);
+    if args.dry_run {
+        return dry_run(&args, &tasks, engine.as_ref(), out).await;
+    }
+    sweep(&pool, &catalog_name).await?;
+    let lease = Duration::from_secs(args.lease_seconds);
+    let heart = Arc::new(Heart::start(&pool, &maintenance::queue(), lease)?);
+    let claimed = claim(&args, &pool, lease).await?;
+    let job = claimed.fence.job().clone();
+    let ended = attempt(&args, &pool, engine, heart, claimed).await?;
+    let stored = maintenance::get(&**pool.get().await?, &job).await?;
+    let rows = maintenance::actions::list(&**pool.get().await?, &job).await?;
+    let failure = failure(ended.how, stored.and_then(|job| job.error));
+    let done: Vec<Done> = tasks
+        .iter()
+        .map(|task| Done::new(task.action(), &rows))
+        .collect();
+    let document = json!({
+        "table": args.table.key(),
+        "job_id": job,
+        "success": failure.is_none(),
+        "message": failure,
+        "actions": done.iter().map(Done::document).collect::<Vec<Value>>(),
+    });
+    out.result(&document, || grid(&done).render())?;
+    match failure {
+        None => Ok(()),
+        Some(why) => Err(anyhow!("job {job}: {why}")),
+    }
+}
+
+/// Ends and frees what dead processes left: a table held by one is free after its lease.
+async fn sweep(pool: &Pool, catalog_name: &str) -> Result<()> {
+    let client = pool.get().await?;
+    maintenance::queue()
+        .sweep(&**client, SWEEP_MAX, &mut Cursor::default())
+        .await?;
+    maintenance::ledger::sweep(&**client, catalog_name, i64::from(SWEEP_MAX)).await?;
+    Ok(())
+}
+
+/// Submits and claims in one transaction: the job never waits, and nobody else can have it.
+async fn claim(args: &Maintain, pool: &Pool, lease: Duration) -> Result<Claimed> {
+    let queue = maintenance::queue();
+    let mut client = pool.get().await?;
+    if let Some(paused) = queue.paused(&**client).await? {
+        let why = if paused.reason.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", paused.reason)
+        };
+        bail!(
+            "lane {} is paused by {}{why}; `snowpack resume` lets it go on",
+            queue.lane(),
+            paused.by
+        );
+    }
+    let submission = Submission {
+        options: by_action(&args.actions, &args.options).map_err(runtime::Error::Usage)?,
+        max_attempts: 1,
+        ..Submission::new(args.table.clone(), args.actions.clone(), submitter())
+    };
+    let tx = (**client).transaction().await?;
+    let submitted = match maintenance::submit(&tx, &submission).await {
+        Err(maintenance::Error::Locked { table, holder }) => bail!(
+            "table {table} is being maintained by job {holder}; wait for it (`snowpack job {holder}`) or end it \
+             (`snowpack cancel {holder}`)"
+        ),
+        submitted => submitted?,
+    };
+    let claimed = queue
+        .claim_one(&tx, submitted.job(), lease, &worker())
+        .await?;
+    let Some(claimed) = claimed else {
+        bail!(
+            "job {} could not be claimed: the lane was paused meanwhile",
+            submitted.job()
+        );
+    };
+    tx.commit().await?;
+    Ok(claimed)
+}
+
+/// Who works, as the queue records it.
+fn worker() -> String {
+    format!("snowpack-maintain-{}", std::process::id())
+}
+
+/// Runs the attempt to its end. Ctrl-C cancels the job; a second one does not wait for a safe point.
+async fn attempt(
+    args: &Maintain,
+    pool: &Pool,
+    engine: Arc<dyn Engine>,
+    heart: Arc<Heart>,
+    claimed: Claimed,
+) -> Result<runner::Ended> {
+    let signals = runtime::Shutdown::on_signals(Duration::MAX)?;
+    let job = claimed.fence.job().clone();
+    let metrics = Metrics::register(&prometheus::Registry::new())?;
+    let config = Config {
+        stall: Duration::from_secs(args.stall_seconds),
+        ..Config::new(Memory::new(args.memory_bytes.get()))
+    };
+    let runner = Runner::new(pool.clone(), engine, Arc::clone(&heart), metrics, config);
+    // The first Ctrl-C asks for the job's cancellation instead of a drain, which would hand it back.
+    let shutdown = runner::Shutdown {
+        drain: tokio_util::sync::CancellationToken::new(),
+        stop: signals.stop.clone(),
+    };
+    let bar = Arc::new(Bar::new(format!("maintaining {}", args.table)));
+    let running = runner.run(
+        claimed,
+        &shutdown,
+        Arc::clone(&bar) as Arc<dyn planner::Progress>,
+    );
+    tokio::pin!(running);
+    let ended = tokio::select! {
+        ended = &mut running => ended,
+        () = signals.drain.cancelled() => {
+            bar.say("stopping at the next safe point");
+            if let Err(error) = cancel(pool, &job).await {
+                tracing::warn!(%job, error = runtime::chain(error.as_ref()), "could not ask for the cancellation");
+            }
+            heart.nudge();
+            running.await
+        }
+    };
+    bar.finish();
+    Ok(ended)
+}
+
+async fn cancel(pool: &Pool, job: &JobId) -> Result<()> {
+    let mut client = pool.get().await?;
+    let tx = (**client).transaction().await?;
+    maintenance::cancel(&tx, job).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Why the command failed; `None` when it did what was asked.
+fn failure(how: How, error: Option<String>) -> Option<String> {
+    let because = |what: &str| match &error {
+        Some(error) => format!("{what}: {error}"),
+        None => what.to_owned(),
+    };
+    match how {
+        How::Completed => None,
+        How::Failed(reason) => Some(because(&format!("failed ({reason})"))),
+        How::Cancelled => Some("cancelled".to_owned()),
+        How::HandedBack => Some(because("it was handed back")),
+        How::Replaced => Some("another process has it now; nothing more was written".to_owned()),
+    }
+}
+
+async fn dry_run(args: &Maintain, tasks: &[Task], engine: &dyn Engine, out: &Out) -> Result<()> {
+    let mut plans: Vec<Plan> = Vec::new();
+    for task in tasks {
+        plans.push(engine.plan(&args.table, task).await?);
+    }
+    let action = |plan: &Plan| {
+        let mut action = json!({
+            "action": plan.action(),
+            "success": true,
+            "message": plan.nothing().map_or_else(|| "planned, not done".to_owned(), |why| format!("nothing to do: {why}")),
+            "plan": plan,
+        });
+        if let Some(why) = plan.nothing() {
+            action["skipped"] = json!(why);
+        }
+        action
+    };
+    let document = json!({
+        "table": args.table.key(),
+        "dry_run": true,
+        "success": true,
+        "actions": plans.iter().map(action).collect::<Vec<Value>>(),
+    });
+    out.result(&document, || {
+        plans
+            .iter()
+            .map(plan::text)
+            .collect::<Vec<String>>()
+            .join("\n")
+    })
+}
+
+/// What became of one action.
+#[derive(Debug)]
+struct Done {
+    action: Action,
+    row: Option<ActionRow>,
+    report: Option<Report>,
+}
+
+impl Done {
+    fn new(action: Action, rows: &[ActionRow]) -> Self {
+        let row = rows
+            .iter()
+            .rev()
+            .find(|row| row.result.action == action)
+            .cloned();
+        let report = row
+            .as_ref()
+            .and_then(|row| serde_json::from_value(row.result.result.clone()?).ok());
+        Self {
+            action,
+            row,
+            report,
+        }
+    }
+
+    fn message(&self) -> String {
+        let Some(row) = &self.row else {
+            return "not run: the job ended before".to_owned();
+        };
+        let said = row.result.error.as_ref().or(row.result.message.as_ref());
+        said.cloned()
+            .unwrap_or_else(|| row.result.outcome.to_string())
+    }
+
+    fn document(&self) -> Value {
+        let mut document = json!({
+            "action": self.action,
+            "success": self.row.as_ref().is_some_and(|row| row.result.outcome.success()),
+            "message": self.message(),
+            "elapsed_seconds": self.row.as_ref().map_or(0.0, |row| row.result.elapsed.as_secs_f64()),
+            "result": self.row.as_ref().and_then(|row| row.result.result.clone()),
+        });
+        if let Some(why) = self
+            .report
+            .as_ref()
+            .and_then(|report| report.skipped.as_ref())
+        {
+            document["skipped"] = json!(why);
+        }
+        document
+    }
+}
+
+fn grid(done: &[Done]) -> Grid {
+    let mut grid = Grid::new(&[
+        "ACTION",
+        "OUTCOME",
+        "FILES",
+        "BYTES",
+        "ROWS",
+        "DELETES APPLIED",
+        "TOOK",
+        "MESSAGE",
+    ]);
+    for done in done {
+        let Some(row) = &done.row else {
+            grid.row([done.action.as_str(), "not run"]);
+            continue;
+        };
+        let report = done.report.clone().unwrap_or_default();
+        let change = |from: String, to: String| {
+            if from == to {
+                from
+            } else {
+                format!("{from} -> {to}")
+            }
+        };
+        grid.row([
+            done.action.to_string(),
+            row.result.outcome.to_string(),
+            change(
+                print::count(report.files_in),
+                print::count(report.files_out),
+            ),
+            change(
+                print::bytes(report.bytes_in),
+                print::bytes(report.bytes_out),
+            ),
+            change(print::count(report.rows_in), print::count(report.rows_out)),
+            print::count(report.deletes_applied),
+            print::seconds(row.result.elapsed),
+            done.message(),
+        ]);
+    }
+    grid
+}
+
+#[cfg(test)]
+mod tests {
+    use model::EndReason;
+
+    use super::*;
+
+    #[test]
+    fn only_a_completed_job_is_a_success() {
+        let check = |how, want: Option<&str>| {
+            assert_eq!(failure(how, Some("disk full".to_owned())).as_deref(), want)
+        };
+        check(How::Completed, None);
+        check(
+            How::Failed(EndReason::ActionFailed),
+            Some("failed (action_failed): disk full"),
+        );
+        check(How::Cancelled, Some("cancelled"));
+        check(How::HandedBack, Some("it was handed back: disk full"));
+        check(
+            How::Replaced,
+            Some("another process has it now; nothing more was written"),
+        );
+    }
+
+    #[test]
+    fn an_action_that_never_ran_is_no_success() {
+        let document = Done::new(Action::RewriteDataFiles, &[]).document();
+        assert_eq!(document["success"], false);
+        assert_eq!(document["message"], "not run: the job ended before");
+    }
+}

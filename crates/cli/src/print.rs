@@ -1,0 +1,171 @@
+//! Text for people: tables with aligned columns, bytes and durations in units one can read.
+
+use std::time::Duration;
+
+/// Rows under a header, columns aligned, numbers to the right.
+#[derive(Debug)]
+pub(crate) struct Grid {
+    header: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    pub(crate) fn new(header: &[&'static str]) -> Self {
+        Self {
+            header: header.to_vec(),
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
+        let mut cells: Vec<String> = cells.into_iter().map(Into::into).collect();
+        cells.resize(self.header.len(), String::new());
+        self.rows.push(cells);
+    }
+
+    /// The lines, without trailing blanks; each ends with a newline.
+    pub(crate) fn render(&self) -> String {
+        let width = |column: usize| {
+            let cells = self.rows.iter().map(|row| row[column].chars().count());
+            cells
+                .chain([self.header[column].chars().count()])
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.header.len()).map(width).collect();
+        let right: Vec<bool> = (0..self.header.len())
+            .map(|column| self.numeric(column))
+            .collect();
+        let header: Vec<String> = self.header.iter().map(|name| (*name).to_owned()).collect();
+        let mut text = String::new();
+        for row in [&header].into_iter().chain(&self.rows) {
+            let cells = row
+                .iter()
+                .zip(&widths)
+                .zip(&right)
+                .map(|((cell, width), right)| {
+                    let blanks = " ".repeat(width - cell.chars().count());
+                    if *right {
+                        format!("{blanks}{cell}")
+                    } else {
+                        format!("{cell}{blanks}")
+                    }
+                });
+            text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    fn numeric(&self, column: usize) -> bool {
+        let starts_with_digit = |cell: &str| cell.starts_with(|c: char| c.is_ascii_digit());
+        let cells = || {
+            self.rows
+                .iter()
+                .map(|row| row[column].as_str())
+                .filter(|cell| !matches!(*cell, "" | "-"))
+        };
+        // A UUID starts with a digit often enough: only what has no letters before a blank counts.
+        cells().next().is_some()
+            && cells().all(|cell| {
+                let first = cell.split(' ').next().unwrap_or_default();
+                starts_with_digit(cell)
+                    && first
+                        .chars()
+                        .all(|c| c.is_ascii_digit() || ",.%".contains(c))
+            })
+    }
+}
+
+/// `1,234,567`.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `12.3 MiB`.
+pub(crate) fn bytes(number: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = number as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{number} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+/// `93.5%`; a share of nothing is `-`.
+pub(crate) fn share(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        "-".to_owned()
+    } else {
+        format!("{:.1}%", part as f64 * 100.0 / whole as f64)
+    }
+}
+
+/// `0.4 s`, `1 min 5 s`.
+pub(crate) fn seconds(duration: Duration) -> String {
+    let whole = duration.as_secs();
+    if whole < 60 {
+        format!("{:.1} s", duration.as_secs_f64())
+    } else if whole < 3600 {
+        format!("{} min {} s", whole / 60, whole % 60)
+    } else {
+        format!("{} h {} min", whole / 3600, whole % 3600 / 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_numbers_go_right() {
+        let mut grid = Grid::new(&["TABLE", "FILES", "BYTES"]);
+        grid.row(["db.a", "7", "1.0 KiB"]);
+        grid.row(["db.größer", "1,200", "-"]);
+        assert_eq!(
+            grid.render(),
+            "TABLE      FILES    BYTES\n\
+             db.a           7  1.0 KiB\n\
+             db.größer  1,200        -\n"
+        );
+    }
+
+    #[test]
+    fn an_id_is_no_number() {
+        let mut grid = Grid::new(&["ID", "STATUS"]);
+        grid.row(["0199d7a2-5b1e-7c3a-9f00-3c1f6a7d9e21", "pending"]);
+        grid.row(["1", "x"]);
+        assert!(grid.render().contains("\n1   "), "{}", grid.render());
+    }
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(
+            [count(0), count(999), count(1_000), count(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [bytes(0), bytes(1023), bytes(1536), bytes(u64::MAX)],
+            ["0 B", "1023 B", "1.5 KiB", "16384.0 PiB"]
+        );
+        assert_eq!([share(1, 3), share(0, 0)], ["33.3%", "-"]);
+        assert_eq!(
+            [400, 65_000, 3_725_000].map(|ms| seconds(Duration::from_millis(ms))),
+            ["0.4 s", "1 min 5 s", "1 h 2 min"]
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! The built program as a person or a script runs it: words in, text or JSON and a code out.
+
+#[path = "all/demo.rs"]
+mod demo;
+#[path = "all/jobs.rs"]
+mod jobs;
+#[path = "all/maintain.rs"]
+mod maintain;
+#[path = "all/program.rs"]
+mod program;
+#[path = "all/usage.rs"]
+mod usage;

@@ -1,0 +1,284 @@
+//! Tables made by PyIceberg are looked at, planned and maintained from the terminal.
+
+use serde_json::Value;
+
+use crate::program::Lake;
+
+const FILES: u32 = 6;
+
+#[track_caller]
+fn maintain(lake: &Lake, more: &[&str]) -> Value {
+    let words = [
+        &[
+            "maintain",
+            "db.events",
+            "rewrite_data_files",
+            "--output",
+            "json",
+        ],
+        more,
+    ]
+    .concat();
+    lake.run(&words).expect(0).json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_maintained_and_every_row_stays() {
+    let lake = Lake::new().await;
+    let before = lake.make("db.events", FILES);
+    let document = maintain(&lake, &[]);
+    assert_eq!(document["success"], true, "{document}");
+    let action = &document["actions"][0];
+    assert_eq!(action["action"], "rewrite_data_files");
+    assert_eq!(action["success"], true);
+    assert!(
+        action["message"].as_str().unwrap().contains("6 files -> 1"),
+        "{action}"
+    );
+    assert!(
+        action["elapsed_seconds"].as_f64().unwrap() > 0.0,
+        "{action}"
+    );
+    let result = &action["result"];
+    for (key, want) in [
+        ("files_in", 6),
+        ("files_out", 1),
+        ("rows_in", 600),
+        ("deletes_applied", 0),
+        ("rows_out", 600),
+    ] {
+        assert_eq!(result[key], want, "{key} of {result}");
+    }
+    assert!(
+        result["bytes_in"].as_u64().unwrap() > result["bytes_out"].as_u64().unwrap(),
+        "{result}"
+    );
+    assert_eq!(result["commit_attempts"], 1);
+
+    let after = lake.read("db.events");
+    assert_eq!(after["snapshot_id"], result["snapshot_id"]);
+    assert_eq!(after["operation"], "replace");
+    assert_eq!(after["files"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        after["rows"], before["rows"],
+        "a row was lost, added or changed"
+    );
+
+    let job = lake
+        .run(&[
+            "job",
+            document["job_id"].as_str().unwrap(),
+            "--output",
+            "json",
+        ])
+        .expect(0)
+        .json();
+    assert_eq!(
+        (&job["status"], &job["queue"]),
+        (&"completed".into(), &Value::Null)
+    );
+    assert_eq!(job["results"][0]["result"], *result);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_to_do_is_a_success_that_says_why() {
+    let lake = Lake::new().await;
+    let before = lake.make("db.events", 2);
+    let document = maintain(&lake, &[]);
+    let action = &document["actions"][0];
+    assert_eq!(
+        (&document["success"], &action["success"]),
+        (&true.into(), &true.into())
+    );
+    assert!(!action["skipped"].as_str().unwrap().is_empty(), "{action}");
+    assert_eq!(action["result"]["skipped"], action["skipped"]);
+    assert_eq!(action["result"]["files_in"], 0);
+    assert_eq!(lake.read("db.events"), before, "the table is as it was");
+    let text = lake
+        .run(&["maintain", "db.events", "rewrite_data_files"])
+        .expect(0)
+        .stdout;
+    assert!(text.contains("nothing_to_do"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_reach_the_plan() {
+    let lake = Lake::new().await;
+    lake.make("db.events", 2);
+    let document = maintain(&lake, &["--option", "rewrite_data_files.min-input-files=2"]);
+    assert_eq!(
+        document["actions"][0]["result"]["files_in"], 2,
+        "{document}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_the_plan_and_changes_nothing() {
+    let lake = Lake::new().await;
+    let before = lake.make("db.events", FILES);
+    let document = maintain(&lake, &["--dry-run"]);
+    assert_eq!(
+        (&document["dry_run"], &document["success"]),
+        (&true.into(), &true.into())
+    );
+    let plan = &document["actions"][0]["plan"];
+    assert_eq!(
+        plan["groups"][0]["inputs"].as_array().unwrap().len(),
+        FILES as usize,
+        "{plan}"
+    );
+    assert_eq!(lake.read("db.events"), before);
+    assert_eq!(
+        lake.run(&["jobs", "--output", "json"]).json()["jobs"]
+            .as_array()
+            .unwrap()
+            .len(),
+        0
+    );
+
+    let planned = lake
+        .run(&[
+            "plan",
+            "db.events",
+            "rewrite_data_files",
+            "--output",
+            "json",
+        ])
+        .expect(0)
+        .json();
+    assert_eq!(planned["snapshot_id"], before["snapshot_id"]);
+    assert_eq!(planned["groups"], plan["groups"]);
+    let text = lake
+        .run(&["plan", "db.events", "rewrite_data_files"])
+        .expect(0)
+        .stdout;
+    assert!(text.contains("6 files") && text.contains("WHY"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_held_by_a_job_is_left_alone_and_the_job_named() {
+    let lake = Lake::new().await;
+    let before = lake.make("db.events", FILES);
+    let holder = lake
+        .run(&["submit", "db.events", "rewrite_data_files"])
+        .expect(0)
+        .stdout;
+    let holder = holder.trim();
+    let cancel = format!("snowpack cancel {holder}");
+    let words = [
+        "maintain",
+        "db.events",
+        "rewrite_data_files",
+        "--output",
+        "json",
+    ];
+    let ran = lake
+        .run(&words)
+        .expect(1)
+        .complains(&["db.events", &cancel]);
+    assert_eq!(ran.json()["success"], false);
+    assert!(
+        ran.json()["message"].as_str().unwrap().contains(&cancel),
+        "{ran:?}"
+    );
+    assert_eq!(lake.read("db.events"), before);
+    lake.run(&["cancel", holder]).expect(0);
+    lake.run(&words).expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_not_there_is_named_and_leaves_no_job() {
+    let lake = Lake::new().await;
+    for words in [
+        &["maintain", "db.events", "rewrite_data_files"][..],
+        &["plan", "db.events", "rewrite_data_files"],
+    ] {
+        lake.run(words)
+            .expect(1)
+            .complains(&["db.events", "does not exist"]);
+    }
+    assert_eq!(
+        lake.run(&["jobs", "--output", "json"]).json()["jobs"]
+            .as_array()
+            .unwrap()
+            .len(),
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_listed_with_their_facts() {
+    let lake = Lake::new().await;
+    assert!(lake.run(&["tables"]).expect(0).stdout.contains("no tables"));
+    lake.make("db.events", FILES);
+    lake.make("other.small", 1);
+    let listed = lake.run(&["tables", "--output", "json"]).expect(0).json();
+    assert_eq!(listed["catalog"], "lake");
+    let events = &listed["tables"][0];
+    assert_eq!(events["table"], "db.events");
+    for (key, want) in [
+        ("data_files", 6),
+        ("small_files", 6),
+        ("records", 600),
+        ("delete_files", 0),
+        ("snapshots", 6),
+    ] {
+        assert_eq!(events[key], want, "{key} of {events}");
+    }
+    assert_eq!(events["small_file_share"], 1.0);
+    let one = lake
+        .run(&["tables", "--namespace", "other", "--output", "json"])
+        .expect(0)
+        .json();
+    assert_eq!(one["tables"].as_array().unwrap().len(), 1);
+    lake.run(&["tables", "--namespace", "absent"])
+        .expect(1)
+        .complains(&["absent"]);
+    let text = lake.run(&["tables"]).expect(0).stdout;
+    assert!(
+        text.contains("db.events") && text.contains("100.0%"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_data_file_fails_naming_it_and_the_table_stays() {
+    let lake = Lake::new().await;
+    let before = lake.make("db.events", FILES);
+    let gone = before["files"][0].as_str().unwrap();
+    std::fs::remove_file(gone.trim_start_matches("file://")).unwrap();
+    let ran = lake
+        .run(&[
+            "maintain",
+            "db.events",
+            "rewrite_data_files",
+            "--output",
+            "json",
+        ])
+        .expect(1);
+    let name = gone.rsplit('/').next().unwrap();
+    let document = ran.json();
+    assert_eq!(
+        (&document["success"], &document["actions"][0]["success"]),
+        (&false.into(), &false.into())
+    );
+    assert!(
+        document["actions"][0]["message"]
+            .as_str()
+            .unwrap()
+            .contains(name),
+        "{document}"
+    );
+    let job = lake
+        .run(&[
+            "job",
+            document["job_id"].as_str().unwrap(),
+            "--output",
+            "json",
+        ])
+        .expect(0)
+        .json();
+    assert_eq!(job["status"], "failed");
+    let tables = lake.run(&["tables", "--output", "json"]).expect(0).json();
+    assert_eq!(tables["tables"][0]["data_files"], FILES, "{tables}");
+}

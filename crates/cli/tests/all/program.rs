@@ -1,0 +1,127 @@
+//! Running `snowpack`, and a table for it made by PyIceberg.
+
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testkit::Database;
+
+/// What a run gave.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Its one JSON document.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("no single JSON document ({error}): {self:?}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:#?}");
+        self
+    }
+
+    /// Demands that all of this was said on standard error.
+    #[track_caller]
+    pub(crate) fn complains(self, of: &[&str]) -> Self {
+        for what in of {
+            assert!(self.stderr.contains(what), "{what} is missing in {self:#?}");
+        }
+        self
+    }
+}
+
+/// The program with these settings and no other.
+pub(crate) fn command(words: &[&str], settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_snowpack"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SNOWPACK_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(words)
+        .envs(settings.iter().copied())
+        .stdin(Stdio::null());
+    command
+}
+
+#[track_caller]
+pub(crate) fn run(words: &[&str], settings: &[(&str, &str)]) -> Ran {
+    let output = command(words, settings).output().expect("run snowpack");
+    Ran {
+        code: output
+            .status
+            .code()
+            .unwrap_or_else(|| panic!("{} for {words:?}", output.status)),
+        stdout: String::from_utf8(output.stdout).expect("standard output is text"),
+        stderr: String::from_utf8(output.stderr).expect("standard error is text"),
+    }
+}
+
+/// A migrated database and a warehouse.
+#[derive(Debug)]
+pub(crate) struct Lake {
+    pub(crate) database: Database,
+    warehouse: TempDir,
+}
+
+impl Lake {
+    pub(crate) async fn new() -> Self {
+        let database = Database::new().await;
+        Self {
+            database,
+            warehouse: tempfile::tempdir().expect("make a folder"),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> [(&str, &str); 3] {
+        let warehouse = self
+            .warehouse
+            .path()
+            .to_str()
+            .expect("a temporary folder has a plain name");
+        [
+            ("SNOWPACK_DATABASE_URL", self.database.url()),
+            ("SNOWPACK_CATALOG_NAME", "lake"),
+            ("SNOWPACK_WAREHOUSE", warehouse),
+        ]
+    }
+
+    #[track_caller]
+    pub(crate) fn run(&self, words: &[&str]) -> Ran {
+        run(words, &self.settings())
+    }
+
+    #[track_caller]
+    fn oracle(&self, task: &Value) -> Value {
+        let mut whole = json!({
+            "database_url": self.database.url(),
+            "catalog": "lake",
+            "warehouse": self.warehouse.path(),
+        });
+        whole
+            .as_object_mut()
+            .expect("it is one")
+            .extend(task.as_object().expect("it is one").clone());
+        testkit::oracle("cli_tables", &whole)
+    }
+
+    /// Has PyIceberg make a table of so many files; gives back its rows.
+    #[track_caller]
+    pub(crate) fn make(&self, table: &str, files: u32) -> Value {
+        self.oracle(&json!({ "do": "make", "table": table, "files": files, "rows": 100 }))
+    }
+
+    #[track_caller]
+    pub(crate) fn read(&self, table: &str) -> Value {
+        self.oracle(&json!({ "do": "read", "table": table }))
+    }
+}
