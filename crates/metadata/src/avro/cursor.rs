@@ -249,6 +249,27 @@ mod tests {
     }
 
     #[test]
+    fn blocks_that_tell_their_size_are_read_and_skipped() {
+        let node = Node::parse(&json!({"type": "array", "items": "long"})).unwrap();
+        let mut encoder = super::super::Encoder::default();
+        for number in [-2, 2, 7, -8, 1, 9, 0] {
+            encoder.long(number);
+        }
+        let bytes = encoder.into_bytes();
+        let mut items = Vec::new();
+        Cursor::new(&bytes)
+            .items(|cursor| {
+                items.push(cursor.long()?);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(items, [7, -8, 9]);
+        let mut cursor = Cursor::new(&bytes);
+        cursor.skip(&node).unwrap();
+        assert_eq!(cursor.remaining(), 0);
+    }
+
+    #[test]
     fn a_block_size_beyond_the_end_is_refused() {
         let node = Node::parse(&json!({"type": "array", "items": "long"})).unwrap();
         for size in [-1, 3, i64::MAX] {

@@ -16,6 +16,11 @@ pub async fn read_manifest_list(
     snapshot: &Snapshot,
 ) -> Result<Vec<ManifestFile>, Error> {
     let location = &snapshot.manifest_list;
+    if location.is_empty() || snapshot.key_id.is_some() {
+        let how = if location.is_empty() { "no manifest list (format v1)" } else { "encryption" };
+        let id = snapshot.snapshot_id;
+        return Err(Error::Unsupported(format!("snapshot {id}: {how} is not supported yet")));
+    }
     let bytes = storage.read(location).await?;
     decode(&bytes).map_err(|why| Error::malformed(location, why))
 }

@@ -46,7 +46,7 @@ pub(super) fn malformed(manifest: &ManifestFile, why: Malformed) -> Error {
     Error::malformed(&manifest.manifest_path, why)
 }
 
-fn decode(
+pub(super) fn decode(
     bytes: &Bytes,
     manifest: &ManifestFile,
     types: &SpecTypes,

@@ -1,0 +1,6 @@
+//! What we read and write of Iceberg's metadata, judged by PyIceberg and DuckDB.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+#[path = "all/manifest.rs"]
+mod manifest;
