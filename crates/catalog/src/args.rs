@@ -21,6 +21,7 @@ pub enum Kind {
 
 /// Which catalog, and where.
 #[derive(clap::Args, Clone)]
+#[group(skip)]
 pub struct Args {
     /// Kind of catalog
     #[arg(long, env = "SNOWPACK_CATALOG_TYPE", value_enum, default_value = "sql")]

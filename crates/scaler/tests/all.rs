@@ -214,7 +214,7 @@ async fn m33_while_the_database_is_gone_every_answer_is_503_and_then_the_count_i
     .await;
     rename(&away, here).await;
     scaler.answers("/ready-count", json!({"ready": 1})).await;
-    scaler.stop(&[CANNOT_COUNT]).await;
+    scaler.stop(&[CANNOT_COUNT, "deadpool.postgres"]).await;
 }
 
 #[tokio::test]

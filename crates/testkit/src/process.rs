@@ -74,6 +74,16 @@ impl Process {
         found.expect("just found")
     }
 
+    /// Waits until the log contains `text`.
+    pub async fn mentions(&self, text: &str) {
+        until(&format!("the log mentions `{text}`"), async || {
+            let log = self.log();
+            assert!(log.contains(text) || self.running(), "it ended without `{text}`:\n{log}");
+            log.contains(text)
+        })
+        .await;
+    }
+
     /// The address in the log entry `message`.
     pub async fn address(&self, message: &str) -> SocketAddr {
         let entry = self.logged(message).await;
