@@ -52,7 +52,9 @@ pub async fn live_files(
     let types = Arc::new(SpecTypes::of(table));
     let mut files = LiveFiles::default();
     {
-        let reads = manifests.iter().map(|manifest| load(storage, manifest, types.clone(), fields));
+        // Collected, for a closure over references in the stream would make this future not `Send`.
+        let reads: Vec<_> =
+            manifests.iter().map(|manifest| load(storage, manifest, types.clone(), fields)).collect();
         let mut reads = std::pin::pin!(stream::iter(reads).buffered(MANIFESTS_AT_ONCE).enumerate().map(
             |(index, entries)| entries.map(|entries| (index, entries))
         ));
