@@ -1,1 +1,20 @@
 //! The native engine: reads, rewrites and commits Iceberg tables.
+//!
+//! [`NativeEngine`] implements `planner::Engine`. A rewrite writes data files ([`rewrite`]: the
+//! task is one column of one output row group), then commits them ([`commit`]: validated on the
+//! table as it is by then, swapped under the fence). [`write`] and [`append`] are what a plain
+//! writer of the same tables needs; tests and the demo use them. Nothing here ever deletes a file.
+
+mod append;
+mod commit;
+mod deletes;
+mod engine;
+mod error;
+mod files;
+mod rewrite;
+mod write;
+
+pub use append::{Changes, commit_changes};
+pub use engine::NativeEngine;
+pub use error::Error;
+pub use write::{FileWriter, arrow_schema, delete_schema};

@@ -1,0 +1,289 @@
+//! Commits rewritten groups: reload, validate, build manifests, swap under the fence, and find out
+//! what happened when the answer was lost.
+//!
+//! Every file is reserved in the ledger before it is written, and none is ever deleted here.
+
+mod counts;
+mod manifests;
+mod schema_change;
+pub(crate) mod snapshot;
+pub(crate) mod summary;
+pub(crate) mod swap;
+mod validate;
+
+use std::time::Duration;
+
+use catalog::{Catalog, Table};
+use metadata::{Fields, LiveFiles, live_files};
+use model::TableName;
+use planner::rewrite::Plan;
+use planner::{Attempt, Report, SwapError};
+use policy::retry::Backoff;
+
+use self::manifests::Manifests;
+use self::swap::{CatalogSwap, Ready};
+pub(crate) use self::validate::{Stale, terms_broken};
+use crate::Error;
+use crate::files::place::Places;
+use crate::rewrite::Rewritten;
+
+const RETRIES: &str = "commit.retry.num-retries";
+const RETRIES_DEFAULT: u32 = 4;
+const WAIT_MIN: &str = "commit.retry.min-wait-ms";
+const WAIT_MIN_DEFAULT_MS: u64 = 100;
+const WAIT_MAX: &str = "commit.retry.max-wait-ms";
+const WAIT_MAX_DEFAULT_MS: u64 = 60_000;
+/// Loads tried to learn what became of a swap whose answer was lost.
+const LOOKS_MAX: u32 = 6;
+
+/// How a commit ended when it did not fail.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Made; the report covers it and everything before it.
+    Committed(Report),
+    /// Not made: these groups must be planned again or given up.
+    Stale(Vec<Stale>),
+}
+
+/// Commits for one action of one attempt.
+#[derive(Debug)]
+pub(crate) struct Committer<'a> {
+    pub(crate) catalog: &'a dyn Catalog,
+    pub(crate) name: &'a TableName,
+    pub(crate) attempt: &'a Attempt<'a>,
+    pub(crate) plan: &'a Plan,
+    pub(crate) places: &'a Places,
+}
+
+impl Committer<'_> {
+    /// Commits `groups` in one snapshot on top of whatever the table is by now. `before` is what
+    /// the action committed so far; `last` says that nothing follows.
+    pub(crate) async fn commit(
+        &self,
+        groups: &[Rewritten],
+        before: &Report,
+        last: bool,
+    ) -> Result<Outcome, Error> {
+        counts::check_totals(groups)?;
+        let snapshot_id = snapshot::new_id();
+        let mut manifests = Manifests::new(snapshot_id);
+        let mut tried = 0;
+        let mut lost_to = String::new();
+        loop {
+            let base = self.load().await?;
+            if base.metadata.snapshot(snapshot_id).is_some() {
+                return Ok(Outcome::Committed(report(
+                    before,
+                    groups,
+                    snapshot_id,
+                    tried,
+                )));
+            }
+            if self.attempt.signals.cancel.is_cancelled() {
+                return Err(Error::Stopped);
+            }
+            if tried > number(&base, RETRIES, RETRIES_DEFAULT) {
+                return Err(Error::Contended {
+                    attempts: tried,
+                    why: lost_to,
+                });
+            }
+            let live = self.live(&base).await?;
+            let stale = validate::stale_groups(&base, &live, groups).await?;
+            if !stale.is_empty() {
+                return Ok(Outcome::Stale(stale));
+            }
+            tried += 1;
+            let report = report(before, groups, snapshot_id, tried);
+            let ready = self
+                .ready(&base, &live, groups, &mut manifests, (&report, last))
+                .await?;
+            match self.swap(ready, last.then_some(&report)).await {
+                Ok(()) => return Ok(Outcome::Committed(report)),
+                Err(SwapError::Conflict(why)) => {
+                    tracing::info!(table = %self.name, tried, why, "another writer committed first");
+                    lost_to = why;
+                    self.pause(&base, tried).await;
+                }
+                Err(SwapError::Unknown(source)) => {
+                    tracing::warn!(table = %self.name, snapshot_id, %source, "commit outcome unknown, looking");
+                    self.settle(&base, snapshot_id, source).await?;
+                }
+                Err(SwapError::Replaced) => return Err(Error::Replaced),
+                Err(SwapError::Failed { advice, source }) => {
+                    return Err(Error::Swap { advice, source });
+                }
+            }
+        }
+    }
+
+    async fn load(&self) -> Result<Table, Error> {
+        let loaded = self.catalog.load(self.name).await;
+        let base = loaded.map_err(|source| Error::Catalog {
+            doing: "load the table",
+            source,
+        })?;
+        self.attempt.progress.alive();
+        if base.metadata.uuid() != self.plan.table_uuid {
+            return Err(Error::OtherTable(format!(
+                "table {} was dropped and created again: its uuid is {}, the plan's {}",
+                self.name,
+                base.metadata.uuid(),
+                self.plan.table_uuid
+            )));
+        }
+        Ok(base)
+    }
+
+    async fn live(&self, base: &Table) -> Result<LiveFiles, Error> {
+        let Some(current) = base.metadata.current_snapshot() else {
+            return Ok(LiveFiles::default());
+        };
+        live_files(
+            &base.storage,
+            &base.metadata,
+            current.snapshot_id,
+            Fields::PLAN,
+        )
+        .await
+        .map_err(|source| Error::Metadata {
+            doing: "list the table's files",
+            source,
+        })
+    }
+
+    /// Builds and writes everything the swap needs, and checks the counts against the manifests.
+    async fn ready(
+        &self,
+        base: &Table,
+        live: &LiveFiles,
+        groups: &[Rewritten],
+        manifests: &mut Manifests,
+        (report, last): (&Report, bool),
+    ) -> Result<Ready, Error> {
+        let dangling = if self.plan.remove_dangling_deletes {
+            validate::dangling_deletes(live, groups)
+        } else {
+            Vec::new()
+        };
+        let sequence = self.plan.use_starting_sequence_number;
+        let built = manifests
+            .build(base, live, groups, &dangling, (self.places, sequence))
+            .await?;
+        counts::check_columns(groups, &built.removed)?;
+        self.attempt.progress.alive();
+        let summary = summary::of_rewrite(&summary::Rewrite {
+            live,
+            groups,
+            removed: &built.removed,
+            report,
+            last,
+            plan: self.plan,
+            attempt: self.attempt,
+        });
+        let now_ms = self.attempt.ledger.now_ms().await?;
+        let next = snapshot::next(
+            base,
+            manifests.snapshot_id,
+            built.manifests,
+            summary,
+            now_ms,
+        )
+        .place(self.places.manifest_list(manifests.snapshot_id))?;
+        let landed = manifests.written.iter().cloned();
+        let outputs = groups.iter().flat_map(|group| &group.outputs);
+        let landed = landed
+            .chain(outputs.map(|file| file.file_path.clone()))
+            .collect();
+        let mut new_files = built.new_files;
+        new_files.push(next.list);
+        swap::prepare(
+            self,
+            base,
+            (next.requirements, next.updates),
+            new_files,
+            landed,
+        )
+        .await
+    }
+
+    async fn swap(&self, ready: Ready, report: Option<&Report>) -> Result<(), SwapError> {
+        if self.attempt.signals.cancel.is_cancelled() {
+            return Err(SwapError::Failed {
+                advice: model::Advice::RetryLater,
+                source: Box::new(Error::Stopped),
+            });
+        }
+        let swap = CatalogSwap {
+            catalog: self.catalog,
+            prepared: &ready.prepared,
+        };
+        self.attempt
+            .ledger
+            .commit(&swap, &ready.landed, report)
+            .await
+    }
+
+    /// Returns once the table could be loaded: the next round looks for the snapshot first.
+    async fn settle(
+        &self,
+        base: &Table,
+        snapshot_id: i64,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    ) -> Result<(), Error> {
+        for look in 1..=LOOKS_MAX {
+            self.pause(base, look).await;
+            match self.load().await {
+                Ok(_) => return Ok(()),
+                Err(error @ Error::OtherTable(_)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(table = %self.name, look, %error, "cannot look for the commit")
+                }
+            }
+        }
+        Err(Error::Unknown {
+            snapshot_id,
+            source,
+        })
+    }
+
+    async fn pause(&self, base: &Table, failures: u32) {
+        let backoff = Backoff {
+            base: Duration::from_millis(number(base, WAIT_MIN, WAIT_MIN_DEFAULT_MS)),
+            cap: Duration::from_millis(number(base, WAIT_MAX, WAIT_MAX_DEFAULT_MS)),
+        };
+        let pause = backoff.pause(failures, rand::random_range(0.0..1.0));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.attempt.signals.cancel.cancelled() => {}
+        }
+    }
+}
+
+fn number<T: std::str::FromStr>(base: &Table, key: &str, default: T) -> T {
+    base.metadata
+        .property(key)
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(default)
+}
+
+/// The report when `groups` are committed on top of `before`.
+fn report(before: &Report, groups: &[Rewritten], snapshot_id: i64, tried: u32) -> Report {
+    let mut report = before.clone();
+    for group in groups {
+        report.files_in += group.group.inputs.len() as u64;
+        report.files_out += group.outputs.len() as u64;
+        report.bytes_in += group.group.input_bytes();
+        report.bytes_out += group
+            .outputs
+            .iter()
+            .map(|file| file.file_size_in_bytes)
+            .sum::<u64>();
+        report.rows_in += group.rows_in;
+        report.deletes_applied += group.deletes_applied;
+        report.rows_out += group.rows_out;
+    }
+    report.snapshot_id = Some(snapshot_id);
+    report.commit_attempts += tried;
+    report
+}

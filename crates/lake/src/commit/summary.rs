@@ -1,0 +1,244 @@
+//! Snapshot summaries: Java's counts, and what lets a retry recognise its own work.
+
+use std::collections::{BTreeMap, HashSet};
+
+use metadata::{Content, DataFile, Entry, LiveFile, LiveFiles, Snapshot, TableMetadata};
+use model::{Action, JobId};
+use planner::rewrite::{Plan, RULES_KEY};
+use planner::{Attempt, Report};
+
+use super::snapshot::MAIN;
+use crate::rewrite::Rewritten;
+
+const JOB: &str = "snowpack.job-id";
+const ATTEMPT: &str = "snowpack.attempt-id";
+const ACTION: &str = "snowpack.action";
+const DELETES_APPLIED: &str = "snowpack.deletes-applied";
+const BYTES_IN: &str = "snowpack.bytes-in";
+const COMMIT_ATTEMPTS: &str = "snowpack.commit-attempts";
+/// Present on the commit that completed the action.
+const COMPLETES: &str = "snowpack.completes-action";
+
+/// What a rewrite's summary is made of.
+#[derive(Debug)]
+pub(super) struct Rewrite<'a> {
+    pub(super) live: &'a LiveFiles,
+    pub(super) groups: &'a [Rewritten],
+    /// Entries removed, data and delete files.
+    pub(super) removed: &'a [Entry],
+    /// With this commit.
+    pub(super) report: &'a Report,
+    pub(super) last: bool,
+    pub(super) plan: &'a Plan,
+    pub(super) attempt: &'a Attempt<'a>,
+}
+
+/// Totals are counted from the live files themselves, not carried from the last summary.
+pub(super) fn of_rewrite(rewrite: &Rewrite<'_>) -> BTreeMap<String, String> {
+    let removed: HashSet<&str> = rewrite
+        .removed
+        .iter()
+        .map(|entry| entry.file.file_path.as_str())
+        .collect();
+    let outputs = || rewrite.groups.iter().flat_map(|group| &group.outputs);
+    let mut counts = Counts::default();
+    let stays = |file: &&LiveFile| !removed.contains(file.file.file_path.as_str());
+    for file in rewrite
+        .live
+        .data
+        .iter()
+        .chain(&rewrite.live.deletes)
+        .filter(stays)
+    {
+        counts.total(&file.file);
+    }
+    for file in outputs() {
+        counts.total(file);
+        counts.added(file);
+    }
+    for entry in rewrite.removed {
+        counts.removed(&entry.file);
+    }
+    let mut summary = counts.into_summary("replace");
+    let inputs = rewrite
+        .groups
+        .iter()
+        .map(|group| group.group.input_bytes())
+        .sum::<u64>();
+    let deletes = rewrite
+        .groups
+        .iter()
+        .map(|group| group.deletes_applied)
+        .sum::<u64>();
+    let partitions: HashSet<_> = rewrite
+        .groups
+        .iter()
+        .map(|group| (group.group.spec_id, &group.group.partition))
+        .collect();
+    let mut put = |key: &str, value: String| drop(summary.insert(key.to_owned(), value));
+    put("changed-partition-count", partitions.len().to_string());
+    put(JOB, rewrite.attempt.job.to_string());
+    put(ATTEMPT, rewrite.attempt.attempt.to_string());
+    put(ACTION, Action::RewriteDataFiles.to_string());
+    put(RULES_KEY, rewrite.plan.rules.clone());
+    put(DELETES_APPLIED, deletes.to_string());
+    put(BYTES_IN, inputs.to_string());
+    put(COMMIT_ATTEMPTS, rewrite.report.commit_attempts.to_string());
+    if rewrite.last {
+        put(COMPLETES, "true".to_owned());
+    }
+    summary
+}
+
+/// What `job` committed for the action, over all its attempts, and whether that completed it.
+/// Read from the snapshots of `main`'s history.
+pub(crate) fn committed_by(table: &TableMetadata, job: &JobId) -> (Option<Report>, bool) {
+    let Some(main) = table.refs().get(MAIN) else {
+        return (None, false);
+    };
+    let mut report: Option<Report> = None;
+    let mut completed = false;
+    for snapshot in table.history(main.snapshot_id) {
+        let value = |key: &str| snapshot.summary.get(key).map(String::as_str);
+        if value(JOB) != Some(job.as_str())
+            || value(ACTION) != Some(Action::RewriteDataFiles.as_str())
+        {
+            continue;
+        }
+        completed |= value(COMPLETES) == Some("true");
+        // Newest first: the first found is the last committed.
+        let newest = report.is_none();
+        let report = report.get_or_insert_with(Report::default);
+        add(report, snapshot);
+        if newest {
+            report.snapshot_id = Some(snapshot.snapshot_id);
+            report.commit_attempts = number(snapshot, COMMIT_ATTEMPTS) as u32;
+        }
+    }
+    (report, completed)
+}
+
+fn add(report: &mut Report, snapshot: &Snapshot) {
+    report.files_in += number(snapshot, "deleted-data-files");
+    report.files_out += number(snapshot, "added-data-files");
+    report.bytes_in += number(snapshot, BYTES_IN);
+    report.bytes_out += number(snapshot, "added-files-size");
+    report.rows_in += number(snapshot, "deleted-records");
+    report.deletes_applied += number(snapshot, DELETES_APPLIED);
+    report.rows_out += number(snapshot, "added-records");
+}
+
+fn number(snapshot: &Snapshot, key: &str) -> u64 {
+    snapshot
+        .summary
+        .get(key)
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0)
+}
+
+/// The counts of Java's `SnapshotSummary`.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    values: BTreeMap<&'static str, u64>,
+}
+
+const TOTALS: [&str; 6] = [
+    "total-data-files",
+    "total-delete-files",
+    "total-records",
+    "total-files-size",
+    "total-position-deletes",
+    "total-equality-deletes",
+];
+
+impl Counts {
+    fn add(&mut self, key: &'static str, count: u64) {
+        *self.values.entry(key).or_default() += count;
+    }
+
+    fn total(&mut self, file: &DataFile) {
+        self.add("total-files-size", file.file_size_in_bytes);
+        match file.content {
+            Content::Data => {
+                self.add("total-data-files", 1);
+                self.add("total-records", file.record_count);
+            }
+            Content::PositionDeletes => {
+                self.add("total-delete-files", 1);
+                self.add("total-position-deletes", file.record_count);
+            }
+            Content::EqualityDeletes => {
+                self.add("total-delete-files", 1);
+                self.add("total-equality-deletes", file.record_count);
+            }
+        }
+    }
+
+    /// Starts from the totals of `parent`'s summary.
+    pub(crate) fn after(parent: Option<&Snapshot>) -> Self {
+        let mut counts = Self::default();
+        for key in TOTALS {
+            counts.add(key, parent.map_or(0, |parent| number(parent, key)));
+        }
+        counts
+    }
+
+    /// A file that is added and counts in the totals.
+    pub(crate) fn grow(&mut self, file: &DataFile) {
+        self.total(file);
+        self.added(file);
+    }
+
+    fn added(&mut self, file: &DataFile) {
+        self.add("added-files-size", file.file_size_in_bytes);
+        match file.content {
+            Content::Data => {
+                self.add("added-data-files", 1);
+                self.add("added-records", file.record_count);
+            }
+            Content::PositionDeletes => {
+                self.add("added-delete-files", 1);
+                self.add("added-position-delete-files", 1);
+                self.add("added-position-deletes", file.record_count);
+            }
+            Content::EqualityDeletes => {
+                self.add("added-delete-files", 1);
+                self.add("added-equality-delete-files", 1);
+                self.add("added-equality-deletes", file.record_count);
+            }
+        }
+    }
+
+    fn removed(&mut self, file: &DataFile) {
+        self.add("removed-files-size", file.file_size_in_bytes);
+        match file.content {
+            Content::Data => {
+                self.add("deleted-data-files", 1);
+                self.add("deleted-records", file.record_count);
+            }
+            Content::PositionDeletes => {
+                self.add("removed-delete-files", 1);
+                self.add("removed-position-delete-files", 1);
+                self.add("removed-position-deletes", file.record_count);
+            }
+            Content::EqualityDeletes => {
+                self.add("removed-delete-files", 1);
+                self.add("removed-equality-delete-files", 1);
+                self.add("removed-equality-deletes", file.record_count);
+            }
+        }
+    }
+
+    pub(crate) fn into_summary(mut self, operation: &str) -> BTreeMap<String, String> {
+        for key in TOTALS {
+            self.add(key, 0);
+        }
+        let mut summary: BTreeMap<String, String> = self
+            .values
+            .into_iter()
+            .map(|(key, count)| (key.to_owned(), count.to_string()))
+            .collect();
+        summary.insert("operation".to_owned(), operation.to_owned());
+        summary
+    }
+}

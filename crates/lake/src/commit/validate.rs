@@ -1,0 +1,241 @@
+//! What other writers did since the plan, and which groups that makes wrong (`lake.md` section 2).
+
+use std::collections::{HashMap, HashSet};
+
+use catalog::Table;
+use metadata::{Content, LiveFile, LiveFiles, TableMetadata};
+
+use super::schema_change::beyond_additive;
+use super::snapshot::MAIN;
+use crate::Error;
+use crate::deletes::{DeleteScope, FILE_PATH_ID, read_positions};
+use crate::rewrite::{Rewritten, Terms};
+
+/// A group that must not be committed as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stale {
+    /// Index into the groups asked about.
+    pub(crate) group: usize,
+    pub(crate) why: String,
+}
+
+/// The groups that may not be committed on `base`, of which `live` are the live files.
+pub(super) async fn stale_groups(
+    base: &Table,
+    live: &LiveFiles,
+    groups: &[Rewritten],
+) -> Result<Vec<Stale>, Error> {
+    let mut stale = Findings::new(groups.len());
+    for (index, group) in groups.iter().enumerate() {
+        if let Some(why) = terms_broken(&group.terms, &base.metadata) {
+            stale.find(index, &why);
+        }
+    }
+    lost_history(&base.metadata, groups, &mut stale);
+    removed_inputs(live, groups, &mut stale);
+    new_equality_deletes(live, groups, &mut stale);
+    new_position_deletes(base, live, groups, &mut stale).await?;
+    Ok(stale.into_stale())
+}
+
+/// One reason for each group, the first found.
+struct Findings(Vec<Option<String>>);
+
+impl Findings {
+    fn new(groups: usize) -> Self {
+        Self(vec![None; groups])
+    }
+
+    fn find(&mut self, group: usize, why: &str) {
+        self.0[group].get_or_insert_with(|| why.to_owned());
+    }
+
+    fn into_stale(self) -> Vec<Stale> {
+        let found = self.0.into_iter().enumerate();
+        found
+            .filter_map(|(group, why)| why.map(|why| Stale { group, why }))
+            .collect()
+    }
+}
+
+/// What the files were written under no longer holds.
+pub(crate) fn terms_broken(terms: &Terms, now: &TableMetadata) -> Option<String> {
+    if now.format_version() != terms.format_version {
+        return Some(format!(
+            "the table's format is now version {}",
+            now.format_version()
+        ));
+    }
+    if now.default_spec().spec_id != terms.default_spec_id {
+        return Some("the table's partition spec changed".to_owned());
+    }
+    if now.default_sort_order_id() != terms.sort_order_id {
+        return Some("the table's sort order changed".to_owned());
+    }
+    let schema = now.current_schema();
+    if schema.schema_id == terms.schema.schema_id {
+        return None;
+    }
+    beyond_additive(&terms.schema, schema).map(|why| format!("the table's schema changed: {why}"))
+}
+
+/// Expired, rolled back, or the branch moved to another history.
+fn lost_history(now: &TableMetadata, groups: &[Rewritten], stale: &mut Findings) {
+    let head = now.refs().get(MAIN).map(|main| main.snapshot_id);
+    let history: HashSet<i64> = head
+        .map(|head| {
+            now.history(head)
+                .map(|snapshot| snapshot.snapshot_id)
+                .collect()
+        })
+        .unwrap_or_default();
+    for (index, group) in groups.iter().enumerate() {
+        let planned_on = group.pin.snapshot_id;
+        if !history.contains(&planned_on) {
+            let why = format!(
+                "snapshot {planned_on}, which was planned on, is no longer in main's history (expired, rolled back or replaced)"
+            );
+            stale.find(index, &why);
+        }
+    }
+}
+
+fn removed_inputs(live: &LiveFiles, groups: &[Rewritten], stale: &mut Findings) {
+    let paths: HashSet<&str> = live
+        .data
+        .iter()
+        .map(|file| file.file.file_path.as_str())
+        .collect();
+    for (index, group) in groups.iter().enumerate() {
+        let gone = group
+            .group
+            .inputs
+            .iter()
+            .find(|input| !paths.contains(input.path.as_str()));
+        if let Some(input) = gone {
+            stale.find(index, &format!("another writer removed {}", input.path));
+        }
+    }
+}
+
+fn newer(delete: &LiveFile, group: &Rewritten) -> bool {
+    delete.file_sequence_number > group.pin.sequence_number
+}
+
+/// Outputs that carry the commit's sequence number would escape newer equality deletes.
+fn new_equality_deletes(live: &LiveFiles, groups: &[Rewritten], stale: &mut Findings) {
+    let equality = live
+        .deletes
+        .iter()
+        .filter(|delete| delete.file.content == Content::EqualityDeletes);
+    for delete in equality {
+        let escaped = |group: &Rewritten| newer(delete, group) && !group.terms.keep_sequence;
+        for (index, _) in groups
+            .iter()
+            .enumerate()
+            .filter(|(_, group)| escaped(group))
+        {
+            stale.find(
+                index,
+                &format!("equality deletes arrived: {}", delete.file.file_path),
+            );
+        }
+    }
+}
+
+async fn new_position_deletes(
+    base: &Table,
+    live: &LiveFiles,
+    groups: &[Rewritten],
+    stale: &mut Findings,
+) -> Result<(), Error> {
+    let mut group_of = HashMap::new();
+    for (index, group) in groups.iter().enumerate() {
+        group_of.extend(
+            group
+                .group
+                .inputs
+                .iter()
+                .map(|input| (input.path.as_str(), index)),
+        );
+    }
+    let mut to_read = Vec::new();
+    let positions = live
+        .deletes
+        .iter()
+        .filter(|delete| delete.file.content == Content::PositionDeletes);
+    for delete in positions {
+        if let Some(path) = referenced(delete) {
+            if let Some(index) = group_of.get(path)
+                && newer(delete, &groups[*index])
+            {
+                stale.find(*index, &format!("rows of {path} were deleted"));
+            }
+            continue;
+        }
+        let wanted = may_apply(delete, groups);
+        if !wanted.is_empty() {
+            to_read.push(DeleteScope {
+                location: delete.file.file_path.clone(),
+                wanted,
+            });
+        }
+    }
+    for path in read_positions(&base.storage, to_read).await?.into_keys() {
+        stale.find(
+            group_of[path.as_str()],
+            &format!("rows of {path} were deleted"),
+        );
+    }
+    Ok(())
+}
+
+/// Inputs a partition-wide delete file, newer than their plan, may name.
+fn may_apply(delete: &LiveFile, groups: &[Rewritten]) -> HashSet<String> {
+    let in_partition = groups.iter().filter(|group| {
+        newer(delete, group)
+            && group.group.spec_id == delete.file.spec_id
+            && group.group.partition == delete.file.partition
+    });
+    in_partition
+        .flat_map(|group| &group.group.inputs)
+        .filter(|input| input.sequence_number <= delete.sequence_number)
+        .map(|input| input.path.clone())
+        .collect()
+}
+
+/// The one data file a delete file refers to, by its field or by bounds that are equal.
+fn referenced(delete: &LiveFile) -> Option<&str> {
+    if let Some(path) = &delete.file.referenced_data_file {
+        return Some(path);
+    }
+    let lower = delete.file.lower_bounds.get(&FILE_PATH_ID)?;
+    let upper = delete.file.upper_bounds.get(&FILE_PATH_ID)?;
+    if lower == upper {
+        std::str::from_utf8(lower).ok()
+    } else {
+        None
+    }
+}
+
+/// Position delete files whose one data file is rewritten by `groups`: all they hold is applied.
+pub(super) fn dangling_deletes(live: &LiveFiles, groups: &[Rewritten]) -> Vec<String> {
+    let inputs = groups.iter().flat_map(|group| &group.group.inputs);
+    let applied: HashSet<(&str, &str)> = inputs
+        .flat_map(|input| {
+            input
+                .deletes
+                .iter()
+                .map(|delete| (input.path.as_str(), delete.as_str()))
+        })
+        .collect();
+    live.deletes
+        .iter()
+        .filter(|delete| delete.file.content == Content::PositionDeletes)
+        .filter(|delete| {
+            let path = delete.file.file_path.as_str();
+            referenced(delete).is_some_and(|data| applied.contains(&(data, path)))
+        })
+        .map(|delete| delete.file.file_path.clone())
+        .collect()
+}

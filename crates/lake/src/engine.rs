@@ -1,0 +1,100 @@
+//! The engine itself: `planner::Engine` over one catalog.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use async_trait::async_trait;
+use catalog::Catalog;
+use metadata::{Fields, LiveFiles, live_files};
+use model::{JobId, TableName};
+use planner::{Attempt, Engine, EngineError, Plan, Report, Task, rewrite as planned};
+
+use crate::commit::summary::committed_by;
+use crate::{Error, rewrite};
+
+/// Plans and executes actions on the tables of one catalog, in this process.
+#[derive(Debug, Clone)]
+pub struct NativeEngine {
+    catalog: Arc<dyn Catalog>,
+    cores: usize,
+}
+
+impl NativeEngine {
+    /// Uses every core of the machine.
+    pub fn new(catalog: Arc<dyn Catalog>) -> Self {
+        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+        Self { catalog, cores }
+    }
+
+    async fn load(&self, table: &TableName) -> Result<catalog::Table, Error> {
+        let loaded = self.catalog.load(table).await;
+        loaded.map_err(|source| Error::Catalog {
+            doing: "load the table",
+            source,
+        })
+    }
+
+    async fn plan_rewrite(
+        &self,
+        name: &TableName,
+        options: &planned::Options,
+    ) -> Result<planned::Plan, EngineError> {
+        let table = self.load(name).await?;
+        // A filter looks at bounds; without one the metric maps stay unread.
+        let fields = if options.filter.is_some() {
+            Fields::ALL
+        } else {
+            Fields::PLAN
+        };
+        let live = match table.metadata.current_snapshot() {
+            None => LiveFiles::default(),
+            Some(current) => {
+                live_files(&table.storage, &table.metadata, current.snapshot_id, fields)
+                    .await
+                    .map_err(|source| Error::Metadata {
+                        doing: "list the table's files",
+                        source,
+                    })?
+            }
+        };
+        planned::plan(&table.metadata, &name.key(), &live, options)
+            .map_err(|refused| EngineError::failed(refused.advice(), refused))
+    }
+}
+
+#[async_trait]
+impl Engine for NativeEngine {
+    async fn plan(&self, table: &TableName, task: &Task) -> Result<Plan, EngineError> {
+        match task {
+            Task::RewriteDataFiles(options) => self
+                .plan_rewrite(table, options)
+                .await
+                .map(Plan::RewriteDataFiles),
+        }
+    }
+
+    async fn committed(
+        &self,
+        table: &TableName,
+        task: &Task,
+        job: &JobId,
+    ) -> Result<Option<Report>, EngineError> {
+        match task {
+            Task::RewriteDataFiles(_) => {
+                let table = self.load(table).await?;
+                let (report, completed) = committed_by(&table.metadata, job);
+                Ok(report.filter(|_| completed))
+            }
+        }
+    }
+
+    async fn execute(&self, plan: &Plan, attempt: &Attempt<'_>) -> Result<Report, EngineError> {
+        match plan {
+            Plan::RewriteDataFiles(plan) => {
+                let executed = rewrite::execute(&*self.catalog, self.cores, plan, attempt);
+                Ok(Box::pin(executed).await?)
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What can go wrong while a table is read, rewritten or committed.
+
+use model::Advice;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Told to stop; nothing unfinished is visible.
+    #[error("stopped before it was done")]
+    Stopped,
+    /// Another attempt has the job.
+    #[error("the attempt was replaced")]
+    Replaced,
+    /// Something this version does not do, and what.
+    #[error("{0}")]
+    Refused(String),
+    /// A data or delete file that is not what the table says it is.
+    #[error("read {location}: {why}")]
+    BadFile { location: String, why: String },
+    #[error("{doing} {location}")]
+    Parquet {
+        doing: &'static str,
+        location: String,
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    #[error("{doing}")]
+    Arrow {
+        doing: &'static str,
+        #[source]
+        source: arrow_schema::ArrowError,
+    },
+    #[error("{doing}")]
+    Storage {
+        doing: &'static str,
+        #[source]
+        source: storage::Error,
+    },
+    #[error("{doing}")]
+    Metadata {
+        doing: &'static str,
+        #[source]
+        source: metadata::Error,
+    },
+    #[error("{doing}")]
+    Catalog {
+        doing: &'static str,
+        #[source]
+        source: catalog::Error,
+    },
+    #[error("{doing}")]
+    Ledger {
+        doing: &'static str,
+        #[source]
+        source: Source,
+    },
+    /// Rows in, deletes applied and rows out do not add up (I11). Nothing was committed.
+    #[error("the counts do not add up, nothing was committed: {0}")]
+    Counts(String),
+    /// The table is not the one that was planned on.
+    #[error("{0}")]
+    OtherTable(String),
+    /// The table moved on in a way that needs a new plan.
+    #[error("plan again: {0}")]
+    Moved(String),
+    /// Every swap that was allowed lost against another writer.
+    #[error("gave up after {attempts} commit attempts: {why}")]
+    Contended { attempts: u32, why: String },
+    /// The commit may have landed and could not be looked for.
+    #[error("the outcome of the commit of snapshot {snapshot_id} is unknown")]
+    Unknown {
+        snapshot_id: i64,
+        #[source]
+        source: Source,
+    },
+    #[error("swap failed")]
+    Swap {
+        advice: Advice,
+        #[source]
+        source: Source,
+    },
+    /// A task of ours panicked or was lost: a bug.
+    #[error("a rewrite task was lost: {0}")]
+    Lost(String),
+}
+
+impl Error {
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::Stopped | Self::Contended { .. } => Advice::RetryLater,
+            Self::Replaced => Advice::Stop,
+            Self::Moved(_) => Advice::PlanAgain,
+            Self::Unknown { .. } => Advice::FindOut,
+            Self::Storage { source, .. } => source.advice(),
+            Self::Metadata { source, .. } => source.advice(),
+            Self::Catalog { source, .. } => source.advice(),
+            Self::Swap { advice, .. } => *advice,
+            Self::Ledger { .. } => Advice::RetryLater,
+            Self::Refused(_)
+            | Self::BadFile { .. }
+            | Self::Parquet { .. }
+            | Self::Arrow { .. }
+            | Self::Counts(_)
+            | Self::OtherTable(_)
+            | Self::Lost(_) => Advice::GiveUp,
+        }
+    }
+
+    /// True when a group is left out for this instead of failing the action.
+    pub(crate) fn refuses(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+}
+
+impl From<planner::LedgerError> for Error {
+    fn from(error: planner::LedgerError) -> Self {
+        match error {
+            planner::LedgerError::Replaced => Self::Replaced,
+            planner::LedgerError::Failed { doing, source } => Self::Ledger { doing, source },
+        }
+    }
+}
+
+impl From<Error> for planner::EngineError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Stopped => Self::Stopped,
+            other => Self::failed(other.advice(), other),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! From a file's own form of a column to the form it is written in, matched by field id.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, ListArray, MapArray, StructArray, new_null_array};
+use arrow_schema::{
+    ArrowError, DataType, Field as ArrowField, Fields, Schema as ArrowSchema, SchemaRef,
+};
+use metadata::{Field, Type};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+
+use crate::Error;
+
+/// How one value of a file's column becomes one of the output's column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// As it is: the same primitive type.
+    Same,
+    /// Each child from the file's child of that position, or all null.
+    Struct(Vec<Option<(usize, Shape)>>),
+    List(Box<Shape>),
+    Map(Box<Shape>, Box<Shape>),
+}
+
+/// The schema a file is asked to be read with: strings and bytes as views, which are not copied.
+pub(crate) fn with_views(schema: &ArrowSchema) -> SchemaRef {
+    let fields: Fields = schema
+        .fields()
+        .iter()
+        .map(|field| Arc::new(view_field(field)))
+        .collect();
+    Arc::new(ArrowSchema::new_with_metadata(
+        fields,
+        schema.metadata().clone(),
+    ))
+}
+
+fn view_field(field: &ArrowField) -> ArrowField {
+    field.clone().with_data_type(match field.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
+        DataType::Struct(fields) => DataType::Struct(
+            fields
+                .iter()
+                .map(|child| Arc::new(view_field(child)))
+                .collect(),
+        ),
+        DataType::List(element) => DataType::List(Arc::new(view_field(element))),
+        DataType::Map(entries, sorted) => DataType::Map(Arc::new(view_field(entries)), *sorted),
+        other => other.clone(),
+    })
+}
+
+/// The id a file's field carries.
+pub(crate) fn field_id(field: &ArrowField) -> Option<i32> {
+    field
+        .metadata()
+        .get(PARQUET_FIELD_ID_META_KEY)?
+        .parse()
+        .ok()
+}
+
+/// Matches one column of the output with a file's fields. `None` in place of a shape: the file
+/// does not have it and every row is null.
+pub(crate) fn match_column(
+    wanted: &Field,
+    target: &ArrowField,
+    file: &Fields,
+    location: &str,
+) -> Result<Option<(usize, Shape)>, Error> {
+    match_child(wanted, target, file, &wanted.name, location)
+}
+
+fn match_child(
+    wanted: &Field,
+    target: &ArrowField,
+    file: &Fields,
+    name: &str,
+    location: &str,
+) -> Result<Option<(usize, Shape)>, Error> {
+    let found = file
+        .iter()
+        .position(|field| field_id(field) == Some(wanted.id));
+    let Some(position) = found else {
+        if wanted.required {
+            return Err(Error::Refused(format!(
+                "{location} does not have the required column {name} (field id {})",
+                wanted.id
+            )));
+        }
+        // A file written before the field had a default reads as that default, not as null.
+        if wanted.initial_default.is_some() {
+            return Err(Error::Refused(format!(
+                "column {name} has a default value, which needs format v3"
+            )));
+        }
+        return Ok(None);
+    };
+    let shape = match_type(wanted, target, &file[position], name, location)?;
+    Ok(Some((position, shape)))
+}
+
+fn match_type(
+    wanted: &Field,
+    target: &ArrowField,
+    file: &ArrowField,
+    name: &str,
+    location: &str,
+) -> Result<Shape, Error> {
+    let differs = || {
+        Error::Refused(format!(
+            "{location} holds column {name} as {}, the table's schema says {}",
+            file.data_type(),
+            target.data_type()
+        ))
+    };
+    match (&wanted.ty, target.data_type(), file.data_type()) {
+        (Type::Primitive(_), target, file) if target == file => Ok(Shape::Same),
+        (Type::Struct(inner), DataType::Struct(targets), DataType::Struct(files)) => {
+            let children = inner.fields.iter().zip(targets).map(|(child, target)| {
+                match_child(
+                    child,
+                    target,
+                    files,
+                    &format!("{name}.{}", child.name),
+                    location,
+                )
+            });
+            Ok(Shape::Struct(children.collect::<Result<_, _>>()?))
+        }
+        (Type::List { element }, DataType::List(target), DataType::List(file)) => {
+            let name = format!("{name}.element");
+            same_id(element, file, &name, location)?;
+            Ok(Shape::List(Box::new(match_type(
+                element, target, file, &name, location,
+            )?)))
+        }
+        (Type::Map { key, value }, DataType::Map(target, _), DataType::Map(file, _)) => {
+            let (DataType::Struct(target), DataType::Struct(file)) =
+                (target.data_type(), file.data_type())
+            else {
+                return Err(differs());
+            };
+            let part = |index: usize, field: &Field, part: &str| {
+                let name = format!("{name}.{part}");
+                same_id(field, &file[index], &name, location)?;
+                match_type(field, &target[index], &file[index], &name, location)
+            };
+            Ok(Shape::Map(
+                Box::new(part(0, key, "key")?),
+                Box::new(part(1, value, "value")?),
+            ))
+        }
+        _ => Err(differs()),
+    }
+}
+
+fn same_id(wanted: &Field, file: &ArrowField, name: &str, location: &str) -> Result<(), Error> {
+    match field_id(file) {
+        Some(id) if id == wanted.id => Ok(()),
+        Some(id) => Err(Error::Refused(format!(
+            "{location} has field id {id} for {name}, not {}",
+            wanted.id
+        ))),
+        None => Err(Error::Refused(format!(
+            "{location} has no field id for {name}"
+        ))),
+    }
+}
+
+/// Brings `array` into the form of `target`.
+pub(crate) fn reshape(
+    array: &ArrayRef,
+    shape: &Shape,
+    target: &DataType,
+) -> Result<ArrayRef, ArrowError> {
+    match (shape, target) {
+        (Shape::Struct(children), DataType::Struct(fields)) => {
+            let array = array.as_struct();
+            let columns = children
+                .iter()
+                .zip(fields)
+                .map(|(child, field)| match child {
+                    Some((position, shape)) => {
+                        reshape(array.column(*position), shape, field.data_type())
+                    }
+                    None => Ok(new_null_array(field.data_type(), array.len())),
+                });
+            let columns = columns.collect::<Result<Vec<_>, _>>()?;
+            let made = StructArray::try_new_with_length(
+                fields.clone(),
+                columns,
+                array.nulls().cloned(),
+                array.len(),
+            )?;
+            Ok(Arc::new(made))
+        }
+        (Shape::List(element), DataType::List(field)) => {
+            let array = array.as_list::<i32>();
+            let values = reshape(array.values(), element, field.data_type())?;
+            let made = ListArray::try_new(
+                Arc::clone(field),
+                array.offsets().clone(),
+                values,
+                array.nulls().cloned(),
+            )?;
+            Ok(Arc::new(made))
+        }
+        (Shape::Map(key, value), DataType::Map(entries_field, sorted)) => {
+            let array = array.as_map();
+            let DataType::Struct(fields) = entries_field.data_type() else {
+                return Err(ArrowError::SchemaError(
+                    "a map's entries are a struct".to_owned(),
+                ));
+            };
+            let columns = vec![
+                reshape(array.keys(), key, fields[0].data_type())?,
+                reshape(array.values(), value, fields[1].data_type())?,
+            ];
+            let entries = StructArray::try_new(fields.clone(), columns, None)?;
+            let made = MapArray::try_new(
+                Arc::clone(entries_field),
+                array.offsets().clone(),
+                entries,
+                array.nulls().cloned(),
+                *sorted,
+            )?;
+            Ok(Arc::new(made))
+        }
+        _ => Ok(Arc::clone(array)),
+    }
+}

@@ -1,0 +1,219 @@
+//! Input files: opened once, fetched whole when small, column chunk by column chunk when large.
+
+use std::ops::Range;
+
+use bytes::{Buf, Bytes};
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+use storage::Storage;
+
+use super::footer;
+use crate::Error;
+
+/// Files below this are fetched with one GET, in bytes.
+pub(crate) const WHOLE_BYTES_MAX: u64 = 8 << 20;
+
+/// A data file that was opened.
+#[derive(Debug, Clone)]
+pub(crate) struct InputFile {
+    pub(crate) location: String,
+    /// Bytes.
+    pub(crate) size: u64,
+    pub(crate) footer: ArrowReaderMetadata,
+    /// All of it, when it is small and there was room to keep it.
+    whole: Option<Bytes>,
+}
+
+impl InputFile {
+    /// Reads the footer; keeps the bytes of a small file when `keep`. The file must be as long
+    /// as its manifest says and hold as many rows.
+    pub(crate) async fn open(
+        storage: &Storage,
+        location: &str,
+        size: u64,
+        records: u64,
+        keep: bool,
+    ) -> Result<Self, Error> {
+        let (footer, whole) = if size < WHOLE_BYTES_MAX {
+            let bytes = read_whole(storage, location).await?;
+            if bytes.len() as u64 != size {
+                let why = format!("it has {} bytes, its manifest says {size}", bytes.len());
+                return Err(Error::BadFile {
+                    location: location.to_owned(),
+                    why,
+                });
+            }
+            (footer::parse(location, &bytes)?, keep.then_some(bytes))
+        } else {
+            (footer::fetch(storage, location, size).await?, None)
+        };
+        let rows = footer.metadata().file_metadata().num_rows();
+        if rows as u64 != records {
+            let why = format!("it has {rows} rows, its manifest says {records}");
+            return Err(Error::BadFile {
+                location: location.to_owned(),
+                why,
+            });
+        }
+        footer::require_field_ids(location, footer.schema().fields())?;
+        Ok(Self {
+            location: location.to_owned(),
+            size,
+            footer,
+            whole,
+        })
+    }
+
+    pub(crate) fn small(&self) -> bool {
+        self.size < WHOLE_BYTES_MAX
+    }
+
+    /// Bytes kept since it was opened.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.whole.as_ref().map_or(0, |whole| whole.len() as u64)
+    }
+
+    /// All of a small file, kept or fetched again; `None` for a large one.
+    pub(crate) async fn whole(&self, storage: &Storage) -> Result<Option<Bytes>, Error> {
+        match &self.whole {
+            Some(whole) => Ok(Some(whole.clone())),
+            None if self.small() => read_whole(storage, &self.location).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The chunks of one top-level column in `row_groups`.
+    pub(crate) async fn fetch(
+        &self,
+        storage: &Storage,
+        root: usize,
+        row_groups: &[usize],
+    ) -> Result<Fetched, Error> {
+        let ranges = self.ranges(root, row_groups);
+        let bytes = storage
+            .read_ranges(&self.location, &ranges)
+            .await
+            .map_err(|source| Error::Storage {
+                doing: "read columns of a data file",
+                source,
+            })?;
+        let mut parts: Vec<_> = ranges.iter().map(|range| range.start).zip(bytes).collect();
+        parts.sort_by_key(|(start, _)| *start);
+        Ok(Fetched {
+            size: self.size,
+            parts,
+        })
+    }
+
+    /// Compressed bytes of one top-level column in `row_groups`.
+    pub(crate) fn column_bytes(&self, root: usize, row_groups: &[usize]) -> u64 {
+        self.ranges(root, row_groups)
+            .iter()
+            .map(|range| range.end - range.start)
+            .sum()
+    }
+
+    fn ranges(&self, root: usize, row_groups: &[usize]) -> Vec<Range<u64>> {
+        let footer = self.footer.metadata();
+        let schema = footer.file_metadata().schema_descr();
+        let leaves: Vec<_> = (0..schema.num_columns())
+            .filter(|leaf| schema.get_column_root_idx(*leaf) == root)
+            .collect();
+        let chunk = |group: usize, leaf: usize| {
+            let (start, length) = footer.row_group(group).column(leaf).byte_range();
+            start..start + length
+        };
+        row_groups
+            .iter()
+            .flat_map(|group| leaves.iter().map(move |leaf| chunk(*group, *leaf)))
+            .collect()
+    }
+}
+
+async fn read_whole(storage: &Storage, location: &str) -> Result<Bytes, Error> {
+    storage
+        .read(location)
+        .await
+        .map_err(|source| Error::Storage {
+            doing: "read a data file",
+            source,
+        })
+}
+
+/// The parts of a file that were fetched; reading anything else is an error.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetched {
+    size: u64,
+    /// Where each part starts, ascending.
+    parts: Vec<(u64, Bytes)>,
+}
+
+impl Fetched {
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        Self {
+            size: bytes.len() as u64,
+            parts: vec![(0, bytes)],
+        }
+    }
+
+    fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
+        let after = self.parts.partition_point(|(part, _)| *part <= start);
+        let found = after.checked_sub(1).map(|index| &self.parts[index]);
+        match found {
+            Some((part, bytes)) if start - part <= bytes.len() as u64 => {
+                Ok(bytes.slice((start - part) as usize..))
+            }
+            _ => Err(ParquetError::EOF(format!("byte {start} was not fetched"))),
+        }
+    }
+}
+
+impl Length for Fetched {
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
+
+impl ChunkReader for Fetched {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(self.from(start)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let bytes = self.from(start)?;
+        if bytes.len() < length {
+            return Err(ParquetError::EOF(format!(
+                "{length} bytes at {start} were asked for, {} were fetched",
+                bytes.len()
+            )));
+        }
+        Ok(bytes.slice(..length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_fetched_can_be_read() {
+        let fetched = Fetched {
+            size: 100,
+            parts: vec![
+                (10, Bytes::from_static(b"abcd")),
+                (50, Bytes::from_static(b"wxyz")),
+            ],
+        };
+        assert_eq!(fetched.get_bytes(11, 2).unwrap(), "bc");
+        assert_eq!(fetched.get_bytes(50, 4).unwrap(), "wxyz");
+        for (start, length) in [(9, 1), (13, 2), (20, 1), (53, 2)] {
+            assert!(
+                fetched.get_bytes(start, length).is_err(),
+                "{start} {length}"
+            );
+        }
+    }
+}

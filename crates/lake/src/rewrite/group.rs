@@ -1,0 +1,241 @@
+//! Rewrites one group: opens and checks its inputs, writes its outputs, counts both.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use metadata::{Content, DataFile};
+use parquet::file::properties::WriterProperties;
+use planner::rewrite::Group;
+use planner::{Attempt, Reserved};
+use storage::Storage;
+
+use super::Terms;
+use super::layout::{InputRows, RowGroup, lay_out};
+use super::row_group::{Encoder, Input, Machine};
+use crate::Error;
+use crate::deletes::{DeleteScope, Positions, read_positions};
+use crate::files::output::{OutputFile, column_writers};
+use crate::files::place::Places;
+use crate::files::properties::WriteSettings;
+use crate::files::schema::WriteSchema;
+use crate::files::shape::match_column;
+use crate::files::source::{InputFile, WHOLE_BYTES_MAX};
+
+/// Inputs opened at once.
+const OPENS_MAX: usize = 16;
+/// Row groups in the making at once: one being encoded, one being fetched.
+const ROW_GROUPS_AHEAD: usize = 2;
+/// Share of the memory budget for bytes of small inputs kept from opening to reading, per group.
+const KEEP_SHARE: u64 = 4;
+/// Share of the memory budget one output row group may be.
+const ROW_GROUP_SHARE: u64 = 8;
+
+/// What a plan was made on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pin {
+    pub(crate) snapshot_id: i64,
+    pub(crate) sequence_number: i64,
+}
+
+/// A group whose outputs are written and not yet committed.
+#[derive(Debug)]
+pub(crate) struct Rewritten {
+    pub(crate) group: Group,
+    pub(crate) pin: Pin,
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) outputs: Vec<DataFile>,
+    pub(crate) rows_in: u64,
+    pub(crate) deletes_applied: u64,
+    pub(crate) rows_out: u64,
+}
+
+/// Writes data files for one action of one attempt.
+#[derive(Debug)]
+pub(crate) struct Rewriter<'a> {
+    pub(crate) attempt: &'a Attempt<'a>,
+    pub(crate) table_uuid: &'a str,
+    pub(crate) storage: Storage,
+    pub(crate) schema: Arc<WriteSchema>,
+    pub(crate) settings: WriteSettings,
+    pub(crate) properties: Arc<WriterProperties>,
+    pub(crate) places: &'a Places,
+    pub(crate) machine: Machine,
+    /// Groups rewritten at once.
+    pub(crate) concurrent: u64,
+    pub(crate) terms: Arc<Terms>,
+}
+
+impl Rewriter<'_> {
+    /// Nothing is written before every input was opened and matched.
+    pub(crate) async fn rewrite(&self, group: Group, pin: Pin) -> Result<Rewritten, Error> {
+        // A failure here stops the group's own tasks; a cancel from outside stops them too.
+        let stop = self.attempt.signals.cancel.child_token();
+        let _stop_when_dropped = stop.clone().drop_guard();
+        let inputs = self.open(&group).await?;
+        let rows: Vec<InputRows> = inputs.iter().map(|input| input.rows.clone()).collect();
+        let rows_in: u64 = rows.iter().map(|input| input.records).sum();
+        let deletes_applied: u64 = rows.iter().map(|input| input.deleted.len() as u64).sum();
+        let row_group_bytes = self
+            .settings
+            .row_group_bytes
+            .min((self.attempt.memory_bytes / ROW_GROUP_SHARE).max(1));
+        let layout = lay_out(&rows, group.output_files, row_group_bytes);
+        let encoder = Encoder {
+            storage: self.storage.clone(),
+            schema: Arc::clone(&self.schema),
+            factory: column_writers(&self.schema, &self.properties)?,
+            inputs: Arc::new(inputs),
+            machine: self.machine.clone(),
+            stop,
+        };
+        let outputs = self.write_all(&group, &encoder, &layout).await?;
+        let columns = self.schema.arrow.fields().len() as u64;
+        self.machine
+            .done
+            .fetch_add(deletes_applied * columns, Ordering::Relaxed);
+        let rows_out = outputs.iter().map(|file| file.record_count).sum();
+        if rows_in - deletes_applied != rows_out {
+            return Err(Error::Counts(format!(
+                "group {}: {rows_in} rows in, {deletes_applied} deletes applied, {rows_out} rows out",
+                group.partition_path
+            )));
+        }
+        let terms = Arc::clone(&self.terms);
+        Ok(Rewritten {
+            group,
+            pin,
+            terms,
+            outputs,
+            rows_in,
+            deletes_applied,
+            rows_out,
+        })
+    }
+
+    async fn open(&self, group: &Group) -> Result<Vec<Input>, Error> {
+        let mut keep = self.attempt.memory_bytes / KEEP_SHARE / self.concurrent.max(1);
+        let opens = group.inputs.iter().map(|input| {
+            let kept = input.bytes < WHOLE_BYTES_MAX && input.bytes <= keep;
+            if kept {
+                keep -= input.bytes;
+            }
+            (input, kept)
+        });
+        let opens: Vec<_> = opens.collect();
+        let positions = self.positions(group).await?;
+        let positions = &positions;
+        let opens = opens.into_iter().map(|(input, keep)| async move {
+            if self.attempt.signals.cancel.is_cancelled() {
+                return Err(Error::Stopped);
+            }
+            let file =
+                InputFile::open(&self.storage, &input.path, input.bytes, input.records, keep)
+                    .await?;
+            self.attempt.progress.alive();
+            self.matched(file, input.records, positions)
+        });
+        let opens: Vec<_> = opens.collect();
+        stream::iter(opens).buffered(OPENS_MAX).try_collect().await
+    }
+
+    fn matched(
+        &self,
+        file: InputFile,
+        records: u64,
+        positions: &Positions,
+    ) -> Result<Input, Error> {
+        let fields = file.footer.schema().fields();
+        let wanted = self
+            .schema
+            .iceberg
+            .root
+            .fields
+            .iter()
+            .zip(self.schema.arrow.fields());
+        let columns = wanted
+            .map(|(wanted, target)| match_column(wanted, target, fields, &file.location))
+            .collect::<Result<_, _>>()?;
+        let mut deleted = positions.get(&file.location).cloned().unwrap_or_default();
+        // A position past the end deletes nothing.
+        deleted.truncate(deleted.partition_point(|row| *row < records));
+        let rows = InputRows {
+            bytes: file.size,
+            records,
+            deleted,
+        };
+        Ok(Input {
+            file,
+            rows,
+            columns,
+        })
+    }
+
+    async fn positions(&self, group: &Group) -> Result<Positions, Error> {
+        let mut scopes = BTreeMap::<&str, HashSet<String>>::new();
+        for input in &group.inputs {
+            for delete in &input.deletes {
+                scopes.entry(delete).or_default().insert(input.path.clone());
+            }
+        }
+        let scopes = scopes.into_iter().map(|(location, wanted)| DeleteScope {
+            location: location.to_owned(),
+            wanted,
+        });
+        read_positions(&self.storage, scopes.collect()).await
+    }
+
+    async fn write_all(
+        &self,
+        group: &Group,
+        encoder: &Encoder,
+        layout: &[Vec<RowGroup>],
+    ) -> Result<Vec<DataFile>, Error> {
+        let paths: Vec<String> = layout
+            .iter()
+            .map(|_| self.places.data_file(&group.partition_path, ""))
+            .collect();
+        let reserved: Vec<Reserved> = paths
+            .iter()
+            .map(|path| Reserved {
+                path: path.clone(),
+                kind: "data",
+            })
+            .collect();
+        if !reserved.is_empty() {
+            self.attempt
+                .ledger
+                .reserve(self.table_uuid, &reserved)
+                .await?;
+        }
+        let mut outputs = Vec::with_capacity(layout.len());
+        for (path, row_groups) in paths.into_iter().zip(layout) {
+            outputs.push(self.write(group, encoder, path, row_groups).await?);
+        }
+        Ok(outputs)
+    }
+
+    async fn write(
+        &self,
+        group: &Group,
+        encoder: &Encoder,
+        path: String,
+        row_groups: &[RowGroup],
+    ) -> Result<DataFile, Error> {
+        let mut output =
+            OutputFile::create(&self.storage, path, &self.schema, &self.properties).await?;
+        let encoded = row_groups.iter().map(|row_group| encoder.encode(row_group));
+        let encoded: Vec<_> = encoded.collect();
+        let mut encoded = stream::iter(encoded).buffered(ROW_GROUPS_AHEAD);
+        while let Some(row_group) = encoded.try_next().await? {
+            output.append(row_group.chunks).await?;
+            self.attempt.progress.alive();
+        }
+        drop(encoded);
+        let place = (group.spec_id, group.partition.clone());
+        output
+            .finish(Content::Data, &self.schema, &self.settings.metrics, place)
+            .await
+    }
+}

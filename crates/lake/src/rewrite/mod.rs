@@ -1,0 +1,442 @@
+//! Executes a rewrite plan: groups rewritten side by side, committed, planned again where another
+//! writer got in between.
+
+mod column;
+mod group;
+mod layout;
+mod row_group;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use catalog::{Catalog, Table};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use metadata::{Fields, LiveFiles, Schema, live_files};
+use model::TableName;
+use planner::rewrite::{Group, Options, Plan};
+use planner::{Attempt, Report};
+
+use self::group::Rewriter;
+pub(crate) use self::group::{Pin, Rewritten};
+use self::row_group::Machine;
+use crate::Error;
+use crate::commit::{Committer, Outcome, Stale, summary};
+use crate::files::place::Places;
+use crate::files::properties::WriteSettings;
+use crate::files::schema::WriteSchema;
+
+/// Times groups are planned again because another writer changed what they were made from.
+const REPLANS_MAX: usize = 3;
+/// How often finished work units are passed on.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// What files are written under; a commit needs it to hold still.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Terms {
+    /// The schema planned with.
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) format_version: u8,
+    pub(crate) default_spec_id: i32,
+    pub(crate) sort_order_id: i32,
+    /// Outputs carry the sequence number planned on.
+    pub(crate) keep_sequence: bool,
+}
+
+/// Executes `plan`.
+pub(crate) async fn execute(
+    catalog: &dyn Catalog,
+    cores: usize,
+    plan: &Plan,
+    attempt: &Attempt<'_>,
+) -> Result<Report, Error> {
+    if let Some(reason) = plan.nothing() {
+        return Ok(Report::nothing(reason));
+    }
+    let name: TableName = plan
+        .table
+        .parse()
+        .map_err(|error| Error::Refused(format!("the plan names no table: {error}")))?;
+    let table = load(catalog, &name, plan).await?;
+    let places = Places::new(&table.metadata, attempt.attempt.as_str());
+    let machine = Machine::new(cores, attempt.memory_bytes);
+    let mut session = Session {
+        catalog,
+        name: &name,
+        plan,
+        attempt,
+        places: &places,
+        cores,
+        machine: machine.clone(),
+        pending: VecDeque::new(),
+        ready: Vec::new(),
+        refused: Vec::new(),
+        given_up: None,
+        report: summary::committed_by(&table.metadata, attempt.job)
+            .0
+            .unwrap_or_default(),
+        replans: 0,
+        failed_commits: 0,
+        units: 0,
+    };
+    session.begin(&table)?;
+    let show = async {
+        loop {
+            tokio::time::sleep(PROGRESS_EVERY).await;
+            show_progress(&machine, attempt);
+        }
+    };
+    let ended = tokio::select! {
+        ended = session.run() => ended,
+        () = show => Err(Error::Lost("the progress loop ended".to_owned())),
+    };
+    show_progress(&machine, attempt);
+    ended
+}
+
+fn show_progress(machine: &Machine, attempt: &Attempt<'_>) {
+    let done = machine.done.swap(0, Ordering::Relaxed);
+    if done > 0 {
+        attempt.progress.advance(done);
+    }
+}
+
+async fn load(catalog: &dyn Catalog, name: &TableName, plan: &Plan) -> Result<Table, Error> {
+    let loaded = catalog.load(name).await;
+    let table = loaded.map_err(|source| Error::Catalog {
+        doing: "load the table",
+        source,
+    })?;
+    if table.metadata.uuid() == plan.table_uuid {
+        Ok(table)
+    } else {
+        Err(Error::OtherTable(format!(
+            "table {name} was dropped and created again since it was planned: its uuid is {}, the plan's {}",
+            table.metadata.uuid(),
+            plan.table_uuid
+        )))
+    }
+}
+
+type Running<'a> = FuturesUnordered<BoxFuture<'a, Result<Rewritten, (usize, Error)>>>;
+
+/// One execution: groups waiting, groups written, what was committed.
+struct Session<'a> {
+    catalog: &'a dyn Catalog,
+    name: &'a TableName,
+    plan: &'a Plan,
+    attempt: &'a Attempt<'a>,
+    places: &'a Places,
+    cores: usize,
+    machine: Machine,
+    pending: VecDeque<(Arc<Rewriter<'a>>, Group, Pin)>,
+    ready: Vec<Rewritten>,
+    /// Why groups were left out.
+    refused: Vec<String>,
+    /// Why the last group was given up or dropped.
+    given_up: Option<String>,
+    report: Report,
+    replans: usize,
+    failed_commits: usize,
+    /// Work units known so far.
+    units: u64,
+}
+
+impl<'a> Session<'a> {
+    fn begin(&mut self, table: &Table) -> Result<(), Error> {
+        let Some(snapshot_id) = self.plan.snapshot_id else {
+            return Err(Error::Refused(
+                "the plan has groups and no snapshot".to_owned(),
+            ));
+        };
+        let metadata = &table.metadata;
+        let Some(schema) = metadata.schema(self.plan.schema_id) else {
+            return Err(Error::Moved(format!(
+                "schema {} is gone",
+                self.plan.schema_id
+            )));
+        };
+        let terms = Terms {
+            schema: Arc::clone(schema),
+            format_version: metadata.format_version(),
+            default_spec_id: metadata.default_spec().spec_id,
+            sort_order_id: metadata.default_sort_order_id(),
+            keep_sequence: self.plan.use_starting_sequence_number,
+        };
+        let pin = Pin {
+            snapshot_id,
+            sequence_number: self.plan.sequence_number,
+        };
+        let rewriter = self.rewriter(table, terms)?;
+        self.wait_for(self.plan.groups.clone(), &rewriter, pin);
+        Ok(())
+    }
+
+    fn rewriter(&self, table: &Table, terms: Terms) -> Result<Arc<Rewriter<'a>>, Error> {
+        let schema = WriteSchema::new(&terms.schema)?;
+        let settings = WriteSettings::new(&table.metadata, &schema)?;
+        Ok(Arc::new(Rewriter {
+            attempt: self.attempt,
+            table_uuid: &self.plan.table_uuid,
+            storage: table.storage.clone(),
+            properties: Arc::new(settings.writer.clone()),
+            schema: Arc::new(schema),
+            settings,
+            places: self.places,
+            machine: self.machine.clone(),
+            concurrent: self.concurrent() as u64,
+            terms: Arc::new(terms),
+        }))
+    }
+
+    fn concurrent(&self) -> usize {
+        self.plan.concurrent_groups_max.unwrap_or(self.cores).max(1)
+    }
+
+    /// With partial progress: groups per commit.
+    fn partial(&self) -> Option<usize> {
+        self.plan.groups_per_commit
+    }
+
+    fn wait_for(&mut self, groups: Vec<Group>, rewriter: &Arc<Rewriter<'a>>, pin: Pin) {
+        let columns = rewriter.schema.arrow.fields().len() as u64;
+        self.units += groups
+            .iter()
+            .map(|group| group.input_records() * columns)
+            .sum::<u64>();
+        self.attempt.progress.total(self.units);
+        self.pending.extend(
+            groups
+                .into_iter()
+                .map(|group| (Arc::clone(rewriter), group, pin)),
+        );
+    }
+
+    async fn run(&mut self) -> Result<Report, Error> {
+        let mut running = Running::new();
+        loop {
+            while running.len() < self.concurrent()
+                && let Some((rewriter, group, pin)) = self.pending.pop_front()
+            {
+                running.push(rewrite(rewriter, group, pin));
+            }
+            if !running.is_empty() {
+                let ended = tokio::select! {
+                    biased;
+                    () = self.attempt.signals.cancel.cancelled() => return Err(Error::Stopped),
+                    () = self.attempt.signals.drain.cancelled() => {
+                        drop(running);
+                        return self.drain().await;
+                    }
+                    ended = running.next() => ended,
+                };
+                self.take(ended)?;
+            }
+            let all_done = running.is_empty() && self.pending.is_empty();
+            let enough = self
+                .partial()
+                .is_some_and(|enough| self.ready.len() >= enough);
+            if !self.ready.is_empty() && (all_done || enough) {
+                self.commit(all_done).await?;
+            }
+            if running.is_empty() && self.pending.is_empty() && self.ready.is_empty() {
+                return self.end();
+            }
+        }
+    }
+
+    fn take(&mut self, ended: Option<Result<Rewritten, (usize, Error)>>) -> Result<(), Error> {
+        match ended {
+            None => {}
+            Some(Ok(rewritten)) => self.ready.push(rewritten),
+            Some(Err((files, error))) if error.refuses() => {
+                tracing::warn!(table = %self.name, files, why = %error, "group left as it is");
+                self.report.groups_failed += 1;
+                self.refused.push(error.to_string());
+            }
+            Some(Err((_, error))) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The worker is going away: what partial progress has ready is committed, the rest is not.
+    async fn drain(&mut self) -> Result<Report, Error> {
+        self.pending.clear();
+        if self.partial().is_some() && !self.ready.is_empty() {
+            self.commit(false).await?;
+        }
+        Err(Error::Stopped)
+    }
+
+    fn end(&mut self) -> Result<Report, Error> {
+        if self.report.snapshot_id.is_some() {
+            return Ok(self.report.clone());
+        }
+        if let Some(why) = self.refused.first() {
+            return Err(Error::Refused(why.clone()));
+        }
+        let why = self.given_up.take();
+        Ok(Report::nothing(why.unwrap_or_else(|| {
+            "another writer left nothing to rewrite".to_owned()
+        })))
+    }
+
+    async fn commit(&mut self, last: bool) -> Result<(), Error> {
+        let committer = Committer {
+            catalog: self.catalog,
+            name: self.name,
+            attempt: self.attempt,
+            plan: self.plan,
+            places: self.places,
+        };
+        match committer.commit(&self.ready, &self.report, last).await {
+            Ok(Outcome::Committed(report)) => {
+                self.report = report;
+                self.ready.clear();
+                Ok(())
+            }
+            Ok(Outcome::Stale(stale)) => self.plan_again(stale).await,
+            Err(error @ Error::Contended { .. }) if self.partial().is_some() => {
+                let groups = std::mem::take(&mut self.ready).len();
+                self.give_up(groups, error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Partial progress: leaves groups out, unless too many commits failed by now.
+    fn give_up(&mut self, groups: usize, error: Error) -> Result<(), Error> {
+        self.failed_commits += 1;
+        self.report.groups_failed += groups as u32;
+        if self.failed_commits > self.plan.failed_commits_max {
+            return Err(error);
+        }
+        tracing::warn!(table = %self.name, groups, why = %error, "groups given up");
+        self.given_up = Some(error.to_string());
+        Ok(())
+    }
+
+    /// Plans the stale groups again, and only those, on the table as it is now.
+    async fn plan_again(&mut self, stale: Vec<Stale>) -> Result<(), Error> {
+        let mut hit = Vec::with_capacity(stale.len());
+        for found in stale.iter().rev() {
+            tracing::info!(table = %self.name, why = found.why, "group is planned again");
+            hit.push(self.ready.remove(found.group));
+        }
+        let why = stale
+            .into_iter()
+            .next()
+            .map(|found| found.why)
+            .unwrap_or_default();
+        self.replans += 1;
+        if self.replans > REPLANS_MAX {
+            let error = Error::Moved(why);
+            return if self.partial().is_some() {
+                self.give_up(hit.len(), error)
+            } else {
+                Err(error)
+            };
+        }
+        let table = load(self.catalog, self.name, self.plan).await?;
+        self.attempt.progress.alive();
+        let Some(current) = table.metadata.current_snapshot() else {
+            self.given_up = Some(format!("{why}; the table is empty now"));
+            return Ok(());
+        };
+        let live = live_files(
+            &table.storage,
+            &table.metadata,
+            current.snapshot_id,
+            Fields::PLAN,
+        )
+        .await
+        .map_err(|source| Error::Metadata {
+            doing: "list the table's files",
+            source,
+        })?;
+        let pin = Pin {
+            snapshot_id: current.snapshot_id,
+            sequence_number: current.sequence_number,
+        };
+        let terms = self.terms_now(&table, &hit);
+        let rewriter = self.rewriter(&table, terms)?;
+        for group in hit {
+            let groups = self.plan_group(&table, &live, &group.group)?;
+            self.wait_for(groups, &rewriter, pin);
+        }
+        self.given_up = Some(why);
+        Ok(())
+    }
+
+    /// The schema planned with is kept while the table's only grew.
+    fn terms_now(&self, table: &Table, hit: &[Rewritten]) -> Terms {
+        let now = Terms {
+            schema: Arc::clone(table.metadata.current_schema()),
+            format_version: table.metadata.format_version(),
+            default_spec_id: table.metadata.default_spec().spec_id,
+            sort_order_id: table.metadata.default_sort_order_id(),
+            keep_sequence: self.plan.use_starting_sequence_number,
+        };
+        match hit.first() {
+            Some(group) if crate::commit::terms_broken(&group.terms, &table.metadata).is_none() => {
+                Terms {
+                    schema: Arc::clone(&group.terms.schema),
+                    ..now
+                }
+            }
+            _ => now,
+        }
+    }
+
+    fn plan_group(
+        &self,
+        table: &Table,
+        live: &LiveFiles,
+        group: &Group,
+    ) -> Result<Vec<Group>, Error> {
+        let inputs: HashSet<&str> = group
+            .inputs
+            .iter()
+            .map(|input| input.path.as_str())
+            .collect();
+        let data = live
+            .data
+            .iter()
+            .filter(|file| inputs.contains(file.file.file_path.as_str()));
+        let files = LiveFiles {
+            manifests: live.manifests.clone(),
+            data: data.cloned().collect(),
+            deletes: live.deletes.clone(),
+        };
+        let options = Options {
+            target_file_size_bytes: Some(self.plan.target_file_size_bytes),
+            rewrite_all: true,
+            output_spec_id: Some(self.plan.output_spec_id),
+            ..Options::default()
+        };
+        let plan = planner::rewrite::plan(&table.metadata, &self.plan.table, &files, &options)
+            .map_err(|refused| Error::Refused(refused.to_string()))?;
+        // One file alone and without deletes would only be copied.
+        let worth = |group: &Group| {
+            group.inputs.len() > 1 || group.inputs.iter().any(|i| !i.deletes.is_empty())
+        };
+        Ok(plan.groups.into_iter().filter(worth).collect())
+    }
+}
+
+fn rewrite<'a>(
+    rewriter: Arc<Rewriter<'a>>,
+    group: Group,
+    pin: Pin,
+) -> BoxFuture<'a, Result<Rewritten, (usize, Error)>> {
+    Box::pin(async move {
+        let files = group.inputs.len();
+        rewriter
+            .rewrite(group, pin)
+            .await
+            .map_err(|error| (files, error))
+    })
+}

@@ -1,0 +1,296 @@
+//! One output row group: its column tasks, largest first, over all cores.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory,
+};
+use storage::Storage;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::column::{ColumnTask, Part, PartContent, produce};
+use super::layout::{InputRows, RowGroup, Selected, select};
+use crate::Error;
+use crate::files::schema::WriteSchema;
+use crate::files::shape::Shape;
+use crate::files::source::{Fetched, InputFile};
+
+/// Reads of one task at once.
+const READS_MAX: usize = 16;
+/// What a task holds beside its column's compressed bytes: pages and batches, in bytes.
+const TASK_BYTES: u64 = 4 << 20;
+/// Memory is counted in units of this, in bytes.
+const MEMORY_UNIT: u64 = 1 << 20;
+
+/// One input of a group, opened and matched with the output's schema.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) file: InputFile,
+    pub(crate) rows: InputRows,
+    /// By output column: where the file has it and in what shape; `None` when it does not.
+    pub(crate) columns: Vec<Option<(usize, Shape)>>,
+}
+
+/// What all groups of an action share.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine {
+    pub(crate) cores: Arc<Semaphore>,
+    pub(crate) cores_count: u64,
+    /// In units of a mebibyte.
+    memory: Arc<Semaphore>,
+    memory_units: u32,
+    /// Work units (rows x columns) done.
+    pub(crate) done: Arc<AtomicU64>,
+}
+
+impl Machine {
+    pub(crate) fn new(cores: usize, memory_bytes: u64) -> Self {
+        let memory_units = u32::try_from(memory_bytes / MEMORY_UNIT)
+            .unwrap_or(u32::MAX >> 3)
+            .max(1);
+        Self {
+            cores: Arc::new(Semaphore::new(cores)),
+            cores_count: cores as u64,
+            memory: Arc::new(Semaphore::new(memory_units as usize)),
+            memory_units,
+            done: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    /// Waits until there is room for `bytes`; what is larger than all memory waits for all of it.
+    async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let units = u32::try_from(bytes.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX);
+        let units = units.clamp(1, self.memory_units);
+        let room = Arc::clone(&self.memory).acquire_many_owned(units).await;
+        room.expect("the semaphore is never closed")
+    }
+}
+
+/// Everything needed to encode the row groups of one group.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    pub(crate) storage: Storage,
+    pub(crate) schema: Arc<WriteSchema>,
+    pub(crate) factory: ArrowRowGroupWriterFactory,
+    pub(crate) inputs: Arc<Vec<Input>>,
+    pub(crate) machine: Machine,
+    pub(crate) stop: CancellationToken,
+}
+
+/// An encoded row group that still occupies its share of the memory budget.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) chunks: Vec<ArrowColumnChunk>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// What one slice reads, shared by the tasks of all columns.
+#[derive(Debug, Clone)]
+struct Reading {
+    input: usize,
+    location: Arc<str>,
+    rows: u64,
+    selected: Arc<Selected>,
+    /// The whole file, when it is small.
+    whole: Option<Bytes>,
+}
+
+impl Encoder {
+    pub(crate) async fn encode(&self, group: &RowGroup) -> Result<Encoded, Error> {
+        let room = self.machine.room(self.needed(group)).await;
+        if self.stop.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        let readings = self.readings(group).await?;
+        let mut tasks = JoinSet::new();
+        for (column, writers) in self.columns_largest_first(&readings)? {
+            let task = ColumnTask {
+                field: Arc::clone(&self.schema.arrow.fields()[column]),
+                writers,
+                parts: Vec::new(),
+                rows: group.rows,
+                done: Arc::clone(&self.machine.done),
+                stop: self.stop.clone(),
+            };
+            let run = run(
+                task,
+                column,
+                readings.clone(),
+                Arc::clone(&self.inputs),
+                self.storage.clone(),
+                Arc::clone(&self.machine.cores),
+            );
+            tasks.spawn(async move { Ok((column, run.await?)) });
+        }
+        let chunks = self.join(tasks).await?;
+        Ok(Encoded {
+            chunks,
+            _room: room,
+        })
+    }
+
+    /// Estimated bytes held while the row group is made: inputs, outputs, running tasks.
+    fn needed(&self, group: &RowGroup) -> u64 {
+        let small = group
+            .slices
+            .iter()
+            .map(|slice| &self.inputs[slice.input].file);
+        let fetched: u64 = small
+            .filter(|file| file.small())
+            .map(|file| file.size - file.kept_bytes())
+            .sum();
+        2 * group.bytes + fetched + self.machine.cores_count * TASK_BYTES
+    }
+
+    async fn readings(&self, group: &RowGroup) -> Result<Vec<Reading>, Error> {
+        let readings = group.slices.iter().map(|slice| async move {
+            let input = &self.inputs[slice.input];
+            let footer = input.file.footer.metadata();
+            let rows: Vec<u64> = footer
+                .row_groups()
+                .iter()
+                .map(|group| group.num_rows() as u64)
+                .collect();
+            Ok::<_, Error>(Reading {
+                input: slice.input,
+                location: input.file.location.as_str().into(),
+                rows: input.rows.live(&slice.rows),
+                selected: Arc::new(select(&rows, &slice.rows, &input.rows)),
+                whole: input.file.whole(&self.storage).await?,
+            })
+        });
+        let readings: Vec<_> = readings.collect();
+        stream::iter(readings)
+            .buffered(READS_MAX)
+            .try_collect()
+            .await
+    }
+
+    /// The writers of each top-level column; the column with most compressed bytes first, for
+    /// the longest task should not be the last to start.
+    fn columns_largest_first(
+        &self,
+        readings: &[Reading],
+    ) -> Result<Vec<(usize, Vec<ArrowColumnWriter>)>, Error> {
+        let mut writers = self
+            .factory
+            .create_column_writers(0)
+            .map_err(|source| Error::Parquet {
+                doing: "make writers of",
+                location: "a row group".into(),
+                source,
+            })?
+            .into_iter();
+        let mut columns = Vec::new();
+        for column in 0..self.schema.arrow.fields().len() {
+            let leaves = self.schema.leaves_of(column).count();
+            let bytes: u64 = readings
+                .iter()
+                .map(|reading| self.bytes_of(reading, column))
+                .sum();
+            columns.push((bytes, column, writers.by_ref().take(leaves).collect()));
+        }
+        columns.sort_by_key(|(bytes, column, _)| (std::cmp::Reverse(*bytes), *column));
+        Ok(columns
+            .into_iter()
+            .map(|(_, column, writers)| (column, writers))
+            .collect())
+    }
+
+    fn bytes_of(&self, reading: &Reading, column: usize) -> u64 {
+        let input = &self.inputs[reading.input];
+        input.columns[column].as_ref().map_or(0, |(root, _)| {
+            input.file.column_bytes(*root, &reading.selected.row_groups)
+        })
+    }
+
+    /// Waits for all tasks. The first failure stops the others.
+    async fn join(&self, mut tasks: JoinSet<ColumnResult>) -> Result<Vec<ArrowColumnChunk>, Error> {
+        let mut columns = Vec::new();
+        let mut failure: Option<Error> = None;
+        while let Some(ended) = tasks.join_next().await {
+            match ended.unwrap_or_else(|lost| Err(Error::Lost(lost.to_string()))) {
+                Ok(column) => columns.push(column),
+                Err(error) => {
+                    self.stop.cancel();
+                    if failure.is_none() || matches!(failure, Some(Error::Stopped)) {
+                        failure = Some(error);
+                    }
+                }
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        columns.sort_by_key(|(column, _)| *column);
+        Ok(columns.into_iter().flat_map(|(_, chunks)| chunks).collect())
+    }
+}
+
+type ColumnResult = Result<(usize, Vec<ArrowColumnChunk>), Error>;
+
+/// Fetches what the task needs, waits for a core, and runs it there.
+async fn run(
+    mut task: ColumnTask,
+    column: usize,
+    readings: Vec<Reading>,
+    inputs: Arc<Vec<Input>>,
+    storage: Storage,
+    cores: Arc<Semaphore>,
+) -> Result<Vec<ArrowColumnChunk>, Error> {
+    let (inputs, storage) = (&inputs, &storage);
+    let parts = readings
+        .into_iter()
+        .map(|reading| part(reading, column, inputs, storage));
+    let parts: Vec<_> = parts.collect();
+    task.parts = stream::iter(parts)
+        .buffered(READS_MAX)
+        .try_collect()
+        .await?;
+    let core = cores
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed");
+    let run = tokio::task::spawn_blocking(move || {
+        let _core = core;
+        produce(task)
+    });
+    run.await.map_err(|lost| Error::Lost(lost.to_string()))?
+}
+
+async fn part(
+    reading: Reading,
+    column: usize,
+    inputs: &[Input],
+    storage: &Storage,
+) -> Result<Part, Error> {
+    let input = &inputs[reading.input];
+    let content = match &input.columns[column] {
+        None => PartContent::Nulls,
+        Some((root, shape)) => PartContent::Column {
+            fetched: match reading.whole {
+                Some(whole) => Fetched::whole(whole),
+                None => {
+                    input
+                        .file
+                        .fetch(storage, *root, &reading.selected.row_groups)
+                        .await?
+                }
+            },
+            footer: input.file.footer.clone(),
+            root: *root,
+            shape: shape.clone(),
+            selected: reading.selected,
+        },
+    };
+    Ok(Part {
+        location: reading.location,
+        rows: reading.rows,
+        content,
+    })
+}
