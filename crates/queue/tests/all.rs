@@ -1,0 +1,29 @@
+//! The queue against a real Postgres, in a lane of text ids and one of uuids.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![expect(clippy::too_many_lines, reason = "a test reads as one story")]
+
+#[path = "all/cancel.rs"]
+mod cancel;
+#[path = "all/claim.rs"]
+mod claim;
+#[path = "all/depth.rs"]
+mod depth;
+#[path = "all/enqueue.rs"]
+mod enqueue;
+#[path = "all/fence.rs"]
+mod fence;
+#[path = "all/lane.rs"]
+mod lane;
+#[path = "all/lease.rs"]
+mod lease;
+#[path = "all/lock.rs"]
+mod lock;
+#[path = "all/order.rs"]
+mod order;
+#[path = "all/retry.rs"]
+mod retry;
+#[path = "all/sweep.rs"]
+mod sweep;
+#[path = "all/wake.rs"]
+mod wake;

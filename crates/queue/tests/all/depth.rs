@@ -1,0 +1,92 @@
+//! The counts that fleets are scaled by.
+
+use std::time::Duration;
+
+use queue::Depth;
+
+use crate::lane::Lane;
+
+async fn depth(lane: &Lane, pool: Option<&str>) -> Depth {
+    lane.queue.depth(&lane.client, pool, 1_000).await.unwrap()
+}
+
+async fn keda(lane: &Lane) -> i64 {
+    lane.client.query_one(lane.queue.keda_query(), &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn m33_the_count_scales_from_zero_and_sees_expired_leases() {
+    for lane in Lane::both().await {
+        assert_eq!(depth(&lane, None).await, Depth::default());
+        assert_eq!(keda(&lane).await, 0, "a number on an empty lane too");
+        let mut items: Vec<_> = (1..=5).map(|number| lane.item(number)).collect();
+        items[4].run_after = Some(Duration::from_secs(3_600));
+        items[3].pool = "large".to_owned();
+        lane.add(&items).await;
+        assert_eq!(keda(&lane).await, 4, "claimable with nobody there");
+        assert_eq!(lane.claim(2).await.len(), 2);
+        for (pool, ready, running, scheduled) in
+            [(None, 2, 2, 1), (Some("default"), 1, 2, 1), (Some("large"), 1, 0, 0), (Some("no"), 0, 0, 0)]
+        {
+            let got = depth(&lane, pool).await;
+            let want = (ready, running, ready + running, scheduled);
+            assert_eq!((got.ready, got.running, got.demand, got.scheduled), want, "{pool:?}");
+            assert_eq!(got.exhausted, 0);
+        }
+        assert_eq!(keda(&lane).await, 4, "pods that work are not scaled away");
+        // Nobody has reset these, and no worker lives.
+        lane.expire_all().await;
+        lane.delays_pass().await;
+        for (pool, ready) in [(None, 5), (Some("default"), 4), (Some("large"), 1)] {
+            let got = depth(&lane, pool).await;
+            assert_eq!((got.ready, got.running, got.scheduled), (ready, 0, 0), "{pool:?}");
+            assert!(got.oldest_ready_seconds > 0.0, "{got:?}");
+        }
+        assert_eq!(keda(&lane).await, 5);
+        lane.run("update lane.job_queue set max_attempts = 1").await;
+        assert_eq!(depth(&lane, None).await.exhausted, 2);
+    }
+}
+
+#[tokio::test]
+async fn m33_a_paused_lane_asks_for_no_new_workers() {
+    let lane = Lane::text().await;
+    lane.add_many(3).await;
+    lane.claim_only().await;
+    lane.queue.pause(&lane.client, "ann", "upgrade").await.unwrap();
+    let got = depth(&lane, None).await;
+    assert_eq!((got.ready, got.running, got.demand), (0, 1, 1));
+    assert_eq!(got.oldest_ready_seconds, 0.0);
+    lane.queue.resume(&lane.client).await.unwrap();
+    assert_eq!(keda(&lane).await, 3);
+}
+
+#[tokio::test]
+async fn m33_a_count_is_capped_and_reads_no_more_than_its_cap() {
+    let lane = Lane::text().await;
+    lane.run(
+        "alter table lane.job_queue drop constraint job_queue_job_id_fkey;
+         insert into lane.job_queue (job_id, visible_at)
+         select lpad(n::text, 8, '0'), now() from generate_series(1, 100000) n;
+         vacuum lane.job_queue;",
+    )
+    .await;
+    for statistics in [
+        "analyze lane.job_queue",
+        "update pg_class set reltuples = -1, relpages = 0 where relname = 'job_queue'",
+    ] {
+        lane.run(statistics).await;
+        for pool in [None, Some("default")] {
+            let got = depth(&lane, pool).await;
+            assert_eq!((got.ready, got.demand), (1_000, 1_000), "{pool:?}");
+            let text = pool.map_or("null".to_owned(), |pool| format!("'{pool}'"));
+            let sql = format!(
+                "explain (analyze, buffers, format json) select * from lane.depth_v1({text})"
+            );
+            let row = lane.client.query_one(&sql, &[]).await.unwrap();
+            let plan: serde_json::Value = row.get(0);
+            let hit = plan[0]["Plan"]["Shared Hit Blocks"].as_i64().unwrap();
+            assert!(hit < 500, "{statistics}, {pool:?}: {hit} buffers");
+        }
+    }
+}
