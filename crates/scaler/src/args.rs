@@ -26,7 +26,12 @@ pub(crate) struct Args {
     )]
     pub(crate) scaler_addr: SocketAddr,
     /// Bearer token the counts ask for; not set: they are open
-    #[arg(long, env = "SNOWPACK_SCALER_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        env = "SNOWPACK_SCALER_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     scaler_token: Option<Secret>,
     #[command(flatten)]
     pub(crate) log: runtime::LogArgs,

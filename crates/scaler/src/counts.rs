@@ -52,7 +52,10 @@ type Last = Arc<tokio::sync::Mutex<Option<(Instant, Answer)>>>;
 
 impl Counts {
     pub(crate) fn new(database: Database) -> Self {
-        Self { database: Arc::new(database), entries: Mutex::default() }
+        Self {
+            database: Arc::new(database),
+            entries: Mutex::default(),
+        }
     }
 
     /// The depth of `pool`, at most [`FRESH_FOR`] old.
@@ -65,12 +68,16 @@ impl Counts {
         }
         let (database, pool) = (Arc::clone(&self.database), pool.clone());
         let read = tokio::spawn(async move {
-            let answer = database.depth(pool.as_deref()).await.map_err(NoCount::Unreachable);
+            let answer = database
+                .depth(pool.as_deref())
+                .await
+                .map_err(NoCount::Unreachable);
             report(last.as_ref().map(|(_, answer)| answer), &answer);
             *last = Some((Instant::now(), answer.clone()));
             answer
         });
-        read.await.unwrap_or_else(|error| Err(NoCount::Unreachable(error.to_string())))
+        read.await
+            .unwrap_or_else(|error| Err(NoCount::Unreachable(error.to_string())))
     }
 
     fn entry(&self, pool: &Pool) -> Result<Last, NoCount> {
@@ -83,7 +90,10 @@ impl Counts {
                 return Err(NoCount::TooManyPools);
             }
         }
-        let new = || Entry { asked: now, last: Last::default() };
+        let new = || Entry {
+            asked: now,
+            last: Last::default(),
+        };
         let entry = entries.entry(pool.clone()).or_insert_with(new);
         entry.asked = now;
         Ok(Arc::clone(&entry.last))

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use anyhow::bail;
 use queue::{Depth, Queue};
 use tokio::sync::Mutex;
 
@@ -54,12 +55,16 @@ impl Database {
         Ok(depth)
     }
 
-    async fn pool(&self) -> Result<pg::Pool, pg::Error> {
+    async fn pool(&self) -> anyhow::Result<pg::Pool> {
         let mut pool = self.pool.lock().await;
         if let Some(pool) = &*pool {
             return Ok(pool.clone());
         }
         let new = pg::Pool::connect(&self.url, CONNECTIONS_MAX, crate::NAME).await?;
+        let schema = maintenance::SCHEMA;
+        if pg::schema_state(&new, schema).await?.is_none() {
+            bail!("schema {schema} is not in the database: run `snowpack migrate`");
+        }
         Ok(pool.insert(new).clone())
     }
 }

@@ -23,12 +23,18 @@ impl Gauges {
             Ok(gauge)
         };
         let oldest_ready = GaugeVec::new(
-            Opts::new("snowpack_queue_oldest_ready_seconds", "How long the oldest due job waits"),
+            Opts::new(
+                "snowpack_queue_oldest_ready_seconds",
+                "How long the oldest due job waits",
+            ),
             &["lane"],
         )?;
         registry.register(Box::new(oldest_ready.clone()))?;
         Ok(Self {
-            ready: count("snowpack_queue_ready", "Jobs due now, expired leases included")?,
+            ready: count(
+                "snowpack_queue_ready",
+                "Jobs due now, expired leases included",
+            )?,
             running: count("snowpack_queue_running", "Jobs under a live lease")?,
             scheduled: count("snowpack_queue_scheduled", "Jobs not due yet")?,
             oldest_ready,
@@ -46,8 +52,12 @@ impl Gauges {
         };
         self.ready.with_label_values(&[lane]).set(depth.ready);
         self.running.with_label_values(&[lane]).set(depth.running);
-        self.scheduled.with_label_values(&[lane]).set(depth.scheduled);
-        self.oldest_ready.with_label_values(&[lane]).set(depth.oldest_ready_seconds);
+        self.scheduled
+            .with_label_values(&[lane])
+            .set(depth.scheduled);
+        self.oldest_ready
+            .with_label_values(&[lane])
+            .set(depth.oldest_ready_seconds);
     }
 }
 
@@ -58,7 +68,10 @@ pub(crate) struct Reads(IntCounterVec);
 impl Reads {
     pub(crate) fn register(registry: &Registry) -> Result<Self, Error> {
         let reads = IntCounterVec::new(
-            Opts::new("snowpack_scaler_reads_total", "Times Postgres was asked for a count"),
+            Opts::new(
+                "snowpack_scaler_reads_total",
+                "Times Postgres was asked for a count",
+            ),
             &["result"],
         )?;
         for result in ["ok", "error"] {
@@ -69,6 +82,8 @@ impl Reads {
     }
 
     pub(crate) fn count(&self, ok: bool) {
-        self.0.with_label_values(&[if ok { "ok" } else { "error" }]).inc();
+        self.0
+            .with_label_values(&[if ok { "ok" } else { "error" }])
+            .inc();
     }
 }

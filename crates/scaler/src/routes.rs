@@ -74,13 +74,20 @@ impl Routes {
             async move { counts.get(&None).await.map(drop).map_err(|no| no.detail()) }.boxed()
         });
         let lane = maintenance::queue().lane().to_owned();
-        Self { counts, gauges, admin: Admin::new(registry, ready), lane, token }
+        Self {
+            counts,
+            gauges,
+            admin: Admin::new(registry, ready),
+            lane,
+            token,
+        }
     }
 
     pub(crate) async fn answer(&self, ask: &Ask) -> Answer {
         let (method, path) = (ask.method(), ask.uri().path());
         if path == "/metrics" {
-            self.gauges.set(&self.lane, self.counts.get(&None).await.ok());
+            self.gauges
+                .set(&self.lane, self.counts.get(&None).await.ok());
         }
         if let Some(answer) = self.admin.answer(method, path).await {
             return answer;
@@ -111,14 +118,20 @@ impl Routes {
         if path == "/ready-count" {
             return Ok(Route::ReadyCount);
         }
-        let lane = path.strip_prefix("/v1/lanes/").and_then(|rest| rest.strip_suffix("/ready"));
+        let lane = path
+            .strip_prefix("/v1/lanes/")
+            .and_then(|rest| rest.strip_suffix("/ready"));
         match lane {
-            Some(lane) if lane == self.lane => pool(query).map(Route::LaneReady).map_err(|why| {
-                Box::new(problem(StatusCode::BAD_REQUEST, "bad query", &why))
-            }),
+            Some(lane) if lane == self.lane => pool(query)
+                .map(Route::LaneReady)
+                .map_err(|why| Box::new(problem(StatusCode::BAD_REQUEST, "bad query", &why))),
             Some(_) => {
                 let detail = format!("no such lane; there is {}", self.lane);
-                Err(Box::new(problem(StatusCode::NOT_FOUND, "unknown lane", &detail)))
+                Err(Box::new(problem(
+                    StatusCode::NOT_FOUND,
+                    "unknown lane",
+                    &detail,
+                )))
             }
             None => Err(Box::new(http::not_found())),
         }
@@ -138,10 +151,19 @@ impl Routes {
 
     /// Compares in the same time wherever the first difference lies.
     fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return true };
-        let given = headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
-        let Some(given) = given.strip_prefix(b"Bearer ") else { return false };
-        let differing = given.iter().zip(token.as_bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
+        let Some(token) = &self.token else {
+            return true;
+        };
+        let given = headers
+            .get(AUTHORIZATION)
+            .map_or(&b""[..], HeaderValue::as_bytes);
+        let Some(given) = given.strip_prefix(b"Bearer ") else {
+            return false;
+        };
+        let differing = given
+            .iter()
+            .zip(token.as_bytes())
+            .fold(0, |sum, (a, b)| sum | (a ^ b));
         given.len() == token.len() && differing == 0
     }
 }
@@ -153,7 +175,9 @@ fn pool(query: &str) -> Result<Pool, String> {
         let Some(("pool", name)) = part.split_once('=') else {
             return Err(format!("`{part}`: allowed is pool=NAME"));
         };
-        let named = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+        let named = name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
         if !named || name.len() > POOL_BYTES_MAX {
             return Err(format!(
                 "pool `{name}`: allowed are up to {POOL_BYTES_MAX} letters, digits, `_`, `-`, `.`"
@@ -176,12 +200,16 @@ impl NoCount {
 
     fn answer(&self) -> Answer {
         match self {
-            Self::Unreachable(why) => {
-                problem(StatusCode::SERVICE_UNAVAILABLE, "Postgres gave no count", why)
-            }
-            Self::TooManyPools => {
-                problem(StatusCode::TOO_MANY_REQUESTS, "too many pools", &self.detail())
-            }
+            Self::Unreachable(why) => problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Postgres gave no count",
+                why,
+            ),
+            Self::TooManyPools => problem(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many pools",
+                &self.detail(),
+            ),
         }
     }
 }
@@ -191,20 +219,30 @@ fn json(body: &impl Serialize) -> Answer {
         Ok(body) => http::with_type(StatusCode::OK, "application/json", body),
         Err(error) => {
             let detail = error.to_string();
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "answer cannot be written", &detail)
+            problem(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "answer cannot be written",
+                &detail,
+            )
         }
     }
 }
 
 fn problem(status: StatusCode, title: &str, detail: &str) -> Answer {
-    let body = serde_json::to_vec(&Problem { title, status: status.as_u16(), detail });
+    let body = serde_json::to_vec(&Problem {
+        title,
+        status: status.as_u16(),
+        detail,
+    });
     http::with_type(status, "application/problem+json", body.unwrap_or_default())
 }
 
 fn unauthorized() -> Answer {
     let detail = "send `Authorization: Bearer TOKEN`";
     let mut answer = problem(StatusCode::UNAUTHORIZED, "wrong or missing token", detail);
-    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    answer
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer
 }
 
@@ -228,7 +266,10 @@ mod tests {
         check("pool=default", Ok(Some("default")));
         check("pool=size-l.2_x&", Ok(Some("size-l.2_x")));
         check("pool=a%20b", Err("allowed are up to 63"));
-        check(&format!("pool={}", "x".repeat(64)), Err("allowed are up to 63"));
+        check(
+            &format!("pool={}", "x".repeat(64)),
+            Err("allowed are up to 63"),
+        );
         check("pool=a&pool=b", Err("twice"));
         check("lane=a", Err("allowed is pool=NAME"));
         check("pool", Err("allowed is pool=NAME"));

@@ -26,7 +26,10 @@ impl Scaler {
     }
 
     async fn start_with(url: &str, more: &[(&str, &str)]) -> Self {
-        let own = [("SNOWPACK_DATABASE_URL", url), ("SNOWPACK_SCALER_ADDR", "127.0.0.1:0")];
+        let own = [
+            ("SNOWPACK_DATABASE_URL", url),
+            ("SNOWPACK_SCALER_ADDR", "127.0.0.1:0"),
+        ];
         let process = Process::start(SCALER, &[&own, more].concat(), &[]);
         let address = process.address("scaler listens").await;
         Self { process, address }
@@ -34,7 +37,10 @@ impl Scaler {
 
     async fn json(&self, path: &str) -> (u16, Value) {
         let (status, body) = get(self.address, path, &[]).await;
-        (status, serde_json::from_str(&body).unwrap_or_else(|_| panic!("{path}: {body}")))
+        (
+            status,
+            serde_json::from_str(&body).unwrap_or_else(|_| panic!("{path}: {body}")),
+        )
     }
 
     /// Polls past the second an answer lives, until `path` answers `want`.
@@ -49,7 +55,9 @@ impl Scaler {
 
     async fn metric(&self, name: &str) -> Option<f64> {
         let (_, page) = get(self.address, "/metrics", &[]).await;
-        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map(|value| value.parse().unwrap())
     }
 
@@ -66,7 +74,11 @@ async fn submit(database: &Database, table: &str, pool: &str) -> JobId {
     let actions = vec![Action::RewriteDataFiles];
     let mut asked = Submission::new(format!("db.{table}").parse().unwrap(), actions, "test");
     asked.pool = pool.to_owned();
-    let job = maintenance::submit(&tx, &asked).await.unwrap().job().clone();
+    let job = maintenance::submit(&tx, &asked)
+        .await
+        .unwrap()
+        .job()
+        .clone();
     tx.commit().await.unwrap();
     job
 }
@@ -118,10 +130,17 @@ async fn m33_claimable_work_is_counted_expired_leases_included() {
     let database = Database::new().await;
     one_of_each(&database).await;
     let scaler = Scaler::start(database.url()).await;
-    assert_eq!(scaler.json("/ready-count").await, (200, json!({"ready": 3})));
+    assert_eq!(
+        scaler.json("/ready-count").await,
+        (200, json!({"ready": 3}))
+    );
 
     let (status, mut all) = scaler.json("/v1/lanes/snowpack/ready").await;
-    let oldest = all.as_object_mut().unwrap().remove("oldest_ready_seconds").unwrap();
+    let oldest = all
+        .as_object_mut()
+        .unwrap()
+        .remove("oldest_ready_seconds")
+        .unwrap();
     assert!(oldest.as_f64().unwrap() > 0.0, "{oldest}");
     let want = json!({
         "lane": "snowpack", "pool": null, "ready": 3, "running": 1, "demand": 4, "scheduled": 1,
@@ -145,7 +164,10 @@ async fn m33_an_empty_lane_counts_zero_and_the_first_job_wakes_it() {
         "lane": "snowpack", "pool": null, "ready": 0, "running": 0, "demand": 0, "scheduled": 0,
         "oldest_ready_seconds": 0.0,
     });
-    assert_eq!(scaler.json("/v1/lanes/snowpack/ready?pool=").await, (200, zero));
+    assert_eq!(
+        scaler.json("/v1/lanes/snowpack/ready?pool=").await,
+        (200, zero)
+    );
     submit(&database, "first", "default").await;
     scaler.answers("/ready-count", json!({"ready": 1})).await;
     scaler.stop(&[]).await;
@@ -157,10 +179,16 @@ async fn m33_a_paused_lane_has_nothing_ready_but_what_runs_still_counts() {
     one_of_each(&database).await;
     let mut client = database.client().await;
     let tx = client.transaction().await.unwrap();
-    maintenance::queue().pause(&tx, "test", "for a test").await.unwrap();
+    maintenance::queue()
+        .pause(&tx, "test", "for a test")
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     let scaler = Scaler::start(database.url()).await;
-    assert_eq!(scaler.json("/ready-count").await, (200, json!({"ready": 0})));
+    assert_eq!(
+        scaler.json("/ready-count").await,
+        (200, json!({"ready": 0}))
+    );
     let (_, lane) = scaler.json("/v1/lanes/snowpack/ready").await;
     assert_eq!((&lane["running"], &lane["demand"]), (&json!(1), &json!(1)));
     scaler.stop(&[]).await;
@@ -169,11 +197,18 @@ async fn m33_a_paused_lane_has_nothing_ready_but_what_runs_still_counts() {
 #[tokio::test]
 async fn m33_without_postgres_there_is_no_number() {
     // A port that was free a moment ago: nobody answers there.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let scaler = Scaler::start(&format!("postgres://user:hunter2@{free}/db")).await;
     for path in ["/ready-count", "/v1/lanes/snowpack/ready?pool=default"] {
         let (status, problem) = scaler.json(path).await;
-        assert_eq!((status, &problem["status"]), (503, &json!(503)), "{problem}");
+        assert_eq!(
+            (status, &problem["status"]),
+            (503, &json!(503)),
+            "{problem}"
+        );
         assert_eq!(problem["title"], "Postgres gave no count");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(&free.to_string()), "{detail}");
@@ -181,7 +216,22 @@ async fn m33_without_postgres_there_is_no_number() {
     }
     assert_eq!(get(scaler.address, "/healthz", &[]).await.0, 200);
     assert_eq!(get(scaler.address, "/readyz", &[]).await.0, 503);
-    assert_eq!(scaler.metric("snowpack_queue_ready{lane=\"snowpack\"}").await, None);
+    assert_eq!(
+        scaler
+            .metric("snowpack_queue_ready{lane=\"snowpack\"}")
+            .await,
+        None
+    );
+    scaler.stop(&[CANNOT_COUNT]).await;
+}
+
+#[tokio::test]
+async fn a_database_without_our_tables_is_no_empty_queue() {
+    let database = Database::empty().await;
+    let scaler = Scaler::start(database.url()).await;
+    let (status, problem) = scaler.json("/ready-count").await;
+    let want = "schema snowpack is not in the database: run `snowpack migrate`";
+    assert_eq!((status, &problem["detail"]), (503, &json!(want)));
     scaler.stop(&[CANNOT_COUNT]).await;
 }
 
@@ -201,14 +251,20 @@ async fn m33_while_the_database_is_gone_every_answer_is_503_and_then_the_count_i
         // The scaler may connect again between the two.
         until("the database is renamed", async || {
             server.batch_execute(&busy).await.unwrap();
-            server.batch_execute(&format!("alter database {from} rename to {to}")).await.is_ok()
+            server
+                .batch_execute(&format!("alter database {from} rename to {to}"))
+                .await
+                .is_ok()
         })
         .await;
     };
     rename(here, &away).await;
     until("it answers 503", async || {
         let (status, body) = scaler.json("/ready-count").await;
-        assert!(status == 503 || body == json!({"ready": 1}), "{status} {body}");
+        assert!(
+            status == 503 || body == json!({"ready": 1}),
+            "{status} {body}"
+        );
         status == 503
     })
     .await;
@@ -234,7 +290,11 @@ async fn m33_a_hundred_callers_cost_one_query_a_second() {
     }
     let after = scaler.metric(reads).await.unwrap();
     let allowed = 1.0 + started.elapsed().as_secs_f64();
-    assert!(after - before <= allowed, "{} reads, at most {allowed}", after - before);
+    assert!(
+        after - before <= allowed,
+        "{} reads, at most {allowed}",
+        after - before
+    );
     scaler.stop(&[]).await;
 }
 
@@ -243,7 +303,9 @@ async fn m33_a_count_that_hangs_is_503_in_time_and_is_not_piled_up() {
     let database = Database::new().await;
     let mut holder = database.client().await;
     let tx = holder.transaction().await.unwrap();
-    tx.batch_execute("lock table snowpack.job_queue in access exclusive mode").await.unwrap();
+    tx.batch_execute("lock table snowpack.job_queue in access exclusive mode")
+        .await
+        .unwrap();
     let scaler = Scaler::start(database.url()).await;
     let callers = (0..20).map(|_| get(scaler.address, "/ready-count", &[]));
     for (status, body) in futures::future::join_all(callers).await {
@@ -266,7 +328,11 @@ async fn a_token_opens_the_counts_and_only_them() {
         ("x-nothing: 1", 401),
     ] {
         for path in ["/ready-count", "/v1/lanes/snowpack/ready"] {
-            assert_eq!(get(scaler.address, path, &[header]).await.0, want, "{path} {header}");
+            assert_eq!(
+                get(scaler.address, path, &[header]).await.0,
+                want,
+                "{path} {header}"
+            );
         }
     }
     assert_eq!(get(scaler.address, "/metrics", &[]).await.0, 200);
@@ -287,7 +353,11 @@ async fn what_does_not_exist_is_refused_with_the_reason() {
         ("POST", "/ready-count", 405),
         ("GET", "/ready-count", 200),
     ] {
-        assert_eq!(request(scaler.address, method, path, &[]).await.0, want, "{method} {path}");
+        assert_eq!(
+            request(scaler.address, method, path, &[]).await.0,
+            want,
+            "{method} {path}"
+        );
     }
     let (_, problem) = scaler.json("/v1/lanes/other/ready").await;
     assert_eq!(problem["detail"], "no such lane; there is snowpack");
@@ -332,7 +402,9 @@ async fn m33_the_metrics_page_is_well_formed_and_shows_the_queue() {
         let series = format!("snowpack_queue_{name}{{lane=\"snowpack\"}}");
         assert_eq!(scaler.metric(&series).await, Some(want), "{series}");
     }
-    let oldest = scaler.metric("snowpack_queue_oldest_ready_seconds{lane=\"snowpack\"}").await;
+    let oldest = scaler
+        .metric("snowpack_queue_oldest_ready_seconds{lane=\"snowpack\"}")
+        .await;
     assert!(oldest.unwrap() > 0.0);
     scaler.stop(&[]).await;
 }

@@ -23,13 +23,30 @@ pub async fn request(
     path: &str,
     headers: &[&str],
 ) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.expect("connect to the server");
-    let more: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{more}\r\n");
-    stream.write_all(head.as_bytes()).await.expect("send the request");
+    let mut stream = TcpStream::connect(address)
+        .await
+        .expect("connect to the server");
+    let request = format!("{method} {path} HTTP/1.1");
+    let lines = [
+        &[request.as_str(), "host: test", "connection: close"],
+        headers,
+    ]
+    .concat();
+    let head = format!("{}\r\n\r\n", lines.join("\r\n"));
+    stream
+        .write_all(head.as_bytes())
+        .await
+        .expect("send the request");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("read the answer");
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .expect("read the answer");
     let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
-    status.zip(body).unwrap_or_else(|| panic!("{method} {path} gave no HTTP: {answer}"))
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned());
+    status
+        .zip(body)
+        .unwrap_or_else(|| panic!("{method} {path} gave no HTTP: {answer}"))
 }

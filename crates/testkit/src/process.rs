@@ -27,9 +27,16 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     #[track_caller]
-    pub fn start(program: impl AsRef<Path>, variables: &[(&str, &str)], arguments: &[&str]) -> Self {
+    pub fn start(
+        program: impl AsRef<Path>,
+        variables: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Self {
         let log = NamedTempFile::new().expect("create a log file");
-        let stderr = File::options().append(true).open(log.path()).expect("open the log file");
+        let stderr = File::options()
+            .append(true)
+            .open(log.path())
+            .expect("open the log file");
         let mut command = Command::new(program.as_ref());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SNOWPACK_") {
@@ -45,7 +52,10 @@ impl Process {
             .stderr(stderr)
             .spawn()
             .unwrap_or_else(|error| panic!("start {}: {error}", program.as_ref().display()));
-        Self { child: Mutex::new(child), log }
+        Self {
+            child: Mutex::new(child),
+            log,
+        }
     }
 
     /// What it has written to stderr so far.
@@ -66,7 +76,11 @@ impl Process {
                 (entry["message"] == message).then_some(entry)
             });
             if found.is_none() {
-                assert!(self.running(), "it ended before `{message}`:\n{}", self.log());
+                assert!(
+                    self.running(),
+                    "it ended before `{message}`:\n{}",
+                    self.log()
+                );
             }
             found.is_some()
         })
@@ -78,7 +92,10 @@ impl Process {
     pub async fn mentions(&self, text: &str) {
         until(&format!("the log mentions `{text}`"), async || {
             let log = self.log();
-            assert!(log.contains(text) || self.running(), "it ended without `{text}`:\n{log}");
+            assert!(
+                log.contains(text) || self.running(),
+                "it ended without `{text}`:\n{log}"
+            );
             log.contains(text)
         })
         .await;
@@ -87,8 +104,11 @@ impl Process {
     /// The address in the log entry `message`.
     pub async fn address(&self, message: &str) -> SocketAddr {
         let entry = self.logged(message).await;
-        let text = entry["address"].as_str().unwrap_or_else(|| panic!("no address in {entry}"));
-        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+        let text = entry["address"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no address in {entry}"));
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     /// Sends a signal by name, as in `TERM`.
@@ -103,7 +123,10 @@ impl Process {
 
     /// True until it has ended.
     pub fn running(&self) -> bool {
-        self.child().try_wait().expect("look at the process").is_none()
+        self.child()
+            .try_wait()
+            .expect("look at the process")
+            .is_none()
     }
 
     /// How it ended, once it has.
@@ -117,7 +140,10 @@ impl Process {
         let status = self.ended().await;
         assert_eq!(status.code(), Some(code), "{status}:\n{}", self.log());
         let unexpected = unexpected_lines(&self.log(), announced);
-        assert!(unexpected.is_empty(), "lines nobody announced: {unexpected:#?}");
+        assert!(
+            unexpected.is_empty(),
+            "lines nobody announced: {unexpected:#?}"
+        );
     }
 
     fn child(&self) -> std::sync::MutexGuard<'_, Child> {
