@@ -7,6 +7,7 @@ mod avro;
 mod change;
 mod document;
 mod error;
+mod facts;
 mod json;
 mod literal;
 mod manifest;
@@ -17,6 +18,7 @@ mod spec;
 pub use change::{Requirement, Update};
 pub use document::{Ref, RefKind, Snapshot, SortField, SortOrder, TableMetadata};
 pub use error::Error;
+pub use facts::{TARGET_FILE_SIZE_DEFAULT, TARGET_FILE_SIZE_KEY, TableFacts, small_below};
 pub use literal::Literal;
 pub use manifest::{
     Carried, Content, DataFile, Entry, EntryStatus, FieldSummary, Fields, ManifestContent,

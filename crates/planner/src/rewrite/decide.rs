@@ -235,13 +235,13 @@ fn memory_bytes(groups: &[Group], files: &LiveFiles, rules: &Rules<'_>) -> u64 {
     let mut needs: Vec<u64> = groups
         .iter()
         .map(|group| {
-            let deletes: HashSet<&str> = group
+            let paths: HashSet<&str> = group
                 .inputs
                 .iter()
                 .flat_map(|input| &input.deletes)
                 .map(String::as_str)
                 .collect();
-            let deleted = deletes
+            let positions = paths
                 .iter()
                 .filter_map(|path| records.get(path))
                 .fold(0_u64, |sum, records| sum.saturating_add(*records));
@@ -250,7 +250,7 @@ fn memory_bytes(groups: &[Group], files: &LiveFiles, rules: &Rules<'_>) -> u64 {
                 .input_bytes()
                 .min(held)
                 .saturating_mul(DECODED_PER_COMPRESSED))
-            .saturating_add(deleted.saturating_mul(BYTES_PER_DELETE))
+            .saturating_add(positions.saturating_mul(BYTES_PER_DELETE))
             .saturating_add(BYTES_PER_INPUT.saturating_mul(group.inputs.len() as u64))
             .saturating_add(BYTES_ALWAYS)
         })

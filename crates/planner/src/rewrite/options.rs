@@ -117,8 +117,6 @@ pub const OPTIONS: &[OptionDoc] = &[
     ),
 ];
 
-/// Default of `write.target-file-size-bytes`: 512 MiB.
-pub(super) const TARGET_DEFAULT: u64 = 536_870_912;
 const MIN_INPUT_FILES_DEFAULT: usize = 5;
 /// 100 GiB.
 const GROUP_BYTES_DEFAULT: u64 = 107_374_182_400;
@@ -274,8 +272,10 @@ impl Options {
     /// The sizes (min, max) around a target. `origin` says where a target that was not asked for
     /// comes from, and is empty for one that was.
     pub(super) fn sizes(&self, target: u64, origin: &str) -> Result<(u64, u64), BadOption> {
-        let min = self.min_file_size_bytes.unwrap_or(scaled(target, 75));
-        let max = self.max_file_size_bytes.unwrap_or(scaled(target, 180));
+        let min = self
+            .min_file_size_bytes
+            .unwrap_or(metadata::small_below(target));
+        let max = self.max_file_size_bytes.unwrap_or(max_of(target));
         let text = |bytes: u64| bytes.to_string();
         if min >= target {
             return Err(match self.min_file_size_bytes {
@@ -315,9 +315,9 @@ fn too_small(target: u64, min: u64, max: u64) -> BadOption {
     ))
 }
 
-/// A share of a size, in hundredths, rounded down.
-fn scaled(bytes: u64, hundredths: u64) -> u64 {
-    u64::try_from(u128::from(bytes) * u128::from(hundredths) / 100).unwrap_or(u64::MAX)
+/// 1.80 x target, rounded down.
+fn max_of(target: u64) -> u64 {
+    u64::try_from(u128::from(target) * 9 / 5).unwrap_or(u64::MAX)
 }
 
 fn unknown(key: &str) -> BadOption {
@@ -346,7 +346,11 @@ impl Asked<'_> {
         }
     }
 
-    fn number<N: FromStr + PartialOrd + Display>(self, min: N, max: N) -> Result<N, BadOption> {
+    fn number<N: Copy + FromStr + PartialOrd + Display>(
+        self,
+        min: N,
+        max: N,
+    ) -> Result<N, BadOption> {
         let digits = !self.value.is_empty() && self.value.bytes().all(|b| b.is_ascii_digit());
         match self.value.parse::<N>() {
             Ok(number) if digits && number >= min && number <= max => Ok(number),

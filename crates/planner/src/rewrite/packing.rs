@@ -13,12 +13,11 @@ pub(super) fn first_fit(sizes: &[u64], capacity: Capacity) -> Vec<Vec<usize>> {
     let mut bins: Vec<Vec<usize>> = Vec::new();
     let mut room = Room::new(sizes.len());
     for (item, &size) in sizes.iter().enumerate() {
-        let (bin, left) = match room.first_with(size) {
-            Some((bin, left)) => (bin, Some(left - size)),
-            None => {
-                bins.push(Vec::new());
-                (bins.len() - 1, capacity.bytes.checked_sub(size))
-            }
+        let (bin, left) = if let Some((bin, left)) = room.first_with(size) {
+            (bin, Some(left - size))
+        } else {
+            bins.push(Vec::new());
+            (bins.len() - 1, capacity.bytes.checked_sub(size))
         };
         bins[bin].push(item);
         let open = bins[bin].len() < capacity.files;

@@ -2,13 +2,12 @@
 
 use std::fmt;
 
-use metadata::TableMetadata;
+use metadata::{TARGET_FILE_SIZE_DEFAULT, TARGET_FILE_SIZE_KEY, TableMetadata};
 
-use super::options::{Asked, Options, TARGET_DEFAULT};
+use super::options::{Asked, Options};
 use super::packing::Capacity;
 use super::{Refused, filter};
 
-const TARGET_PROPERTY: &str = "write.target-file-size-bytes";
 const ROW_GROUP_PROPERTY: &str = "write.parquet.row-group-size-bytes";
 /// Default of `write.parquet.row-group-size-bytes`: 128 MiB.
 const ROW_GROUP_DEFAULT: u64 = 134_217_728;
@@ -29,9 +28,9 @@ impl<'a> Rules<'a> {
     pub(super) fn resolve(table: &TableMetadata, options: &'a Options) -> Result<Self, Refused> {
         let (target, origin) = match options.target_file_size_bytes {
             Some(target) => (target, String::new()),
-            None => match bytes_property(table, TARGET_PROPERTY)? {
-                Some(target) => (target, format!(" (the table's {TARGET_PROPERTY})")),
-                None => (TARGET_DEFAULT, " (the default)".to_owned()),
+            None => match bytes_property(table, TARGET_FILE_SIZE_KEY)? {
+                Some(target) => (target, format!(" (the table's {TARGET_FILE_SIZE_KEY})")),
+                None => (TARGET_FILE_SIZE_DEFAULT, " (the default)".to_owned()),
             },
         };
         let (min, max) = options.sizes(target, &origin)?;

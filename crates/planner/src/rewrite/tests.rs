@@ -73,13 +73,13 @@ fn snapshot(id: i64, sequence_number: i64, parent: Option<i64>, summary: Value) 
 }
 
 impl Case {
-    fn option(mut self, key: &str, value: impl ToString) -> Self {
-        self.options.insert(key.to_owned(), value.to_string());
+    fn option(mut self, key: &str, value: &str) -> Self {
+        self.options.insert(key.to_owned(), value.to_owned());
         self
     }
 
-    fn property(mut self, key: &'static str, value: impl ToString) -> Self {
-        self.properties.insert(key, value.to_string());
+    fn property(mut self, key: &'static str, value: &str) -> Self {
+        self.properties.insert(key, value.to_owned());
         self
     }
 

@@ -14,7 +14,7 @@ fn small_files_are_rewritten_when_there_are_enough() {
     case(many("a", 5, 10)).check(&["a1 a2 a3 a4 a5 -> 1: 5 files below 75 bytes"]);
     case(many("a", 4, 10)).check(&[&format!("4 left: 4 files below 75 bytes: {FEW}")]);
     case(many("a", 4, 10))
-        .option("min-input-files", 4)
+        .option("min-input-files", "4")
         .check(&["a1 a2 a3 a4 -> 1: 4 files below 75 bytes"]);
 }
 
@@ -31,7 +31,7 @@ fn bounds_are_strict() {
 fn one_file_is_no_group_unless_it_is_too_large() {
     let alone = format!("1 left: 1 file below 75 bytes: {}", FEW.replace('5', "1"));
     case([data("a", 1)])
-        .option("min-input-files", 1)
+        .option("min-input-files", "1")
         .check(&[&alone]);
     case([data("a", 181)]).check(&["a -> 2: 1 file above 180 bytes"]);
 }
@@ -47,7 +47,7 @@ fn few_files_of_more_than_one_target_are_rewritten() {
 fn a_group_that_would_not_shrink_is_left() {
     case(many("a", 2, 70)).check(&["2 left: 2 files below 75 bytes would still be 2 files"]);
     case(many("a", 2, 70))
-        .option("rewrite-all", true)
+        .option("rewrite-all", "true")
         .check(&["a1 a2 -> 2: rewrite-all"]);
 }
 
@@ -55,22 +55,22 @@ fn a_group_that_would_not_shrink_is_left() {
 fn rewrite_all_takes_every_file_and_group() {
     let files = [data("a", 100), data("b", 9)];
     case(files)
-        .option("rewrite-all", true)
+        .option("rewrite-all", "true")
         .check(&["a b -> 1: rewrite-all"]);
 }
 
 #[test]
 fn a_group_is_bounded_in_bytes_and_files() {
     case(many("a", 6, 10))
-        .option("max-file-group-size-bytes", 30)
-        .option("min-input-files", 2)
+        .option("max-file-group-size-bytes", "30")
+        .option("min-input-files", "2")
         .check(&[
             "a1 a2 a3 -> 1: 3 files below 75 bytes",
             "a4 a5 a6 -> 1: 3 files below 75 bytes",
         ]);
     case(many("a", 5, 10))
-        .option("max-file-group-input-files", 2)
-        .option("min-input-files", 2)
+        .option("max-file-group-input-files", "2")
+        .option("min-input-files", "2")
         .check(&[
             "a1 a2 -> 1: 2 files below 75 bytes",
             "a3 a4 -> 1: 2 files below 75 bytes",
@@ -99,7 +99,7 @@ fn rows_keep_the_order_they_were_written_in() {
         at(data("b", 10), 2),
     ];
     case(files)
-        .option("min-input-files", 2)
+        .option("min-input-files", "2")
         .check(&["c b a -> 1: 3 files below 75 bytes"]);
 }
 
@@ -114,7 +114,7 @@ fn groups_come_in_the_order_asked() {
         });
         let asked = case(files)
             .partitioned()
-            .option("min-input-files", 2)
+            .option("min-input-files", "2")
             .option("rewrite-job-order", asked);
         let groups = asked.plan().expect("a plan").groups;
         groups
@@ -140,7 +140,7 @@ fn partial_progress_spreads_groups_over_commits() {
         });
         case(files)
             .partitioned()
-            .option("partial-progress.enabled", true)
+            .option("partial-progress.enabled", "true")
     };
     let per_commit = |count: usize| groups(count).plan().expect("a plan").groups_per_commit;
     assert_eq!(
@@ -148,7 +148,7 @@ fn partial_progress_spreads_groups_over_commits() {
         (Some(1), Some(1), Some(2))
     );
     let plan = groups(11)
-        .option("partial-progress.max-commits", 3)
+        .option("partial-progress.max-commits", "3")
         .plan()
         .expect("a plan");
     assert_eq!(plan.groups_per_commit, Some(4));
@@ -164,7 +164,7 @@ fn what_cannot_be_rewritten_is_left_with_the_reason() {
     let mut files = many("a", 5, 10);
     files.push(with(data("o", 10), |file| file.file_format = "ORC".into()));
     files.push(with(data("e", 10), |file| {
-        file.key_metadata = Some(vec![1])
+        file.key_metadata = Some(vec![1]);
     }));
     files.push(region(data("p", 10), "eu"));
     files.extend([data("twice", 10), data("twice", 10)]);
@@ -184,7 +184,7 @@ fn an_older_spec_can_be_asked_for() {
     case(files.clone()).partitioned().check(&[left]);
     case(files)
         .partitioned()
-        .option("output-spec-id", 0)
+        .option("output-spec-id", "0")
         .check(&["a1 a2 a3 a4 a5 -> 1: 5 files below 75 bytes"]);
 }
 
@@ -268,10 +268,10 @@ fn memory_is_estimated_for_the_neediest_groups_at_once() {
     let one = 4 * 50 + 5 * 65_536 + 16_777_216;
     let asked = case(files).partitioned();
     assert_eq!(asked.plan().expect("a plan").memory_bytes, one);
-    let two = asked.option("max-concurrent-file-group-rewrites", 2);
+    let two = asked.option("max-concurrent-file-group-rewrites", "2");
     assert_eq!(two.plan().expect("a plan").memory_bytes, 2 * one);
     // Two row groups of 8 bytes at most are held.
-    let tight = two.property("write.parquet.row-group-size-bytes", 8);
+    let tight = two.property("write.parquet.row-group-size-bytes", "8");
     assert_eq!(
         tight.plan().expect("a plan").memory_bytes,
         2 * (4 * 16 + one - 200)
@@ -327,6 +327,6 @@ fn what_a_rewrite_left_small_is_left_until_something_new_comes() {
     table.check(&["a1 a10 a2 a3 a4 a5 a6 a7 a8 a9 new -> 5: 11 files below 75 bytes"]);
     table.files.data.pop();
     // Other rules make another judgement.
-    let other = table.option("min-input-files", 4);
+    let other = table.option("min-input-files", "4");
     other.check(&["a1 a10 a2 a3 a4 a5 a6 a7 a8 a9 -> 5: 10 files below 75 bytes"]);
 }

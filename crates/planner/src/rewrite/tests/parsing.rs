@@ -127,8 +127,8 @@ fn values_that_are_none_are_refused_with_what_is_allowed() {
 fn sizes_that_cannot_be_together_are_refused() {
     let sizes = |min: u64, max: u64| {
         case([])
-            .option("min-file-size-bytes", min)
-            .option("max-file-size-bytes", max)
+            .option("min-file-size-bytes", &min.to_string())
+            .option("max-file-size-bytes", &max.to_string())
     };
     assert!(sizes(99, 101).plan().is_ok());
     let why = "option `min-file-size-bytes` = `100`: must be below target-file-size-bytes 100";
@@ -143,8 +143,8 @@ fn sizes_that_cannot_be_together_are_refused() {
 fn a_target_from_the_table_is_named_as_such() {
     let property = "write.target-file-size-bytes";
     let mut asked = case([])
-        .property(property, 1_000)
-        .option("min-file-size-bytes", 2_000);
+        .property(property, "1000")
+        .option("min-file-size-bytes", "2000");
     asked.options.remove("target-file-size-bytes");
     asked.refused(
         "option `min-file-size-bytes` = `2000`: must be below target-file-size-bytes 1000 (the \
@@ -163,6 +163,6 @@ fn columns_and_specs_are_looked_up_in_the_table() {
         .option("where", "m = 1")
         .refused("option `where` = `m = 1`: unknown column `m`; the columns are region, n");
     case([])
-        .option("output-spec-id", 9)
+        .option("output-spec-id", "9")
         .refused("option `output-spec-id` = `9`: the table has no such spec; it has 0, 1");
 }

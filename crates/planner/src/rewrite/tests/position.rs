@@ -26,7 +26,7 @@ fn position_deletes_apply_within_their_partition_up_to_their_sequence_number() {
     ];
     case(files)
         .partitioned()
-        .option("rewrite-all", true)
+        .option("rewrite-all", "true")
         .check(&[
             "region=eu: old[d] same[d] newer -> 1: rewrite-all",
             "region=us: other -> 1: rewrite-all",
@@ -45,7 +45,7 @@ fn a_delete_file_of_one_data_file_applies_to_it_alone() {
         at(of(positions("old", 1), "c"), 0),
     ];
     case(files)
-        .option("rewrite-all", true)
+        .option("rewrite-all", "true")
         .check(&["a[named wide] b[bound wide] c[wide] -> 1: rewrite-all"]);
 }
 
@@ -57,7 +57,7 @@ fn bounds_that_name_no_live_file_keep_the_delete_applied() {
         bounded(positions("d", 1), "path", "path"),
     ];
     case(files)
-        .option("rewrite-all", true)
+        .option("rewrite-all", "true")
         .check(&["path-of-a[d] -> 1: rewrite-all"]);
 }
 
@@ -66,7 +66,7 @@ fn an_unpartitioned_delete_file_does_not_reach_other_specs() {
     let files = [region(data("a", 10), "eu"), positions("d", 1)];
     case(files)
         .partitioned()
-        .option("rewrite-all", true)
+        .option("rewrite-all", "true")
         .check(&["region=eu: a -> 1: rewrite-all"]);
 }
 
@@ -76,7 +76,7 @@ fn a_file_with_enough_deleted_rows_is_rewritten_alone() {
     case(file(29)).check(&[&format!("1 left: {FINE}")]);
     case(file(30)).check(&["a[d] -> 1: deletes make 1 file eligible"]);
     case(file(30))
-        .option("delete-ratio-threshold", 0.31)
+        .option("delete-ratio-threshold", "0.31")
         .check(&[&format!("1 left: {FINE}")]);
     // Deletes of the whole partition are not known to be this file's.
     case([data("a", 100), positions("d", 100)]).check(&[&format!("1 left: {FINE}")]);
@@ -89,7 +89,7 @@ fn more_deletes_than_rows_count_as_all_rows() {
         of(positions("d", 80), "a"),
         of(positions("e", 80), "a"),
     ];
-    let asked = case(files).option("delete-ratio-threshold", 1);
+    let asked = case(files).option("delete-ratio-threshold", "1");
     asked.check(&["a[d e] -> 1: deletes make 1 file eligible"]);
     assert_eq!(asked.plan().expect("a plan").groups[0].output_bytes, 0);
 }
@@ -99,10 +99,10 @@ fn a_file_with_enough_delete_files_is_rewritten_alone() {
     let files = [data("a", 100), positions("d", 1), positions("e", 1)];
     case(files.clone()).check(&[&format!("1 left: {FINE}")]);
     case(files.clone())
-        .option("delete-file-threshold", 2)
+        .option("delete-file-threshold", "2")
         .check(&["a[d e] -> 1: deletes make 1 file eligible"]);
     case(files)
-        .option("delete-file-threshold", 3)
+        .option("delete-file-threshold", "3")
         .check(&[&format!("1 left: {FINE}")]);
 }
 
@@ -112,7 +112,7 @@ fn a_delete_file_older_than_the_file_itself_makes_nothing_eligible() {
     let mut output = data("a", 100);
     (output.sequence_number, output.file_sequence_number) = (1, 3);
     case([output, positions("d", 1)])
-        .option("delete-file-threshold", 1)
+        .option("delete-file-threshold", "1")
         .check(&[&format!("1 left: {FINE}")]);
 }
 
