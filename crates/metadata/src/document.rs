@@ -18,6 +18,8 @@ use crate::{Error, PartitionSpec, Schema};
 
 mod new;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use snapshot::{Ref, RefKind, Snapshot, SortField, SortOrder};
