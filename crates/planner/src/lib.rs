@@ -1,8 +1,8 @@
 //! Pure plans of every action, and the two ports a plan is executed through.
 //!
-//! No I/O and no data files here: [`rewrite::plan`] is a function of facts. [`Engine`] executes one plan
-//! (natively in `lake`; later Spark and Trino); [`Ledger`] is what an engine may ask of the job
-//! it works for: reserve paths before they are written, commit while the attempt is current.
+//! No I/O and no data files here: [`rewrite::plan`] is a function of facts. [`Engine`] executes one
+//! plan (natively in `lake`; later Spark and Trino); [`Ledger`] is what an engine may ask of the
+//! job it works for: reserve paths before they are written, commit while the attempt is current.
 
 mod port;
 mod report;

@@ -139,7 +139,8 @@ fn judge(
     let enough_bytes = count > 1 && sum(members.iter().map(|m| m.bytes())) > rules.target;
     if !enough_files && !enough_bytes {
         return Err(format!(
-            "{small}: fewer than min-input-files {min_input_files} and not more than one target together"
+            "{small}: fewer than min-input-files {min_input_files} and not more than one target \
+             together"
         ));
     }
     if files_after >= count {

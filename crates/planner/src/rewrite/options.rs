@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use metadata::Fields;
 use model::Action;
 
 use super::filter::Filter;
@@ -42,7 +41,9 @@ pub const OPTIONS: &[OptionDoc] = &[
     doc(
         "min-input-files",
         "5",
-        "a group of at least this many files (and more than one) is rewritten; a smaller one only when it holds more than one target, a file above max, or a file made eligible by its deletes",
+        "a group of at least this many files (and more than one) is rewritten; a smaller one only \
+         when it holds more than one target, a file above max, or a file made eligible by its \
+         deletes",
     ),
     doc("rewrite-all", "false", "take every file and every group"),
     doc(
@@ -63,7 +64,8 @@ pub const OPTIONS: &[OptionDoc] = &[
     doc(
         "delete-ratio-threshold",
         "0.3",
-        "a file is a candidate when deletes scoped to it alone remove at least this share of its rows; above 0, at most 1",
+        "a file is a candidate when deletes scoped to it alone remove at least this share of its \
+         rows; above 0, at most 1",
     ),
     doc(
         "partial-progress.enabled",
@@ -98,7 +100,7 @@ pub const OPTIONS: &[OptionDoc] = &[
     doc(
         "remove-dangling-deletes",
         "false",
-        "also drop the partition's delete files that apply to nothing any more",
+        "drop every delete file that applies to nothing any more, not only those of one rewritten file",
     ),
     doc(
         "output-spec-id",
@@ -113,7 +115,8 @@ pub const OPTIONS: &[OptionDoc] = &[
     doc(
         "where",
         "none",
-        "only files that may hold matching rows are rewritten, whole: =, !=, <, <=, >, >=, in (..), is null, like 'prefix%', and, or, not",
+        "only files that may hold matching rows are rewritten, whole: =, !=, <, <=, >, >=, in (..), \
+         is null, like 'prefix%', and, or, not",
     ),
 ];
 
@@ -219,15 +222,6 @@ impl Options {
             options.sizes(target, "")?;
         }
         Ok(options)
-    }
-
-    /// What a plan by these options reads of manifests: `where` needs the columns' bounds too.
-    pub fn fields(&self) -> Fields {
-        if self.filter.is_some() {
-            Fields::ALL
-        } else {
-            Fields::PLAN
-        }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), BadOption> {

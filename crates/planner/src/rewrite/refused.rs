@@ -12,11 +12,13 @@ pub enum Refused {
     )]
     FormatVersion(u8),
     #[error(
-        "equality deletes apply to the table's rows ({files} delete files, {example} is one) and cannot be applied in this version"
+        "equality deletes apply to the table's rows ({files} delete files, {example} is one) and \
+         cannot be applied in this version"
     )]
     EqualityDeletes { files: usize, example: String },
     #[error(
-        "the table has deletion vectors ({files}, {example} holds one), which cannot be applied in this version"
+        "the table has deletion vectors ({files}, {example} holds one), which cannot be applied in \
+         this version"
     )]
     DeletionVectors { files: usize, example: String },
     #[error("table property `{key}` = `{value}`: {why}")]

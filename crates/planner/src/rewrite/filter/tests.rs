@@ -324,7 +324,10 @@ fn partition_values_leave_files_out() {
             "s > 'ac'",
         ],
     );
+}
 
+#[test]
+fn partition_values_of_times_and_buckets_leave_files_out() {
     let day = spec(4, Transform::Day);
     let file = placed(Some(Literal::Date(1)));
     check(
