@@ -67,10 +67,10 @@ async fn m33_a_count_is_capped_and_reads_no_more_than_its_cap() {
     lane.run(
         "alter table lane.job_queue drop constraint job_queue_job_id_fkey;
          insert into lane.job_queue (job_id, visible_at)
-         select lpad(n::text, 8, '0'), now() from generate_series(1, 100000) n;
-         vacuum lane.job_queue;",
+         select lpad(n::text, 8, '0'), now() from generate_series(1, 100000) n;",
     )
     .await;
+    lane.run("vacuum lane.job_queue").await;
     for statistics in [
         "analyze lane.job_queue",
         "update pg_class set reltuples = -1, relpages = 0 where relname = 'job_queue'",
