@@ -2,5 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "all/document.rs"]
+mod document;
 #[path = "all/manifest.rs"]
 mod manifest;
