@@ -46,24 +46,34 @@ pub async fn live_files(
     fields: Fields,
 ) -> Result<LiveFiles, Error> {
     let snapshot = table.snapshot(snapshot_id).ok_or_else(|| {
-        Error::malformed(table.location(), format!("snapshot {snapshot_id} does not exist"))
+        Error::malformed(
+            table.location(),
+            format!("snapshot {snapshot_id} does not exist"),
+        )
     })?;
     let manifests = read_manifest_list(storage, snapshot).await?;
     let types = Arc::new(SpecTypes::of(table));
     let mut files = LiveFiles::default();
     {
         // Collected, for a closure over references in the stream would make this future not `Send`.
-        let reads: Vec<_> =
-            manifests.iter().map(|manifest| load(storage, manifest, types.clone(), fields)).collect();
-        let mut reads = std::pin::pin!(stream::iter(reads).buffered(MANIFESTS_AT_ONCE).enumerate().map(
-            |(index, entries)| entries.map(|entries| (index, entries))
-        ));
+        let reads: Vec<_> = manifests
+            .iter()
+            .map(|manifest| load(storage, manifest, types.clone(), fields))
+            .collect();
+        let mut reads = std::pin::pin!(
+            stream::iter(reads)
+                .buffered(MANIFESTS_AT_ONCE)
+                .enumerate()
+                .map(|(index, entries)| entries.map(|entries| (index, entries)))
+        );
         while let Some((index, entries)) = reads.try_next().await? {
             let kind = match manifests[index].content {
                 ManifestContent::Data => &mut files.data,
                 ManifestContent::Deletes => &mut files.deletes,
             };
-            let live = entries.into_iter().filter(|entry| entry.status != EntryStatus::Deleted);
+            let live = entries
+                .into_iter()
+                .filter(|entry| entry.status != EntryStatus::Deleted);
             kind.extend(live.map(|entry| LiveFile {
                 file: entry.file,
                 sequence_number: entry.sequence_number,
@@ -84,7 +94,10 @@ fn distinct(files: &LiveFiles, list: &str) -> Result<(), Error> {
         let file = &live.file;
         // Deletion vectors of several data files share one Puffin file.
         if !seen.insert((file.file_path.as_str(), file.content_offset)) {
-            return Err(Error::malformed(list, format!("{} is live twice", file.file_path)));
+            return Err(Error::malformed(
+                list,
+                format!("{} is live twice", file.file_path),
+            ));
         }
     }
     Ok(())

@@ -45,7 +45,9 @@ impl Codec {
             "null" => Some(Self::Null),
             "deflate" => Some(Self::DEFLATE),
             "snappy" => Some(Self::Snappy),
-            "zstandard" => Some(Self::Zstandard { level: zstd::DEFAULT_COMPRESSION_LEVEL }),
+            "zstandard" => Some(Self::Zstandard {
+                level: zstd::DEFAULT_COMPRESSION_LEVEL,
+            }),
             _ => None,
         }
     }
@@ -73,8 +75,9 @@ impl Codec {
                 Cow::Owned(encoder.finish().expect(MEMORY))
             }
             Self::Snappy => {
-                let mut compressed =
-                    snap::raw::Encoder::new().compress_vec(bytes).expect("a block is under 4 GiB");
+                let mut compressed = snap::raw::Encoder::new()
+                    .compress_vec(bytes)
+                    .expect("a block is under 4 GiB");
                 compressed.extend_from_slice(&checksum(bytes).to_be_bytes());
                 Cow::Owned(compressed)
             }
@@ -92,7 +95,9 @@ fn drain(decoder: impl Read, codec: &str) -> Result<Vec<u8>, Malformed> {
         .read_to_end(&mut bytes)
         .map_err(|error| Malformed::new(format!("{codec}: {error}")))?;
     if bytes.len() as u64 > BLOCK_BYTES_MAX {
-        return Err(Malformed::new(format!("a block holds more than {BLOCK_BYTES_MAX} bytes")));
+        return Err(Malformed::new(format!(
+            "a block holds more than {BLOCK_BYTES_MAX} bytes"
+        )));
     }
     Ok(bytes)
 }
@@ -104,7 +109,10 @@ fn unsnap(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
         bytes.split_at(split.ok_or_else(|| malformed("the checksum is missing".to_owned()))?);
     let length = snap::raw::decompress_len(packed).map_err(|error| malformed(error.to_string()))?;
     if length > packed.len().saturating_mul(SNAPPY_RATIO_MAX) || length as u64 > BLOCK_BYTES_MAX {
-        return Err(malformed(format!("{length} bytes announced in {}", packed.len())));
+        return Err(malformed(format!(
+            "{length} bytes announced in {}",
+            packed.len()
+        )));
     }
     let plain = snap::raw::Decoder::new()
         .decompress_vec(packed)

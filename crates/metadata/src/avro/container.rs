@@ -27,6 +27,14 @@ pub(crate) struct Container<'a> {
     cursor: Cursor<'a>,
 }
 
+/// One decompressed block.
+#[derive(Debug)]
+struct Block<'a> {
+    /// How many values it holds.
+    count: u64,
+    bytes: Cow<'a, [u8]>,
+}
+
 impl<'a> Container<'a> {
     pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut cursor = Cursor::new(bytes);
@@ -48,20 +56,29 @@ impl<'a> Container<'a> {
                     .ok_or_else(|| Malformed::new(format!("codec {name:?} is not supported")))?
             }
         };
-        let schema =
-            header.get(SCHEMA).ok_or_else(|| Malformed::new("the header lacks avro.schema"))?;
+        let schema = header
+            .get(SCHEMA)
+            .ok_or_else(|| Malformed::new("the header lacks avro.schema"))?;
         let schema: Value = serde_json::from_slice(schema)
             .map_err(|error| Malformed::new(format!("avro.schema: {error}")))?;
-        Ok(Self { root: Node::parse(&schema)?, header, codec, sync, cursor })
+        Ok(Self {
+            root: Node::parse(&schema)?,
+            header,
+            codec,
+            sync,
+            cursor,
+        })
     }
 
     /// A header entry as text.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
-        self.header.get(key).and_then(|value| std::str::from_utf8(value).ok())
+        self.header
+            .get(key)
+            .and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// The next block: how many values, and their bytes. `None` at the end of the file.
-    pub(crate) fn next_block(&mut self) -> Result<Option<(u64, Cow<'a, [u8]>)>, Malformed> {
+    /// The next block; `None` at the end of the file.
+    fn next_block(&mut self) -> Result<Option<Block<'a>>, Malformed> {
         if self.cursor.remaining() == 0 {
             return Ok(None);
         }
@@ -70,7 +87,9 @@ impl<'a> Container<'a> {
             .map_err(|_| Malformed::new(format!("a block announces {count} values")))?;
         let bytes = self.codec.decompress(self.cursor.bytes()?)?;
         if self.cursor.take(SYNC_BYTES)? != self.sync {
-            return Err(Malformed::new("a block does not end with the file's sync marker"));
+            return Err(Malformed::new(
+                "a block does not end with the file's sync marker",
+            ));
         }
         if count > bytes.len() as u64 {
             return Err(Malformed::new(format!(
@@ -78,7 +97,7 @@ impl<'a> Container<'a> {
                 bytes.len()
             )));
         }
-        Ok(Some((count, bytes)))
+        Ok(Some(Block { count, bytes }))
     }
 
     /// Calls `read` for every value of the file, with the cursor at its start.
@@ -86,7 +105,7 @@ impl<'a> Container<'a> {
         &mut self,
         mut read: impl FnMut(&mut Cursor<'_>) -> Result<(), Malformed>,
     ) -> Result<(), Malformed> {
-        while let Some((count, bytes)) = self.next_block()? {
+        while let Some(Block { count, bytes }) = self.next_block()? {
             let mut cursor = Cursor::new(&bytes);
             for _ in 0..count {
                 read(&mut cursor)?;
@@ -134,7 +153,13 @@ impl ContainerWriter {
             out.bytes(value);
         });
         out.raw(&sync);
-        Self { out, codec, sync, block: Encoder::default(), count: 0 }
+        Self {
+            out,
+            codec,
+            sync,
+            block: Encoder::default(),
+            count: 0,
+        }
     }
 
     /// Adds one encoded value.

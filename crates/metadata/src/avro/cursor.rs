@@ -47,7 +47,10 @@ impl<'a> Cursor<'a> {
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {
             let Some(&byte) = self.bytes.get(self.at) else {
-                return Err(Malformed::new(format!("a number is cut off at byte {}", self.at)));
+                return Err(Malformed::new(format!(
+                    "a number is cut off at byte {}",
+                    self.at
+                )));
             };
             self.at += 1;
             if shift == 63 && byte > 1 {
@@ -58,7 +61,10 @@ impl<'a> Cursor<'a> {
                 return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
             }
         }
-        Err(Malformed::new(format!("a number before byte {} is longer than 64 bits", self.at)))
+        Err(Malformed::new(format!(
+            "a number before byte {} is longer than 64 bits",
+            self.at
+        )))
     }
 
     pub(crate) fn int(&mut self) -> Result<i32, Malformed> {
@@ -104,9 +110,13 @@ impl<'a> Cursor<'a> {
     /// The type of the next value: follows the branch of a union, if it is one.
     #[inline]
     pub(crate) fn branch<'n>(&mut self, node: &'n Node) -> Result<&'n Node, Malformed> {
-        let Kind::Union(branches) = &node.kind else { return Ok(node) };
+        let Kind::Union(branches) = &node.kind else {
+            return Ok(node);
+        };
         let branch = self.long()?;
-        let found = usize::try_from(branch).ok().and_then(|branch| branches.get(branch));
+        let found = usize::try_from(branch)
+            .ok()
+            .and_then(|branch| branches.get(branch));
         let found =
             found.ok_or_else(|| Malformed::new(format!("a union has no branch {branch}")))?;
         match found.kind {
@@ -141,7 +151,9 @@ impl<'a> Cursor<'a> {
         let size = self.long()?;
         match usize::try_from(size) {
             Ok(size) if size <= self.remaining() => Ok((count.unsigned_abs(), Some(size))),
-            _ => Err(Malformed::new(format!("a block of {size} bytes is longer than the file"))),
+            _ => Err(Malformed::new(format!(
+                "a block of {size} bytes is longer than the file"
+            ))),
         }
     }
 
@@ -245,7 +257,11 @@ mod tests {
         encoder.long(1 << 40);
         let bytes = encoder.into_bytes();
         assert!(Cursor::new(&bytes).skip(&node).is_err());
-        assert!(Cursor::new(&bytes).items(|cursor| cursor.long().map(drop)).is_err());
+        assert!(
+            Cursor::new(&bytes)
+                .items(|cursor| cursor.long().map(drop))
+                .is_err()
+        );
     }
 
     #[test]

@@ -72,7 +72,9 @@ impl Node {
     pub(crate) fn present(&self) -> &Self {
         match &self.kind {
             Kind::Union(branches) => {
-                let mut present = branches.iter().filter(|node| !matches!(node.kind, Kind::Null));
+                let mut present = branches
+                    .iter()
+                    .filter(|node| !matches!(node.kind, Kind::Null));
                 match (present.next(), present.next()) {
                     (Some(node), None) => node,
                     _ => self,
@@ -95,9 +97,15 @@ impl Node {
         };
         let weight = below.saturating_add(1);
         if weight > WEIGHT_MAX {
-            return Err(Malformed::new(format!("the schema has more than {WEIGHT_MAX} types")));
+            return Err(Malformed::new(format!(
+                "the schema has more than {WEIGHT_MAX} types"
+            )));
         }
-        Ok(Self { kind, weight, empty })
+        Ok(Self {
+            kind,
+            weight,
+            empty,
+        })
     }
 }
 
@@ -119,7 +127,9 @@ impl Parser {
         depth: usize,
     ) -> Result<Arc<Node>, Malformed> {
         if depth > DEPTH_MAX {
-            return Err(Malformed::new(format!("the schema nests deeper than {DEPTH_MAX}")));
+            return Err(Malformed::new(format!(
+                "the schema nests deeper than {DEPTH_MAX}"
+            )));
         }
         match schema {
             Value::String(name) => self.named(name, namespace),
@@ -135,7 +145,9 @@ impl Parser {
                 Some(inner) => self.node(inner, namespace, depth + 1),
                 None => Err(Malformed::new("a type of the schema lacks `type`")),
             },
-            _ => Err(Malformed::new("a type of the schema is neither text, list nor object")),
+            _ => Err(Malformed::new(
+                "a type of the schema is neither text, list nor object",
+            )),
         }
     }
 
@@ -152,7 +164,9 @@ impl Parser {
             _ => {
                 let found = self.names.get(&full_name(name, namespace));
                 return found.cloned().ok_or_else(|| {
-                    Malformed::new(format!("type {name:?} of the schema is unknown or recursive"))
+                    Malformed::new(format!(
+                        "type {name:?} of the schema is unknown or recursive"
+                    ))
                 });
             }
         };
@@ -167,7 +181,9 @@ impl Parser {
         depth: usize,
     ) -> Result<Arc<Node>, Malformed> {
         let child = |key: &str| {
-            object.get(key).ok_or_else(|| Malformed::new(format!("a {kind} type lacks `{key}`")))
+            object
+                .get(key)
+                .ok_or_else(|| Malformed::new(format!("a {kind} type lacks `{key}`")))
         };
         match kind {
             "array" => {
@@ -184,7 +200,9 @@ impl Parser {
                 let kind = match kind {
                     "enum" => Kind::Enum,
                     "fixed" => {
-                        let size = child("size")?.as_u64().filter(|size| *size <= FIXED_BYTES_MAX);
+                        let size = child("size")?
+                            .as_u64()
+                            .filter(|size| *size <= FIXED_BYTES_MAX);
                         Kind::Fixed(size.ok_or_else(|| Malformed::new("bad fixed size"))? as usize)
                     }
                     _ => Kind::Record(self.columns(child("fields")?, inner, depth)?),
@@ -203,17 +221,24 @@ impl Parser {
         namespace: &str,
         depth: usize,
     ) -> Result<Vec<Column>, Malformed> {
-        let fields = fields.as_array().ok_or_else(|| Malformed::new("`fields` is not a list"))?;
+        let fields = fields
+            .as_array()
+            .ok_or_else(|| Malformed::new("`fields` is not a list"))?;
         fields
             .iter()
             .map(|field| {
                 let name = field.get("name").and_then(Value::as_str);
-                let name = name.ok_or_else(|| Malformed::new("a field lacks `name`"))?.to_owned();
+                let name = name
+                    .ok_or_else(|| Malformed::new("a field lacks `name`"))?
+                    .to_owned();
                 let schema = field
                     .get("type")
                     .ok_or_else(|| Malformed::new(format!("field {name:?} lacks `type`")))?;
                 Ok(Column {
-                    id: field.get("field-id").and_then(Value::as_i64).map(|id| id as i32),
+                    id: field
+                        .get("field-id")
+                        .and_then(Value::as_i64)
+                        .map(|id| id as i32),
                     node: self.node(schema, namespace, depth + 1)?,
                     declared: Arc::new(field.clone()),
                     name,
@@ -228,7 +253,10 @@ fn declared_name(object: &Map<String, Value>, enclosing: &str) -> Result<String,
         .get("name")
         .and_then(Value::as_str)
         .ok_or_else(|| Malformed::new("a named type lacks `name`"))?;
-    let namespace = object.get("namespace").and_then(Value::as_str).unwrap_or(enclosing);
+    let namespace = object
+        .get("namespace")
+        .and_then(Value::as_str)
+        .unwrap_or(enclosing);
     Ok(full_name(name, namespace))
 }
 

@@ -79,7 +79,9 @@ impl Shape {
                 let fields: Vec<_> = fields
                     .iter()
                     .enumerate()
-                    .map(|(at, field)| json!({"name": format!("f{at}"), "type": field.schema(names)}))
+                    .map(|(at, field)| {
+                        json!({"name": format!("f{at}"), "type": field.schema(names)})
+                    })
                     .collect();
                 json!({"type": "record", "name": name, "fields": fields})
             }
@@ -95,12 +97,12 @@ impl Shape {
             Self::Float => Value::Float(random() as i32 as f32 / 7.0),
             Self::Double => Value::Double(random() as i64 as f64 / 7.0),
             Self::Bytes => Value::Bytes((0..random() % 200).map(|_| random() as u8).collect()),
-            Self::String => {
-                Value::String((0..random() % 90).map(|_| ['a', 'ß', '☃'][random() as usize % 3]).collect())
-            }
-            Self::Fixed(size) => {
-                Value::Fixed(*size, (0..*size).map(|_| random() as u8).collect())
-            }
+            Self::String => Value::String(
+                (0..random() % 90)
+                    .map(|_| ['a', 'ß', '☃'][random() as usize % 3])
+                    .collect(),
+            ),
+            Self::Fixed(size) => Value::Fixed(*size, (0..*size).map(|_| random() as u8).collect()),
             Self::Enum => {
                 let at = random() as usize % 3;
                 Value::Enum(at as u32, ["a", "b", "c"][at].to_owned())
@@ -109,7 +111,9 @@ impl Shape {
                 Value::Array((0..random() % 4).map(|_| item.value(random)).collect())
             }
             Self::Map(item) => Value::Map(
-                (0..random() % 4).map(|at| (format!("k{at}"), item.value(random))).collect(),
+                (0..random() % 4)
+                    .map(|at| (format!("k{at}"), item.value(random)))
+                    .collect(),
             ),
             Self::Optional(item) if random() & 1 == 1 => {
                 Value::Union(1, Box::new(item.value(random)))
@@ -258,7 +262,8 @@ proptest! {
 
     #[test]
     fn hostile_bytes_are_an_error_and_never_a_panic(
-        shape in shapes(), seed: u64, flips in prop::collection::vec((any::<u16>(), any::<u8>()), 1..6),
+        shape in shapes(), seed: u64,
+        flips in prop::collection::vec((any::<u16>(), any::<u8>()), 1..6),
     ) {
         let shape = rooted(shape);
         let mut random = random(seed);
@@ -275,7 +280,9 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_at_all_are_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_at_all_are_an_error_and_never_a_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
         prop_assert!(Container::open(&bytes).is_err());
         let mut headed = b"Obj\x01".to_vec();
         headed.extend(&bytes);
@@ -288,7 +295,9 @@ proptest! {
 
 #[test]
 fn every_codec_reads_what_it_wrote() {
-    let plain: Vec<u8> = (0..200_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+    let plain: Vec<u8> = (0..200_000u32)
+        .flat_map(|n| (n / 7).to_le_bytes())
+        .collect();
     for codec in [
         Codec::Null,
         Codec::DEFLATE,
@@ -301,7 +310,10 @@ fn every_codec_reads_what_it_wrote() {
             for cut in 0..packed.len().min(100) {
                 if codec != Codec::Null {
                     let cut = packed.len() - 1 - cut;
-                    assert!(codec.decompress(&packed[..cut]).is_err(), "{codec:?} cut at {cut}");
+                    assert!(
+                        codec.decompress(&packed[..cut]).is_err(),
+                        "{codec:?} cut at {cut}"
+                    );
                 }
             }
         }
@@ -313,7 +325,9 @@ fn every_codec_reads_what_it_wrote() {
 #[test]
 fn a_snappy_block_that_lies_about_its_length_is_refused() {
     // A length of 4 GiB - 1 before nothing at all.
-    let why = Codec::Snappy.decompress(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 0]).unwrap_err();
+    let why = Codec::Snappy
+        .decompress(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 0])
+        .unwrap_err();
     assert!(why.to_string().contains("announced"), "{why}");
     let mut packed = Codec::Snappy.compress(b"some text").into_owned();
     *packed.last_mut().unwrap() ^= 1;

@@ -17,9 +17,15 @@ pub async fn read_manifest_list(
 ) -> Result<Vec<ManifestFile>, Error> {
     let location = &snapshot.manifest_list;
     if location.is_empty() || snapshot.key_id.is_some() {
-        let how = if location.is_empty() { "no manifest list (format v1)" } else { "encryption" };
+        let how = if location.is_empty() {
+            "no manifest list (format v1)"
+        } else {
+            "encryption"
+        };
         let id = snapshot.snapshot_id;
-        return Err(Error::Unsupported(format!("snapshot {id}: {how} is not supported yet")));
+        return Err(Error::Unsupported(format!(
+            "snapshot {id}: {how} is not supported yet"
+        )));
     }
     let bytes = storage.read(location).await?;
     decode(&bytes).map_err(|why| Error::malformed(location, why))
@@ -126,26 +132,39 @@ impl ListReader {
                 _ => return Err(Malformed::new(format!("the schema has {name} twice"))),
             }
         }
-        let summaries = steps.iter().find(|step| step.slot == Some(Slot::Partitions));
+        let summaries = steps
+            .iter()
+            .find(|step| step.slot == Some(Slot::Partitions));
         let summaries_lossy = summaries.is_some_and(|step| match &step.node.present().kind {
             Kind::Array(item) => item
                 .columns()
                 .is_none_or(|columns| columns.iter().any(|c| SummarySlot::of(c).is_none())),
             _ => true,
         });
-        Ok(Self { steps, summaries_lossy })
+        Ok(Self {
+            steps,
+            summaries_lossy,
+        })
     }
 
     fn read(&self, cursor: &mut Cursor<'_>) -> Result<ManifestFile, Malformed> {
         let mut manifest = blank();
-        for Step { slot, node, declared } in &self.steps {
+        for Step {
+            slot,
+            node,
+            declared,
+        } in &self.steps
+        {
             let Some(slot) = slot else {
                 let start = cursor.position();
                 let absent = matches!(cursor.clone().branch(node)?.kind, Kind::Null);
                 cursor.skip(node)?;
                 if !absent {
                     let encoded = cursor.since(start).to_vec();
-                    manifest.carried.fields.push(CarriedField { schema: declared.clone(), encoded });
+                    manifest.carried.fields.push(CarriedField {
+                        schema: declared.clone(),
+                        encoded,
+                    });
                 }
                 continue;
             };
@@ -238,8 +257,9 @@ impl SummarySlot {
 
 fn summary(cursor: &mut Cursor<'_>, node: &Node) -> Result<FieldSummary, Malformed> {
     let node = cursor.branch(node)?;
-    let columns =
-        node.columns().ok_or_else(|| Malformed::new("a partition summary is no record"))?;
+    let columns = node
+        .columns()
+        .ok_or_else(|| Malformed::new("a partition summary is no record"))?;
     let mut summary = FieldSummary::default();
     for column in columns {
         let node = &column.node;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::schema;
 use super::write::codec;
 use super::{CarriedField, FieldSummary, ManifestFile, unwritable};
 use crate::avro::{ContainerWriter, Encoder, Node};
@@ -22,23 +23,35 @@ pub fn write_manifest_list(
     if table.format_version() != 2 {
         return Err(unwritable(
             "manifest list",
-            format!("format version {} is not written yet", table.format_version()),
+            format!(
+                "format version {} is not written yet",
+                table.format_version()
+            ),
         ));
     }
     let columns = extra_columns(manifests)?;
     let header = [
         ("snapshot-id", snapshot_id.to_string()),
-        ("parent-snapshot-id", parent_snapshot_id.map_or("null".to_owned(), |id| id.to_string())),
+        (
+            "parent-snapshot-id",
+            parent_snapshot_id.map_or("null".to_owned(), |id| id.to_string()),
+        ),
         ("sequence-number", sequence_number.to_string()),
         ("format-version", "2".to_owned()),
     ];
-    let schema = schema(&columns);
+    let schema = schema::list(columns.iter().map(|extra| extra.declared.clone()));
     Node::parse(&schema).map_err(|why| unwritable("manifest list", why))?;
     let mut writer = ContainerWriter::new(&schema, codec(table)?, &header);
     let mut encoder = Encoder::default();
     for manifest in manifests {
         encoder.clear();
-        encode(&mut encoder, manifest, &columns, snapshot_id, sequence_number)?;
+        encode(
+            &mut encoder,
+            manifest,
+            &columns,
+            snapshot_id,
+            sequence_number,
+        )?;
         writer.push(encoder.as_bytes());
     }
     Ok(Bytes::from(writer.finish()))
@@ -67,7 +80,10 @@ enum Missing {
 
 fn extra_columns(manifests: &[ManifestFile]) -> Result<Vec<Extra>, Error> {
     let mut origins: Vec<&Arc<Value>> = Vec::new();
-    for field in manifests.iter().flat_map(|manifest| &manifest.carried.fields) {
+    for field in manifests
+        .iter()
+        .flat_map(|manifest| &manifest.carried.fields)
+    {
         if !origins.contains(&&field.schema) {
             origins.push(&field.schema);
         }
@@ -84,7 +100,9 @@ fn extra_columns(manifests: &[ManifestFile]) -> Result<Vec<Extra>, Error> {
                 format!("field {} is declared in two ways", origin["name"]),
             ));
         }
-        let everywhere = manifests.iter().all(|manifest| find(manifest, origin).is_some());
+        let everywhere = manifests
+            .iter()
+            .all(|manifest| find(manifest, origin).is_some());
         columns.push(extra(origin, everywhere));
     }
     Ok(columns)
@@ -94,11 +112,14 @@ fn extra(origin: &Arc<Value>, everywhere: bool) -> Extra {
     let mut declared = (**origin).clone();
     let missing = match declared["type"].as_array_mut() {
         Some(branches) => {
-            let null = branches.iter().position(|branch| branch == "null").unwrap_or_else(|| {
-                // Behind the others, so that values keep their branch numbers.
-                branches.push(json!("null"));
-                branches.len() - 1
-            });
+            let null = branches
+                .iter()
+                .position(|branch| branch == "null")
+                .unwrap_or_else(|| {
+                    // Behind the others, so that values keep their branch numbers.
+                    branches.push(json!("null"));
+                    branches.len() - 1
+                });
             Missing::Branch(null as i64)
         }
         None if everywhere => Missing::Never,
@@ -109,47 +130,19 @@ fn extra(origin: &Arc<Value>, everywhere: bool) -> Extra {
             Missing::Wrapped
         }
     };
-    Extra { origin: origin.clone(), declared, missing }
+    Extra {
+        origin: origin.clone(),
+        declared,
+        missing,
+    }
 }
 
 fn find<'a>(manifest: &'a ManifestFile, origin: &Arc<Value>) -> Option<&'a CarriedField> {
-    manifest.carried.fields.iter().find(|field| field.schema == *origin)
-}
-
-fn schema(extra: &[Extra]) -> Value {
-    let column = |id: i32, name: &str, ty: &str| json!({"name": name, "type": ty, "field-id": id});
-    let optional = |id: i32, name: &str, ty: Value| {
-        json!({"name": name, "type": ["null", ty], "default": null, "field-id": id})
-    };
-    let mut fields = vec![
-        column(500, "manifest_path", "string"),
-        column(501, "manifest_length", "long"),
-        column(502, "partition_spec_id", "int"),
-        column(517, "content", "int"),
-        column(515, "sequence_number", "long"),
-        column(516, "min_sequence_number", "long"),
-        column(503, "added_snapshot_id", "long"),
-        column(504, "added_files_count", "int"),
-        column(505, "existing_files_count", "int"),
-        column(506, "deleted_files_count", "int"),
-        column(512, "added_rows_count", "long"),
-        column(513, "existing_rows_count", "long"),
-        column(514, "deleted_rows_count", "long"),
-        optional(
-            507,
-            "partitions",
-            json!({"type": "array", "element-id": 508, "items": {
-                "type": "record", "name": "r508", "fields": [
-                    column(509, "contains_null", "boolean"),
-                    optional(518, "contains_nan", json!("boolean")),
-                    optional(510, "lower_bound", json!("bytes")),
-                    optional(511, "upper_bound", json!("bytes")),
-                ]}}),
-        ),
-        optional(519, "key_metadata", json!("bytes")),
-    ];
-    fields.extend(extra.iter().map(|extra| extra.declared.clone()));
-    json!({"type": "record", "name": "manifest_file", "fields": fields})
+    manifest
+        .carried
+        .fields
+        .iter()
+        .find(|field| field.schema == *origin)
 }
 
 fn encode(
@@ -170,7 +163,9 @@ fn encode(
         }
     };
     if manifest.carried.summaries_lossy {
-        return Err(refuse("its partition summaries hold fields that would be lost"));
+        return Err(refuse(
+            "its partition summaries hold fields that would be lost",
+        ));
     }
     if manifest.first_row_id.is_some() {
         return Err(refuse("row lineage (first_row_id) needs format version 3"));
@@ -182,20 +177,24 @@ fn encode(
     out.long(assign(manifest.sequence_number)?);
     out.long(assign(manifest.min_sequence_number)?);
     out.long(manifest.added_snapshot_id);
-    for count in
-        [manifest.added_files_count, manifest.existing_files_count, manifest.deleted_files_count]
-    {
+    for count in [
+        manifest.added_files_count,
+        manifest.existing_files_count,
+        manifest.deleted_files_count,
+    ] {
         out.int(count.ok_or_else(|| refuse("its file counts are unknown"))?);
     }
-    for count in
-        [manifest.added_rows_count, manifest.existing_rows_count, manifest.deleted_rows_count]
-    {
+    for count in [
+        manifest.added_rows_count,
+        manifest.existing_rows_count,
+        manifest.deleted_rows_count,
+    ] {
         out.long(count.ok_or_else(|| refuse("its row counts are unknown"))?);
     }
     out.optional(manifest.partitions.as_ref(), |out, summaries| {
         out.array(summaries.iter(), encode_summary);
     });
-    out.optional(manifest.key_metadata.as_ref(), |out, bytes| out.bytes(bytes));
+    out.optional(manifest.key_metadata.as_deref(), Encoder::bytes);
     for extra in extra {
         encode_extra(out, find(manifest, &extra.origin), extra);
     }
@@ -205,8 +204,8 @@ fn encode(
 fn encode_summary(out: &mut Encoder, summary: &FieldSummary) {
     out.boolean(summary.contains_null);
     out.optional(summary.contains_nan, Encoder::boolean);
-    out.optional(summary.lower_bound.as_ref(), |out, bytes| out.bytes(bytes));
-    out.optional(summary.upper_bound.as_ref(), |out, bytes| out.bytes(bytes));
+    out.optional(summary.lower_bound.as_deref(), Encoder::bytes);
+    out.optional(summary.upper_bound.as_deref(), Encoder::bytes);
 }
 
 fn encode_extra(out: &mut Encoder, field: Option<&CarriedField>, extra: &Extra) {

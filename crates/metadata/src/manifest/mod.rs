@@ -3,13 +3,14 @@
 //! `read` decodes only the fields asked for; `write` makes new manifests; `rewrite` replaces one
 //! manifest by another without losing a byte of the entries it keeps; `list` reads and
 //! `list_write` writes the list of a snapshot's manifests. `partition` gives the types of
-//! partition values, `types` holds the words.
+//! partition values, `schema` the Avro schemas, `types` holds the words.
 
 mod list;
 mod list_write;
 mod partition;
 mod read;
 mod rewrite;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -19,6 +20,8 @@ use crate::Error;
 
 pub use list::read_manifest_list;
 pub use list_write::write_manifest_list;
+pub(crate) use partition::SpecTypes;
+pub(crate) use read::load;
 pub use read::read_manifest;
 pub use rewrite::{Rewritten, rewrite_manifest};
 pub(crate) use types::CarriedField;
@@ -27,8 +30,6 @@ pub use types::{
     ManifestFile,
 };
 pub use write::ManifestWriter;
-pub(crate) use partition::SpecTypes;
-pub(crate) use read::load;
 
 /// Something this version does not write, and why.
 fn unwritable(what: &str, why: impl std::fmt::Display) -> Error {

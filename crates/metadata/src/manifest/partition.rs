@@ -6,12 +6,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::read::{binary, boolean, int, long, optional, text};
-use super::{FieldSummary, ManifestFile};
+use super::{FieldSummary, ManifestFile, schema};
 use crate::avro::{Container, Cursor, Encoder, Kind, Malformed, Node};
 use crate::spec::FIRST_PARTITION_FIELD_ID;
-use crate::{
-    Literal, PartitionField, PartitionSpec, Primitive, Schema, TableMetadata, Transform,
-};
+use crate::{Literal, PartitionField, PartitionSpec, Primitive, Schema, TableMetadata, Transform};
 
 /// One partition field with the type of its values.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +29,11 @@ pub(crate) struct SpecTypes {
 impl SpecTypes {
     pub(crate) fn of(table: &TableMetadata) -> Self {
         let specs = table.specs().iter();
-        Self { specs: specs.map(|spec| (spec.spec_id, columns(spec, table))).collect() }
+        Self {
+            specs: specs
+                .map(|spec| (spec.spec_id, columns(spec, table)))
+                .collect(),
+        }
     }
 
     pub(super) fn spec(&self, spec_id: i32) -> Option<&[PartitionColumn]> {
@@ -42,7 +44,9 @@ impl SpecTypes {
 /// A spec's columns, typed by the current schema or else by the newest one that knows the source.
 pub(super) fn columns(spec: &PartitionSpec, table: &TableMetadata) -> Vec<PartitionColumn> {
     let schemas = || std::iter::once(table.current_schema()).chain(table.schemas().iter().rev());
-    typed(spec, |id| schemas().find_map(|schema| primitive(schema, id)))
+    typed(spec, |id| {
+        schemas().find_map(|schema| primitive(schema, id))
+    })
 }
 
 fn primitive(schema: &Schema, id: i32) -> Option<Primitive> {
@@ -54,7 +58,9 @@ fn header_columns(container: &Container<'_>) -> Option<Vec<PartitionColumn>> {
     let mut spec: PartitionSpec = serde_json::from_str(container.text("partition-spec")?).ok()?;
     // Early format v1 writers left ids out.
     spec.assign_ids(FIRST_PARTITION_FIELD_ID - 1);
-    let schema = container.text("schema").and_then(|text| serde_json::from_str::<Schema>(text).ok());
+    let schema = container
+        .text("schema")
+        .and_then(|text| serde_json::from_str::<Schema>(text).ok());
     let source = |id: i32| schema.as_ref().and_then(|schema| primitive(schema, id));
     Some(typed(&spec, source))
 }
@@ -76,8 +82,22 @@ fn typed(spec: &PartitionSpec, source: impl Fn(i32) -> Option<Primitive>) -> Vec
 #[derive(Debug)]
 pub(super) struct PartitionReader {
     columns: Vec<PartitionColumn>,
-    /// Per field of the written record: where its value goes, and its type.
-    steps: Vec<(Option<(usize, Primitive)>, Arc<Node>)>,
+    /// Per field of the written record.
+    steps: Vec<Step>,
+}
+
+/// One field of the written record: skipped where the spec does not know it.
+#[derive(Debug)]
+struct Step {
+    target: Option<Target>,
+    node: Arc<Node>,
+}
+
+/// Where a value goes, and its type.
+#[derive(Debug)]
+struct Target {
+    index: usize,
+    ty: Primitive,
 }
 
 impl PartitionReader {
@@ -87,8 +107,9 @@ impl PartitionReader {
         manifest: &ManifestFile,
         types: &SpecTypes,
     ) -> Result<Self, Malformed> {
-        let written =
-            record.columns().ok_or_else(|| Malformed::new("a partition is no record"))?;
+        let written = record
+            .columns()
+            .ok_or_else(|| Malformed::new("a partition is no record"))?;
         let known = types.spec(manifest.partition_spec_id);
         let mut columns = match (header_columns(container), known) {
             (Some(columns), _) => columns,
@@ -110,16 +131,15 @@ impl PartitionReader {
                 Some(id) => column.field_id == id,
                 None => column.name == field.name || compatible_name(&column.name) == field.name,
             });
-            let target = match index {
-                None => None,
-                Some(index) => {
-                    let column = &mut columns[index];
-                    let physical = || physical(&field.declared["type"], &field.node);
-                    let ty = column.ty.get_or_insert_with(physical).clone();
-                    Some((index, ty))
-                }
-            };
-            steps.push((target, field.node.clone()));
+            let target = index.map(|index| {
+                let physical = || physical(&field.declared["type"], &field.node);
+                let ty = columns[index].ty.get_or_insert_with(physical).clone();
+                Target { index, ty }
+            });
+            steps.push(Step {
+                target,
+                node: field.node.clone(),
+            });
         }
         Ok(Self { columns, steps })
     }
@@ -137,14 +157,12 @@ impl PartitionReader {
             return Err(Malformed::new("an entry has no partition"));
         }
         let mut values = vec![None; self.columns.len()];
-        for (target, node) in &self.steps {
-            match target {
-                None => cursor.skip(node)?,
-                Some((index, ty)) => {
-                    values[*index] =
-                        optional(cursor, node, |cursor, node| decode(cursor, node, ty))?;
-                }
-            }
+        for Step { target, node } in &self.steps {
+            let Some(Target { index, ty }) = target else {
+                cursor.skip(node)?;
+                continue;
+            };
+            values[*index] = optional(cursor, node, |cursor, node| decode(cursor, node, ty))?;
         }
         Ok(values)
     }
@@ -156,8 +174,12 @@ fn physical(declared: &Value, node: &Node) -> Primitive {
         Value::Array(branches) => branches.iter().find(|branch| *branch != "null"),
         other => Some(other),
     };
-    let logical = present.and_then(|ty| ty.get("logicalType")).and_then(Value::as_str);
-    let utc = present.and_then(|ty| ty.get("adjust-to-utc")).and_then(Value::as_bool);
+    let logical = present
+        .and_then(|ty| ty.get("logicalType"))
+        .and_then(Value::as_str);
+    let utc = present
+        .and_then(|ty| ty.get("adjust-to-utc"))
+        .and_then(Value::as_bool);
     match (&node.present().kind, logical) {
         (Kind::Boolean, _) => Primitive::Boolean,
         (Kind::Int, Some("date")) => Primitive::Date,
@@ -211,9 +233,9 @@ fn decode(cursor: &mut Cursor<'_>, node: &Node, ty: &Primitive) -> Result<Litera
         | Primitive::Fixed(_)
         | Primitive::Binary
         | Primitive::Decimal { .. } => literal(&binary(cursor, node)?),
-        Primitive::Other(name) => {
-            Err(Malformed::new(format!("partition values of type {name} are not supported")))
-        }
+        Primitive::Other(name) => Err(Malformed::new(format!(
+            "partition values of type {name} are not supported"
+        ))),
     }
 }
 
@@ -284,7 +306,10 @@ pub(super) fn record_schema(columns: &[PartitionColumn]) -> Result<Value, String
         .iter()
         .map(|column| {
             let ty = column.ty.as_ref().ok_or_else(|| {
-                format!("no schema tells the type of partition field {}", column.name)
+                format!(
+                    "no schema tells the type of partition field {}",
+                    column.name
+                )
             })?;
             let mut ty = avro_type(ty)?;
             if let Some(name) = ty.get("name").and_then(Value::as_str).map(str::to_owned) {
@@ -295,9 +320,7 @@ pub(super) fn record_schema(columns: &[PartitionColumn]) -> Result<Value, String
                 names.push(name);
             }
             let name = compatible_name(&column.name);
-            let mut field = json!({
-                "name": name, "type": ["null", ty], "default": null, "field-id": column.field_id,
-            });
+            let mut field = schema::optional(column.field_id, &name, ty);
             if name != column.name {
                 field["iceberg-field-name"] = json!(column.name);
             }
@@ -309,7 +332,8 @@ pub(super) fn record_schema(columns: &[PartitionColumn]) -> Result<Value, String
 
 /// Specification, appendix A.
 fn avro_type(ty: &Primitive) -> Result<Value, String> {
-    let long = |logical: &str, utc: bool| {
+    let timestamp = |unit: &str, utc: bool| {
+        let logical = format!("timestamp-{unit}");
         json!({"type": "long", "logicalType": logical, "adjust-to-utc": utc})
     };
     Ok(match ty {
@@ -320,10 +344,10 @@ fn avro_type(ty: &Primitive) -> Result<Value, String> {
         Primitive::Double => json!("double"),
         Primitive::Date => json!({"type": "int", "logicalType": "date"}),
         Primitive::Time => json!({"type": "long", "logicalType": "time-micros"}),
-        Primitive::Timestamp => long("timestamp-micros", false),
-        Primitive::Timestamptz => long("timestamp-micros", true),
-        Primitive::TimestampNs => long("timestamp-nanos", false),
-        Primitive::TimestamptzNs => long("timestamp-nanos", true),
+        Primitive::Timestamp => timestamp("micros", false),
+        Primitive::Timestamptz => timestamp("micros", true),
+        Primitive::TimestampNs => timestamp("nanos", false),
+        Primitive::TimestamptzNs => timestamp("nanos", true),
         Primitive::String => json!("string"),
         Primitive::Binary => json!("bytes"),
         Primitive::Uuid => {
@@ -378,7 +402,9 @@ struct Range {
 
 impl Summaries {
     pub(super) fn new(fields: usize) -> Self {
-        Self { fields: (0..fields).map(|_| Range::default()).collect() }
+        Self {
+            fields: (0..fields).map(|_| Range::default()).collect(),
+        }
     }
 
     pub(super) fn add(&mut self, partition: &[Option<Literal>]) {

@@ -201,9 +201,10 @@ impl Slot {
             Self::LowerBounds | Self::UpperBounds => {
                 fields.metrics || content == ManifestContent::Deletes
             }
-            Self::ColumnSizes | Self::ValueCounts | Self::NullValueCounts | Self::NanValueCounts => {
-                fields.metrics
-            }
+            Self::ColumnSizes
+            | Self::ValueCounts
+            | Self::NullValueCounts
+            | Self::NanValueCounts => fields.metrics,
             _ => true,
         }
     }
@@ -235,7 +236,10 @@ impl EntryReader {
     ) -> Result<Self, Malformed> {
         let entry: Vec<_> = columns(&container.root, "the manifest's schema")?
             .iter()
-            .map(|column| Step { slot: EntrySlot::of(column), node: column.node.clone() })
+            .map(|column| Step {
+                slot: EntrySlot::of(column),
+                node: column.node.clone(),
+            })
             .collect();
         let data_file = step(&entry, EntrySlot::DataFile, "data_file")?;
         step(&entry, EntrySlot::Status, "status")?;
@@ -243,7 +247,10 @@ impl EntryReader {
             .iter()
             .map(|column| {
                 let wanted = |slot: &Slot| slot.wanted(fields, manifest.content);
-                Step { slot: Slot::of(column).filter(wanted), node: column.node.clone() }
+                Step {
+                    slot: Slot::of(column).filter(wanted),
+                    node: column.node.clone(),
+                }
             })
             .collect();
         for (slot, name) in [
@@ -296,7 +303,9 @@ impl EntryReader {
                     let code = int(cursor, node)?;
                     status = EntryStatus::from_code(code);
                     if status.is_none() {
-                        return Err(Malformed::new(format!("status {code} of an entry is unknown")));
+                        return Err(Malformed::new(format!(
+                            "status {code} of an entry is unknown"
+                        )));
                     }
                 }
                 Some(EntrySlot::SnapshotId) => snapshot_id = optional(cursor, node, long)?,
@@ -386,12 +395,17 @@ impl EntryReader {
 }
 
 fn columns<'a>(node: &'a Node, what: &str) -> Result<&'a [Column], Malformed> {
-    node.columns().ok_or_else(|| Malformed::new(format!("{what} is no record")))
+    node.columns()
+        .ok_or_else(|| Malformed::new(format!("{what} is no record")))
 }
 
 /// The one step with this slot. A field that is there twice could be read either way: refused.
-fn step<'a, S: PartialEq>(steps: &'a [Step<S>], slot: S, name: &str) -> Result<&'a Node, Malformed> {
-    let mut found = steps.iter().filter(|step| step.slot.as_ref() == Some(&slot));
+fn step<'a, S: PartialEq + Copy>(
+    steps: &'a [Step<S>],
+    slot: S,
+    name: &str,
+) -> Result<&'a Node, Malformed> {
+    let mut found = steps.iter().filter(|step| step.slot == Some(slot));
     match (found.next(), found.next()) {
         (Some(step), None) => Ok(&step.node),
         (None, _) => Err(Malformed::new(format!("the schema lacks {name}"))),
@@ -405,7 +419,11 @@ pub(super) fn optional<T>(
     read: impl FnOnce(&mut Cursor<'_>, &Node) -> Result<T, Malformed>,
 ) -> Result<Option<T>, Malformed> {
     let node = cursor.branch(node)?;
-    if matches!(node.kind, Kind::Null) { Ok(None) } else { read(cursor, node).map(Some) }
+    if matches!(node.kind, Kind::Null) {
+        Ok(None)
+    } else {
+        read(cursor, node).map(Some)
+    }
 }
 
 pub(super) fn int(cursor: &mut Cursor<'_>, node: &Node) -> Result<i32, Malformed> {
@@ -485,13 +503,13 @@ fn map<T>(
         if key.name != "key" || value.name != "value" {
             return Err(Malformed::new("a map's pairs are not (key, value)"));
         }
-        let mut pairs = BTreeMap::new();
+        let mut pairs = Vec::new();
         cursor.items(|cursor| {
-            let key = int(cursor, &key.node)?;
-            pairs.insert(key, read(cursor, &value.node)?);
+            pairs.push((int(cursor, &key.node)?, read(cursor, &value.node)?));
             Ok(())
         })?;
         Ok(pairs)
     })?;
-    Ok(pairs.unwrap_or_default())
+    // Built at once: many times faster than inserting one by one.
+    Ok(pairs.map(BTreeMap::from_iter).unwrap_or_default())
 }

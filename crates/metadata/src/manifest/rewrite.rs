@@ -5,6 +5,7 @@
 //! crate does not know survive without being understood.
 
 use std::collections::HashSet;
+use std::hash::BuildHasher;
 
 use bytes::Bytes;
 
@@ -29,35 +30,49 @@ pub struct Rewritten {
 ///
 /// Survivors become `EXISTING` with explicit snapshot and sequence numbers; entries that were
 /// `DELETED` already are dropped.
-pub fn rewrite_manifest(
+pub fn rewrite_manifest<S: BuildHasher>(
     bytes: &Bytes,
     manifest: &ManifestFile,
     table: &TableMetadata,
-    removed: &HashSet<String>,
+    removed: &HashSet<String, S>,
     snapshot_id: i64,
     path: &str,
 ) -> Result<Rewritten, Error> {
     if table.format_version() != 2 || manifest.first_row_id.is_some() {
-        let why = format!("format version {} is not written yet", table.format_version());
+        let why = format!(
+            "format version {} is not written yet",
+            table.format_version()
+        );
         return Err(unwritable(&manifest.manifest_path, why));
     }
     let types = SpecTypes::of(table);
-    let split = Splitter { bytes, manifest, types: &types, removed };
+    let gone = |path: &str| removed.contains(path);
+    let split = Splitter {
+        bytes,
+        manifest,
+        types: &types,
+        gone: &gone,
+    };
     let split = split.run().map_err(|why| malformed(manifest, why))?;
     let survivors = (split.tally.files() > 0).then(|| {
         let bytes = Bytes::from(split.container.finish());
         let (content, spec_id) = (manifest.content, manifest.partition_spec_id);
-        let manifest = split.tally.finish(path, bytes.len(), content, spec_id, snapshot_id);
+        let manifest = split
+            .tally
+            .finish(path, bytes.len(), content, spec_id, snapshot_id);
         (bytes, manifest)
     });
-    Ok(Rewritten { survivors, removed: split.removed })
+    Ok(Rewritten {
+        survivors,
+        removed: split.removed,
+    })
 }
 
 struct Splitter<'a> {
     bytes: &'a Bytes,
     manifest: &'a ManifestFile,
     types: &'a SpecTypes,
-    removed: &'a HashSet<String>,
+    gone: &'a dyn Fn(&str) -> bool,
 }
 
 struct Split {
@@ -73,7 +88,9 @@ impl Splitter<'_> {
         let (lean, full) = (compile(Fields::PLAN)?, compile(Fields::ALL)?);
         if !lean.has(EntrySlot::SequenceNumber) {
             // Its files would lose their sequence numbers.
-            return Err(Malformed::new("a manifest of format v1 cannot be rewritten yet"));
+            return Err(Malformed::new(
+                "a manifest of format v1 cannot be rewritten yet",
+            ));
         }
         let mut split = Split {
             container: ContainerWriter::with_header(&source.header, source.codec),
@@ -90,8 +107,10 @@ impl Splitter<'_> {
             if written.status == EntryStatus::Deleted {
                 return Ok(());
             }
-            if self.removed.contains(&written.file.file_path) {
-                split.removed.push(inherit(full.read(&mut again)?, self.manifest)?);
+            if (self.gone)(&written.file.file_path) {
+                split
+                    .removed
+                    .push(inherit(full.read(&mut again)?, self.manifest)?);
                 return Ok(());
             }
             // Where an older writer left it null for a file that is not new, it stays null.

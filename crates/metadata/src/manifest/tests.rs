@@ -45,15 +45,32 @@ fn file(path: &str, bucket: Option<i32>, ratio: Option<f64>, rows: u64) -> DataF
 fn entry(status: EntryStatus, snapshot_id: i64, numbers: (i64, i64), file: DataFile) -> Entry {
     let (sequence_number, file_sequence_number) = numbers;
     let snapshot_id = Some(snapshot_id);
-    Entry { status, snapshot_id, sequence_number, file_sequence_number, file }
+    Entry {
+        status,
+        snapshot_id,
+        sequence_number,
+        file_sequence_number,
+        file,
+    }
 }
 
 /// Two added files (one with an explicit sequence number), one existing, one deleted.
 fn written(table: &TableMetadata) -> (Bytes, ManifestFile) {
     let mut writer = ManifestWriter::new(ManifestContent::Data, table, 0, 7).unwrap();
-    writer.add(&file("/a", Some(1), Some(0.5), 10), None).unwrap();
-    writer.add(&file("/b", Some(3), Some(f64::NAN), 20), Some(4)).unwrap();
-    let old = |path: &str| entry(EntryStatus::Existing, 5, (2, 3), file(path, None, Some(-1.5), 40));
+    writer
+        .add(&file("/a", Some(1), Some(0.5), 10), None)
+        .unwrap();
+    writer
+        .add(&file("/b", Some(3), Some(f64::NAN), 20), Some(4))
+        .unwrap();
+    let old = |path: &str| {
+        entry(
+            EntryStatus::Existing,
+            5,
+            (2, 3),
+            file(path, None, Some(-1.5), 40),
+        )
+    };
     writer.add_existing(&old("/c")).unwrap();
     writer.add_deleted(&old("/d")).unwrap();
     assert_eq!(writer.len(), 4);
@@ -68,42 +85,46 @@ fn read(bytes: &Bytes, manifest: &ManifestFile, fields: Fields) -> Vec<Entry> {
 }
 
 #[test]
-fn what_was_written_is_read_with_numbers_inherited() {
-    let table = table(&json!({}));
-    let (bytes, manifest) = written(&table);
-    let counts = |m: &ManifestFile| {
-        (
-            [m.added_files_count, m.existing_files_count, m.deleted_files_count].map(Option::unwrap),
-            [m.added_rows_count, m.existing_rows_count, m.deleted_rows_count].map(Option::unwrap),
-            m.min_sequence_number,
-        )
+fn a_list_entry_tells_counts_and_ranges_of_its_manifest() {
+    let (bytes, m) = written(&table(&json!({})));
+    assert_eq!(m.manifest_length, bytes.len() as i64);
+    let files = (
+        m.added_files_count,
+        m.existing_files_count,
+        m.deleted_files_count,
+    );
+    assert_eq!(files, (Some(2), Some(1), Some(1)));
+    let rows = (
+        m.added_rows_count,
+        m.existing_rows_count,
+        m.deleted_rows_count,
+    );
+    assert_eq!(rows, (Some(30), Some(40), Some(40)));
+    assert_eq!(m.min_sequence_number, 2);
+    let bucket = FieldSummary {
+        contains_null: true,
+        contains_nan: Some(false),
+        lower_bound: Some(1i32.to_le_bytes().to_vec()),
+        upper_bound: Some(3i32.to_le_bytes().to_vec()),
     };
-    assert_eq!(counts(&manifest), ([2, 1, 1], [30, 40, 40], 2));
-    assert_eq!(manifest.manifest_length, bytes.len() as i64);
-    let summaries = manifest.partitions.as_ref().unwrap();
-    assert_eq!(
-        summaries[0],
-        FieldSummary {
-            contains_null: true,
-            contains_nan: Some(false),
-            lower_bound: Some(1i32.to_le_bytes().to_vec()),
-            upper_bound: Some(3i32.to_le_bytes().to_vec()),
-        }
-    );
-    assert_eq!(
-        summaries[1],
-        FieldSummary {
-            contains_null: false,
-            contains_nan: Some(true),
-            lower_bound: Some((-1.5f64).to_le_bytes().to_vec()),
-            upper_bound: Some(0.5f64.to_le_bytes().to_vec()),
-        }
-    );
+    let ratio = FieldSummary {
+        contains_null: false,
+        contains_nan: Some(true),
+        lower_bound: Some((-1.5f64).to_le_bytes().to_vec()),
+        upper_bound: Some(0.5f64.to_le_bytes().to_vec()),
+    };
+    assert_eq!(m.partitions, Some(vec![bucket, ratio]));
+}
+
+#[test]
+fn what_was_written_is_read_with_numbers_inherited() {
+    use EntryStatus::{Added, Deleted, Existing};
+    let (bytes, manifest) = written(&table(&json!({})));
     let expected = vec![
-        entry(EntryStatus::Added, 7, (9, 9), file("/a", Some(1), Some(0.5), 10)),
-        entry(EntryStatus::Added, 7, (4, 9), file("/b", Some(3), Some(f64::NAN), 20)),
-        entry(EntryStatus::Existing, 5, (2, 3), file("/c", None, Some(-1.5), 40)),
-        entry(EntryStatus::Deleted, 7, (2, 3), file("/d", None, Some(-1.5), 40)),
+        entry(Added, 7, (9, 9), file("/a", Some(1), Some(0.5), 10)),
+        entry(Added, 7, (4, 9), file("/b", Some(3), Some(f64::NAN), 20)),
+        entry(Existing, 5, (2, 3), file("/c", None, Some(-1.5), 40)),
+        entry(Deleted, 7, (2, 3), file("/d", None, Some(-1.5), 40)),
     ];
     assert_eq!(read(&bytes, &manifest, Fields::ALL), expected);
     let lean = read(&bytes, &manifest, Fields::PLAN);
@@ -117,7 +138,10 @@ fn a_manifest_cut_anywhere_is_an_error_that_names_it() {
     for codec in ["gzip", "uncompressed", "snappy", "zstd"] {
         let (bytes, manifest) = written(&table(&json!({"write.avro.compression-codec": codec})));
         assert_eq!(read(&bytes, &manifest, Fields::ALL).len(), 4);
-        let unaware = ManifestFile { manifest_length: 0, ..manifest.clone() };
+        let unaware = ManifestFile {
+            manifest_length: 0,
+            ..manifest.clone()
+        };
         for cut in 0..bytes.len() {
             let part = bytes.slice(..cut);
             let why = decode(&part, &manifest, &SpecTypes::default(), Fields::ALL).unwrap_err();
@@ -133,7 +157,9 @@ fn a_manifest_cut_anywhere_is_an_error_that_names_it() {
 
 proptest! {
     #[test]
-    fn a_damaged_manifest_never_panics(flips in prop::collection::vec((any::<u32>(), 1u8..), 1..8)) {
+    fn a_damaged_manifest_never_panics(
+        flips in prop::collection::vec((any::<u32>(), 1u8..), 1..8),
+    ) {
         let (bytes, manifest) = written(&table(&json!({"write.avro.compression-codec": "null"})));
         let mut bytes = bytes.to_vec();
         for (at, flip) in flips {
@@ -163,7 +189,12 @@ fn a_rewritten_manifest_keeps_survivors_and_hands_out_the_removed() {
     // `/d` is deleted already: it is no longer there to be removed.
     let removed = HashSet::from(["/b".to_owned(), "/d".to_owned(), "/elsewhere".to_owned()]);
     let rewritten = rewrite_manifest(&bytes, &manifest, &table, &removed, 8, "/n.avro").unwrap();
-    let b = entry(EntryStatus::Added, 7, (4, 9), file("/b", Some(3), Some(f64::NAN), 20));
+    let b = entry(
+        EntryStatus::Added,
+        7,
+        (4, 9),
+        file("/b", Some(3), Some(f64::NAN), 20),
+    );
     assert_eq!(rewritten.removed, [b]);
     let (bytes, mut manifest) = rewritten.survivors.unwrap();
     assert_eq!(manifest.manifest_path, "/n.avro");
@@ -173,14 +204,27 @@ fn a_rewritten_manifest_keeps_survivors_and_hands_out_the_removed() {
     assert_eq!(manifest.existing_rows_count, Some(50));
     assert_eq!(manifest.live_files_count(), Some(2));
     assert_eq!(manifest.deleted_files_count, Some(0));
-    assert_eq!(manifest.partitions.as_ref().unwrap()[1].contains_nan, Some(false));
+    assert_eq!(
+        manifest.partitions.as_ref().unwrap()[1].contains_nan,
+        Some(false)
+    );
     // Under a later sequence number nothing may be inherited any more.
     manifest.sequence_number = 10;
     assert_eq!(
         read(&bytes, &manifest, Fields::ALL),
         [
-            entry(EntryStatus::Existing, 7, (9, 9), file("/a", Some(1), Some(0.5), 10)),
-            entry(EntryStatus::Existing, 5, (2, 3), file("/c", None, Some(-1.5), 40)),
+            entry(
+                EntryStatus::Existing,
+                7,
+                (9, 9),
+                file("/a", Some(1), Some(0.5), 10)
+            ),
+            entry(
+                EntryStatus::Existing,
+                5,
+                (2, 3),
+                file("/c", None, Some(-1.5), 40)
+            ),
         ]
     );
     let all = ["/a", "/c"].map(str::to_owned).into();
@@ -195,23 +239,41 @@ fn with_unknown_fields(bytes: &Bytes) -> Bytes {
         let container = crate::avro::Container::open(bytes).unwrap();
         serde_json::from_str(container.text("avro.schema").unwrap()).unwrap()
     };
-    let extra = |name: &str, id: i32| json!({"name": name, "type": ["null", "string"], "field-id": id});
+    let extra =
+        |name: &str, id: i32| json!({"name": name, "type": ["null", "string"], "field-id": id});
     let fields = schema["fields"].as_array_mut().unwrap();
     fields.insert(1, extra("later", 9001));
     let file = fields.last_mut().unwrap();
-    file["type"]["fields"].as_array_mut().unwrap().insert(3, extra("newer", 9002));
+    file["type"]["fields"]
+        .as_array_mut()
+        .unwrap()
+        .insert(3, extra("newer", 9002));
     let schema = apache_avro::Schema::parse(&schema).unwrap();
     let reader = Reader::new(&bytes[..]).unwrap();
     let mut writer = Writer::new(&schema, Vec::new()).unwrap();
-    for key in ["schema", "partition-spec", "partition-spec-id", "format-version", "content"] {
-        writer.add_user_metadata(key.to_owned(), &reader.user_metadata()[key]).unwrap();
+    for key in [
+        "schema",
+        "partition-spec",
+        "partition-spec-id",
+        "format-version",
+        "content",
+    ] {
+        writer
+            .add_user_metadata(key.to_owned(), &reader.user_metadata()[key])
+            .unwrap();
     }
-    writer.add_user_metadata("from-the-future".to_owned(), "kept").unwrap();
+    writer
+        .add_user_metadata("from-the-future".to_owned(), "kept")
+        .unwrap();
     let unknown = |text: &str| Value::Union(1, Box::new(Value::String(text.to_owned())));
     for value in reader {
-        let Value::Record(mut fields) = value.unwrap() else { panic!("no record") };
+        let Value::Record(mut fields) = value.unwrap() else {
+            panic!("no record")
+        };
         fields.insert(1, ("later".to_owned(), unknown("entry")));
-        let Value::Record(file) = &mut fields.last_mut().unwrap().1 else { panic!("no file") };
+        let Value::Record(file) = &mut fields.last_mut().unwrap().1 else {
+            panic!("no file")
+        };
         file.insert(3, ("newer".to_owned(), unknown("file")));
         writer.append_value(Value::Record(fields)).unwrap();
     }
@@ -223,19 +285,27 @@ fn fields_nobody_knows_survive_a_rewrite() {
     let table = table(&json!({}));
     let (bytes, manifest) = written(&table);
     let bytes = with_unknown_fields(&bytes);
-    let manifest = ManifestFile { manifest_length: bytes.len() as i64, ..manifest };
+    let manifest = ManifestFile {
+        manifest_length: bytes.len() as i64,
+        ..manifest
+    };
     assert_eq!(read(&bytes, &manifest, Fields::ALL).len(), 4);
     let removed = HashSet::from(["/b".to_owned()]);
     let rewritten = rewrite_manifest(&bytes, &manifest, &table, &removed, 8, "/n.avro").unwrap();
     let (after, _) = rewritten.survivors.unwrap();
     let reader = Reader::new(&after[..]).unwrap();
     assert_eq!(reader.user_metadata()["from-the-future"], b"kept");
-    let expected: Vec<_> = Reader::new(&bytes[..]).unwrap().map(Result::unwrap).collect();
+    let expected: Vec<_> = Reader::new(&bytes[..])
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
     let number = |number: i64| Value::Union(1, Box::new(Value::Long(number)));
     let survivors: Vec<_> = reader.map(Result::unwrap).collect();
     assert_eq!(survivors.len(), 2);
     for (after, before) in survivors.into_iter().zip([&expected[0], &expected[2]]) {
-        let (Value::Record(after), Value::Record(before)) = (after, before) else { panic!() };
+        let (Value::Record(after), Value::Record(before)) = (after, before) else {
+            panic!()
+        };
         for ((name, after), (_, before)) in after.iter().zip(before) {
             match name.as_str() {
                 "status" => assert_eq!(*after, Value::Int(0)),
@@ -256,7 +326,10 @@ fn fields_nobody_knows_survive_in_a_list() {
     let (_, known) = written(&table);
     let with = |name: &str, ty: serde_json::Value, encoded: &[u8]| {
         let schema = json!({"name": name, "type": ty, "field-id": 9000 + name.len()});
-        CarriedField { schema: schema.into(), encoded: encoded.to_vec() }
+        CarriedField {
+            schema: schema.into(),
+            encoded: encoded.to_vec(),
+        }
     };
     let mut first = known.clone();
     // A required long, an optional string, and a union that lacks null.
@@ -269,7 +342,12 @@ fn fields_nobody_knows_survive_in_a_list() {
         list::decode(&write_manifest_list(manifests, &table, 7, Some(5), 9).unwrap()).unwrap()
     };
     let values = |manifest: &ManifestFile| -> Vec<Vec<u8>> {
-        manifest.carried.fields.iter().map(|field| field.encoded.clone()).collect()
+        manifest
+            .carried
+            .fields
+            .iter()
+            .map(|field| field.encoded.clone())
+            .collect()
     };
     // Beside a manifest without them the fields become optional; values stay the same.
     let mixed = listed(&[first.clone(), known.clone()]);
@@ -299,10 +377,19 @@ fn a_list_gives_new_manifests_their_sequence_number_and_no_others() {
     let manifests = [old.clone(), new.clone()];
     let bytes = write_manifest_list(&manifests, &table, 7, Some(6), 10).unwrap();
     let listed = list::decode(&bytes).unwrap();
-    let assigned = ManifestFile { sequence_number: 10, min_sequence_number: 10, ..new.clone() };
+    let assigned = ManifestFile {
+        sequence_number: 10,
+        min_sequence_number: 10,
+        ..new.clone()
+    };
     assert_eq!(listed, [old, assigned]);
-    let error = write_manifest_list(&[new], &table, 8, Some(7), 11).unwrap_err().to_string();
-    assert!(error.contains("/new.avro") && error.contains("sequence number"), "{error}");
+    let error = write_manifest_list(&[new], &table, 8, Some(7), 11)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("/new.avro") && error.contains("sequence number"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -323,9 +410,15 @@ fn a_manifest_of_format_v1_reads_sequence_zero_and_is_not_rewritten() {
     value.long(5);
     value.string("/old");
     value.string("PARQUET");
-    [3, 30, 67_108_864].map(|number| value.long(number));
-    let header = [("schema", "{}".to_owned()), ("partition-spec", "[]".to_owned())];
-    let mut container = crate::avro::ContainerWriter::new(&schema, crate::avro::Codec::Null, &header);
+    for number in [3, 30, 67_108_864] {
+        value.long(number);
+    }
+    let header = [
+        ("schema", "{}".to_owned()),
+        ("partition-spec", "[]".to_owned()),
+    ];
+    let mut container =
+        crate::avro::ContainerWriter::new(&schema, crate::avro::Codec::Null, &header);
     container.push(value.as_bytes());
     let bytes = Bytes::from(container.finish());
     let table = table(&json!({}));
@@ -337,12 +430,21 @@ fn a_manifest_of_format_v1_reads_sequence_zero_and_is_not_rewritten() {
         ..manifest
     };
     let entries = read(&bytes, &manifest, Fields::ALL);
-    assert_eq!((entries[0].sequence_number, entries[0].file_sequence_number), (0, 0));
-    assert_eq!((entries[0].snapshot_id, entries[0].file.content), (Some(5), Content::Data));
+    assert_eq!(
+        (entries[0].sequence_number, entries[0].file_sequence_number),
+        (0, 0)
+    );
+    assert_eq!(
+        (entries[0].snapshot_id, entries[0].file.content),
+        (Some(5), Content::Data)
+    );
     let error = rewrite_manifest(&bytes, &manifest, &table, &HashSet::new(), 8, "/n").unwrap_err();
     assert!(error.to_string().contains("format v1"), "{error}");
     // An existing file of a format v2 manifest must say its number.
-    let later = ManifestFile { sequence_number: 4, ..manifest };
+    let later = ManifestFile {
+        sequence_number: 4,
+        ..manifest
+    };
     assert!(decode(&bytes, &later, &SpecTypes::default(), Fields::ALL).is_err());
 }
 
@@ -355,16 +457,54 @@ fn what_a_writer_cannot_keep_it_refuses() {
         let error = writer.add(&file, None).unwrap_err().to_string();
         assert!(error.contains("/a") && error.contains(want), "{error}");
     };
-    refused(DataFile { content: Content::PositionDeletes, ..good() }, "belong");
-    refused(DataFile { spec_id: 3, ..good() }, "spec");
-    refused(DataFile { partition: vec![], ..good() }, "partition values");
+    refused(
+        DataFile {
+            content: Content::PositionDeletes,
+            ..good()
+        },
+        "belong",
+    );
+    refused(
+        DataFile {
+            spec_id: 3,
+            ..good()
+        },
+        "spec",
+    );
+    refused(
+        DataFile {
+            partition: vec![],
+            ..good()
+        },
+        "partition values",
+    );
     let text = Some(Literal::String("x".to_owned()));
-    refused(DataFile { partition: vec![text, None], ..good() }, "is no int");
-    refused(DataFile { content_offset: Some(4), ..good() }, "format version 3");
+    refused(
+        DataFile {
+            partition: vec![text, None],
+            ..good()
+        },
+        "is no int",
+    );
+    refused(
+        DataFile {
+            content_offset: Some(4),
+            ..good()
+        },
+        "format version 3",
+    );
     assert!(writer.is_empty());
-    assert!(writer.finish("/m").unwrap_err().to_string().contains("empty"));
+    assert!(
+        writer
+            .finish("/m")
+            .unwrap_err()
+            .to_string()
+            .contains("empty")
+    );
     assert!(ManifestWriter::new(ManifestContent::Data, &table, 5, 7).is_err());
     let odd = self::table(&json!({"write.avro.compression-codec": "lzo"}));
-    let error = ManifestWriter::new(ManifestContent::Data, &odd, 0, 7).unwrap_err().to_string();
+    let error = ManifestWriter::new(ManifestContent::Data, &odd, 0, 7)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("lzo"), "{error}");
 }

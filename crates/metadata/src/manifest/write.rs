@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
 
 use super::partition::{self, PartitionColumn, Summaries};
+use super::schema;
 use super::{
     Carried, Content, DataFile, Entry, EntryStatus, ManifestContent, ManifestFile, unwritable,
 };
@@ -37,7 +37,12 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn new(partition_fields: usize) -> Self {
         let summaries = Summaries::new(partition_fields);
-        Self { files: [0; 3], rows: [0; 3], min_sequence_number: None, summaries }
+        Self {
+            files: [0; 3],
+            rows: [0; 3],
+            min_sequence_number: None,
+            summaries,
+        }
     }
 
     /// Counts an entry. `sequence_number` is `None` where it will be inherited.
@@ -51,9 +56,12 @@ impl Tally {
         self.files[index] += 1;
         self.rows[index] += file.record_count as i64;
         self.summaries.add(&file.partition);
-        if let (EntryStatus::Existing | EntryStatus::Added, Some(number)) = (status, sequence_number)
+        if let (EntryStatus::Existing | EntryStatus::Added, Some(number)) =
+            (status, sequence_number)
         {
-            let least = self.min_sequence_number.map_or(number, |least| least.min(number));
+            let least = self
+                .min_sequence_number
+                .map_or(number, |least| least.min(number));
             self.min_sequence_number = Some(least);
         }
     }
@@ -104,30 +112,42 @@ impl ManifestWriter {
         snapshot_id: i64,
     ) -> Result<Self, Error> {
         if table.format_version() != 2 {
-            let why = format!("format version {} is not written yet", table.format_version());
+            let why = format!(
+                "format version {} is not written yet",
+                table.format_version()
+            );
             return Err(unwritable("manifest", why));
         }
         let spec = table.spec(spec_id).ok_or_else(|| {
-            unwritable("manifest", format!("the table has no partition spec {spec_id}"))
+            unwritable(
+                "manifest",
+                format!("the table has no partition spec {spec_id}"),
+            )
         })?;
         // Readers resolve the spec against this schema, so it must know every source column.
         let knows = |schema: &Schema| {
-            spec.fields.iter().all(|field| schema.field(field.source_id).is_some())
+            spec.fields
+                .iter()
+                .all(|field| schema.field(field.source_id).is_some())
         };
         let current = table.current_schema();
         let older = table.schemas().iter().rev().find(|schema| knows(schema));
-        let schema = if knows(current) { current } else { older.unwrap_or(current) };
+        let declared = if knows(current) {
+            current
+        } else {
+            older.unwrap_or(current)
+        };
         let columns = partition::columns(spec, table);
         let partition = partition::record_schema(&columns);
         let header = [
-            ("schema", schema.to_json().to_string()),
-            ("schema-id", schema.schema_id.to_string()),
+            ("schema", declared.to_json().to_string()),
+            ("schema-id", declared.schema_id.to_string()),
             ("partition-spec", spec.fields_json().to_string()),
             ("partition-spec-id", spec_id.to_string()),
             ("format-version", "2".to_owned()),
             ("content", content.as_str().to_owned()),
         ];
-        let schema = entry_schema(&partition.map_err(|why| unwritable("manifest", why))?);
+        let schema = schema::entry(partition.map_err(|why| unwritable("manifest", why))?);
         Ok(Self {
             content,
             spec_id,
@@ -140,18 +160,23 @@ impl ManifestWriter {
     }
 
     /// A file this snapshot adds. `None` inherits the sequence number of the commit.
-    pub fn add(
-        &mut self,
-        file: &DataFile,
-        data_sequence_number: Option<i64>,
-    ) -> Result<(), Error> {
-        self.push(EntryStatus::Added, self.snapshot_id, data_sequence_number, None, file)
+    pub fn add(&mut self, file: &DataFile, data_sequence_number: Option<i64>) -> Result<(), Error> {
+        self.push(
+            EntryStatus::Added,
+            self.snapshot_id,
+            data_sequence_number,
+            None,
+            file,
+        )
     }
 
     /// A live file another snapshot added; its snapshot and sequence numbers are kept.
     pub fn add_existing(&mut self, entry: &Entry) -> Result<(), Error> {
         let snapshot_id = entry.snapshot_id.ok_or_else(|| {
-            unwritable(&entry.file.file_path, "an existing file needs the snapshot that added it")
+            unwritable(
+                &entry.file.file_path,
+                "an existing file needs the snapshot that added it",
+            )
         })?;
         self.push(
             EntryStatus::Existing,
@@ -189,8 +214,13 @@ impl ManifestWriter {
             return Err(unwritable(path, "the manifest is empty"));
         }
         let bytes = Bytes::from(self.container.finish());
-        let manifest =
-            self.tally.finish(path, bytes.len(), self.content, self.spec_id, self.snapshot_id);
+        let manifest = self.tally.finish(
+            path,
+            bytes.len(),
+            self.content,
+            self.spec_id,
+            self.snapshot_id,
+        );
         Ok((bytes, manifest))
     }
 
@@ -221,11 +251,22 @@ impl ManifestWriter {
             ManifestContent::Deletes => file.content != Content::Data,
         };
         let why = if !fits {
-            format!("{:?} does not belong into a manifest of {}", file.content, self.content.as_str())
+            format!(
+                "{:?} does not belong into a manifest of {}",
+                file.content,
+                self.content.as_str()
+            )
         } else if file.spec_id != self.spec_id {
-            format!("its spec is {}, the manifest's {}", file.spec_id, self.spec_id)
+            format!(
+                "its spec is {}, the manifest's {}",
+                file.spec_id, self.spec_id
+            )
         } else if file.partition.len() != self.columns.len() {
-            format!("{} partition values for {} fields", file.partition.len(), self.columns.len())
+            format!(
+                "{} partition values for {} fields",
+                file.partition.len(),
+                self.columns.len()
+            )
         } else if file.first_row_id.is_some()
             || file.content_offset.is_some()
             || file.content_size_in_bytes.is_some()
@@ -254,15 +295,18 @@ fn encode_file(
     }
     out.long(file.record_count as i64);
     out.long(file.file_size_in_bytes as i64);
-    for counts in
-        [&file.column_sizes, &file.value_counts, &file.null_value_counts, &file.nan_value_counts]
-    {
+    for counts in [
+        &file.column_sizes,
+        &file.value_counts,
+        &file.null_value_counts,
+        &file.nan_value_counts,
+    ] {
         encode_map(out, counts, |out, count| out.long(*count));
     }
     for bounds in [&file.lower_bounds, &file.upper_bounds] {
         encode_map(out, bounds, |out, bound| out.bytes(bound));
     }
-    out.optional(file.key_metadata.as_ref(), |out, bytes| out.bytes(bytes));
+    out.optional(file.key_metadata.as_deref(), Encoder::bytes);
     out.optional(file.split_offsets.as_ref(), |out, offsets| {
         out.array(offsets.iter(), |out, offset| out.long(*offset));
     });
@@ -270,7 +314,7 @@ fn encode_file(
         out.array(ids.iter(), |out, id| out.int(*id));
     });
     out.optional(file.sort_order_id, Encoder::int);
-    out.optional(file.referenced_data_file.as_ref(), |out, path| out.string(path));
+    out.optional(file.referenced_data_file.as_deref(), Encoder::string);
     Ok(())
 }
 
@@ -290,64 +334,30 @@ pub(super) fn codec(table: &TableMetadata) -> Result<Codec, Error> {
     let level = match table.property("write.avro.compression-level") {
         None => None,
         Some(level) => Some(level.parse::<i32>().map_err(|_| {
-            unwritable("manifest", format!("write.avro.compression-level {level:?} is no number"))
+            unwritable(
+                "manifest",
+                format!("write.avro.compression-level {level:?} is no number"),
+            )
         })?),
     };
-    let name = table.property("write.avro.compression-codec").unwrap_or("gzip");
+    let name = table
+        .property("write.avro.compression-codec")
+        .unwrap_or("gzip");
     Ok(match name.to_ascii_lowercase().as_str() {
         "gzip" | "deflate" => match level {
             None => Codec::DEFLATE,
-            Some(level) => Codec::Deflate { level: level.clamp(0, 9) as u32 },
+            Some(level) => Codec::Deflate {
+                level: level.clamp(0, 9) as u32,
+            },
         },
         "snappy" => Codec::Snappy,
-        "zstd" | "zstandard" => Codec::Zstandard { level: level.unwrap_or(1) },
+        "zstd" | "zstandard" => Codec::Zstandard {
+            level: level.unwrap_or(1),
+        },
         "uncompressed" | "null" => Codec::Null,
         other => {
             let why = format!("write.avro.compression-codec {other:?} is unknown");
             return Err(unwritable("manifest", why));
         }
     })
-}
-
-/// Specification, "Manifests" (fields, ids) and appendix A (maps, optional fields).
-fn entry_schema(partition: &Value) -> Value {
-    let required = |id: i32, name: &str, ty: &Value| json!({"name": name, "type": ty, "field-id": id});
-    let optional = |id: i32, name: &str, ty: Value| {
-        json!({"name": name, "type": ["null", ty], "default": null, "field-id": id})
-    };
-    let map = |key: i32, value: i32, ty: &str| {
-        json!({"type": "array", "logicalType": "map", "items": {
-            "type": "record", "name": format!("k{key}_v{value}"), "fields": [
-                required(key, "key", &json!("int")), required(value, "value", &json!(ty))]}})
-    };
-    let list = |element: i32, ty: &str| {
-        json!({"type": "array", "items": ty, "element-id": element})
-    };
-    let (int, long, string) = (json!("int"), json!("long"), json!("string"));
-    let file = json!({"type": "record", "name": "r2", "fields": [
-        required(134, "content", &int),
-        required(100, "file_path", &string),
-        required(101, "file_format", &string),
-        required(102, "partition", partition),
-        required(103, "record_count", &long),
-        required(104, "file_size_in_bytes", &long),
-        optional(108, "column_sizes", map(117, 118, "long")),
-        optional(109, "value_counts", map(119, 120, "long")),
-        optional(110, "null_value_counts", map(121, 122, "long")),
-        optional(137, "nan_value_counts", map(138, 139, "long")),
-        optional(125, "lower_bounds", map(126, 127, "bytes")),
-        optional(128, "upper_bounds", map(129, 130, "bytes")),
-        optional(131, "key_metadata", json!("bytes")),
-        optional(132, "split_offsets", list(133, "long")),
-        optional(135, "equality_ids", list(136, "int")),
-        optional(140, "sort_order_id", int.clone()),
-        optional(143, "referenced_data_file", string.clone()),
-    ]});
-    json!({"type": "record", "name": "manifest_entry", "fields": [
-        required(0, "status", &int),
-        optional(1, "snapshot_id", long.clone()),
-        optional(3, "sequence_number", long.clone()),
-        optional(4, "file_sequence_number", long.clone()),
-        required(2, "data_file", &file),
-    ]})
 }

@@ -15,7 +15,11 @@ use storage::Storage;
 use testkit::oracle;
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap();
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 fn hex_map(bounds: &BTreeMap<i32, Vec<u8>>) -> BTreeMap<i32, String> {
@@ -95,16 +99,28 @@ async fn read_all(table: &TableMetadata) -> (Vec<ManifestFile>, Vec<Vec<Entry>>,
     let manifests = read_manifest_list(&storage, snapshot).await.unwrap();
     let mut entries = Vec::new();
     for manifest in &manifests {
-        entries.push(read_manifest(&storage, manifest, table, Fields::ALL).await.unwrap());
+        entries.push(
+            read_manifest(&storage, manifest, table, Fields::ALL)
+                .await
+                .unwrap(),
+        );
     }
-    let shown = manifests.iter().zip(&entries).map(|(m, entries)| shown_manifest(m, entries));
+    let shown = manifests
+        .iter()
+        .zip(&entries)
+        .map(|(m, entries)| shown_manifest(m, entries));
     let shown = shown.collect();
     (manifests, entries, shown)
 }
 
 #[track_caller]
 fn assert_same(ours: &Value, theirs: &Value) {
-    for (ours, theirs) in ours.as_array().unwrap().iter().zip(theirs.as_array().unwrap()) {
+    for (ours, theirs) in ours
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(theirs.as_array().unwrap())
+    {
         let entries = |value: &Value| value["entries"].as_array().unwrap().clone();
         for (ours, theirs) in entries(ours).iter().zip(entries(theirs)) {
             for (key, value) in ours.as_object().unwrap() {
@@ -123,10 +139,17 @@ async fn what_pyiceberg_writes_is_read_with_every_field_equal() {
     for codec in ["gzip", "null", "zstd"] {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().to_str().unwrap();
-        let theirs = oracle("manifests", &json!({"do": "write", "dir": dir, "codec": codec}));
+        let theirs = oracle(
+            "manifests",
+            &json!({"do": "write", "dir": dir, "codec": codec}),
+        );
         let table = table_at(&format!("{dir}/v1.metadata.json"));
         let (_, entries, ours) = read_all(&table).await;
-        assert_eq!(entries.iter().map(Vec::len).collect::<Vec<_>>(), [4, 2], "{codec}");
+        assert_eq!(
+            entries.iter().map(Vec::len).collect::<Vec<_>>(),
+            [4, 2],
+            "{codec}"
+        );
         assert_same(&ours, &theirs);
     }
 }
@@ -135,12 +158,18 @@ async fn what_pyiceberg_writes_is_read_with_every_field_equal() {
 async fn partition_values_have_the_types_of_their_spec() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().to_str().unwrap();
-    oracle("manifests", &json!({"do": "write", "dir": dir, "codec": "gzip"}));
+    oracle(
+        "manifests",
+        &json!({"do": "write", "dir": dir, "codec": "gzip"}),
+    );
     let table = table_at(&format!("{dir}/v1.metadata.json"));
     let (_, entries, _) = read_all(&table).await;
     let first = &entries[0][1].file.partition;
     let human = table.default_spec().path(first);
-    let decimal = Literal::Decimal { unscaled: 12_345_678_901, scale: 3 };
+    let decimal = Literal::Decimal {
+        unscaled: 12_345_678_901,
+        scale: 3,
+    };
     assert_eq!(first[5], Some(decimal));
     assert_eq!(first[7], Some(Literal::Date(20_454)));
     assert_eq!(first[10], Some(Literal::Timestamptz(1_767_225_600_000_001)));
@@ -193,7 +222,10 @@ async fn what_we_write_pyiceberg_reads_with_every_field_equal() {
     for codec in ["gzip", "uncompressed", "zstd"] {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().to_str().unwrap();
-        oracle("manifests", &json!({"do": "write", "dir": dir, "codec": "gzip"}));
+        oracle(
+            "manifests",
+            &json!({"do": "write", "dir": dir, "codec": "gzip"}),
+        );
         let metadata = format!("{dir}/v1.metadata.json");
         let mut document: Value =
             serde_json::from_slice(&std::fs::read(&metadata).unwrap()).unwrap();
@@ -218,15 +250,17 @@ async fn what_we_write_pyiceberg_reads_with_every_field_equal() {
 async fn a_rewritten_pyiceberg_manifest_is_read_by_pyiceberg_without_the_removed_file() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().to_str().unwrap();
-    oracle("manifests", &json!({"do": "write", "dir": dir, "codec": "gzip"}));
+    oracle(
+        "manifests",
+        &json!({"do": "write", "dir": dir, "codec": "gzip"}),
+    );
     let metadata = format!("{dir}/v1.metadata.json");
     let table = table_at(&metadata);
     let (manifests, entries, _) = read_all(&table).await;
     let bytes = Bytes::from(std::fs::read(&manifests[0].manifest_path).unwrap());
     let removed = HashSet::from([entries[0][1].file.file_path.clone()]);
     let path = format!("{dir}/survivors.avro");
-    let rewritten =
-        rewrite_manifest(&bytes, &manifests[0], &table, &removed, 78, &path).unwrap();
+    let rewritten = rewrite_manifest(&bytes, &manifests[0], &table, &removed, 78, &path).unwrap();
     assert_eq!(rewritten.removed, [entries[0][1].clone()]);
     let (bytes, survivors) = rewritten.survivors.unwrap();
     put(&path, &bytes);
@@ -237,17 +271,29 @@ async fn a_rewritten_pyiceberg_manifest_is_read_by_pyiceberg_without_the_removed
     put(&tombs_path, &bytes);
     let list = format!("{dir}/after.avro");
     let after = [survivors, tombs, manifests[1].clone()];
-    put(&list, &write_manifest_list(&after, &table, 78, Some(77), 6).unwrap());
+    put(
+        &list,
+        &write_manifest_list(&after, &table, 78, Some(77), 6).unwrap(),
+    );
 
-    let theirs = oracle("manifests", &json!({"do": "read", "metadata": metadata, "list": list}));
-    let kept = |at: usize| Entry { status: EntryStatus::Existing, ..entries[0][at].clone() };
+    let theirs = oracle(
+        "manifests",
+        &json!({"do": "read", "metadata": metadata, "list": list}),
+    );
+    let kept = |at: usize| Entry {
+        status: EntryStatus::Existing,
+        ..entries[0][at].clone()
+    };
     let kept = [kept(0), kept(3)];
     let gone = Entry {
         status: EntryStatus::Deleted,
         snapshot_id: Some(78),
         ..entries[0][1].clone()
     };
-    assert_eq!(theirs[0]["entries"], kept.iter().map(shown_entry).collect::<Value>());
+    assert_eq!(
+        theirs[0]["entries"],
+        kept.iter().map(shown_entry).collect::<Value>()
+    );
     assert_eq!(theirs[0]["files"], json!([0, 2, 0]));
     assert_eq!(theirs[0]["rows"], json!([0, 203, 0]));
     assert_eq!(theirs[0]["min_sequence_number"], 4);
@@ -275,6 +321,39 @@ fn commit(from: &str, to: &str, list: &str, snapshot_id: i64, sequence_number: i
     std::fs::write(to, document.to_string()).unwrap();
 }
 
+/// Rewrites every manifest without one file and tells of its end in another.
+fn without(
+    path: &str,
+    manifests: &[ManifestFile],
+    table: &TableMetadata,
+    snapshot_id: i64,
+    dir: &str,
+) -> Vec<ManifestFile> {
+    let mut tombs = ManifestWriter::new(ManifestContent::Data, table, 0, snapshot_id).unwrap();
+    let removed = HashSet::from([path.to_owned()]);
+    let mut written = Vec::new();
+    for (at, manifest) in manifests.iter().enumerate() {
+        let bytes = Bytes::from(std::fs::read(local(&manifest.manifest_path)).unwrap());
+        let to = format!("{dir}/kept-{at}.avro");
+        let rewritten =
+            rewrite_manifest(&bytes, manifest, table, &removed, snapshot_id, &to).unwrap();
+        for entry in &rewritten.removed {
+            tombs.add_deleted(entry).unwrap();
+        }
+        written.extend(rewritten.survivors);
+    }
+    written.push(tombs.finish(&format!("{dir}/tombs.avro")).unwrap());
+    let keep = |(bytes, manifest): (Bytes, ManifestFile)| {
+        put(&manifest.manifest_path, &bytes);
+        manifest
+    };
+    written.into_iter().map(keep).collect()
+}
+
+fn local(location: &str) -> &str {
+    location.strip_prefix("file://").unwrap_or(location)
+}
+
 #[tokio::test]
 async fn a_table_whose_manifests_we_wrote_is_scanned_by_pyiceberg_and_duckdb() {
     let folder = tempfile::tempdir().unwrap();
@@ -284,8 +363,13 @@ async fn a_table_whose_manifests_we_wrote_is_scanned_by_pyiceberg_and_duckdb() {
     let table = table_at(metadata);
     let storage = Storage::local();
     let base = table.current_snapshot().unwrap();
-    let live = live_files(&storage, &table, base.snapshot_id, Fields::ALL).await.unwrap();
-    assert_eq!((live.data.len(), live.deletes.len(), live.manifests.len()), (3, 0, 2));
+    let live = live_files(&storage, &table, base.snapshot_id, Fields::ALL)
+        .await
+        .unwrap();
+    assert_eq!(
+        (live.data.len(), live.deletes.len(), live.manifests.len()),
+        (3, 0, 2)
+    );
 
     // Rows 5 and 6 go with their file; of 1 and 2 the second is deleted by position.
     let with_row = |id: i64| {
@@ -300,35 +384,23 @@ async fn a_table_whose_manifests_we_wrote_is_scanned_by_pyiceberg_and_duckdb() {
     let snapshot_id = 4242;
     let sequence_number = table.last_sequence_number() + 1;
 
-    let mut deletes = ManifestWriter::new(ManifestContent::Deletes, &table, 0, snapshot_id).unwrap();
+    let mut deletes =
+        ManifestWriter::new(ManifestContent::Deletes, &table, 0, snapshot_id).unwrap();
     let mut file = DataFile::new(Content::PositionDeletes, deletes_path);
     file.partition = target.file.partition.clone();
     (file.record_count, file.file_size_in_bytes) = (1, bytes);
     file.referenced_data_file = Some(target.file.file_path.clone());
     deletes.add(&file, None).unwrap();
-    let mut tombs = ManifestWriter::new(ManifestContent::Data, &table, 0, snapshot_id).unwrap();
-    let mut manifests = Vec::new();
-    let mut keep = |name: &str, (bytes, manifest): (Bytes, ManifestFile)| {
-        assert!(manifest.manifest_path.ends_with(name));
-        put(&manifest.manifest_path, &bytes);
-        manifests.push(manifest);
-    };
-    for (at, manifest) in live.manifests.iter().enumerate() {
-        let bytes = storage.read(&manifest.manifest_path).await.unwrap();
-        let removed = HashSet::from([gone.file.file_path.clone()]);
-        let name = format!("kept-{at}.avro");
-        let path = format!("{dir}/{name}");
-        let rewritten =
-            rewrite_manifest(&bytes, manifest, &table, &removed, snapshot_id, &path).unwrap();
-        for entry in &rewritten.removed {
-            tombs.add_deleted(entry).unwrap();
-        }
-        if let Some(survivors) = rewritten.survivors {
-            keep(&name, survivors);
-        }
-    }
-    keep("tombs.avro", tombs.finish(&format!("{dir}/tombs.avro")).unwrap());
-    keep("deletes.avro", deletes.finish(&format!("{dir}/deletes.avro")).unwrap());
+    let (bytes, deletes) = deletes.finish(&format!("{dir}/deletes.avro")).unwrap();
+    put(&deletes.manifest_path, &bytes);
+    let mut manifests = without(
+        &gone.file.file_path,
+        &live.manifests,
+        &table,
+        snapshot_id,
+        dir,
+    );
+    manifests.push(deletes);
     let list = format!("{dir}/list.avro");
     let parent = Some(base.snapshot_id);
     let bytes =
@@ -340,7 +412,9 @@ async fn a_table_whose_manifests_we_wrote_is_scanned_by_pyiceberg_and_duckdb() {
     let rows = oracle("manifests", &json!({"do": "scan", "metadata": after}));
     assert_eq!(rows, json!({"pyiceberg": [1, 3, 4], "duckdb": [1, 3, 4]}));
     let table = table_at(&after);
-    let live = live_files(&storage, &table, snapshot_id, Fields::PLAN).await.unwrap();
+    let live = live_files(&storage, &table, snapshot_id, Fields::PLAN)
+        .await
+        .unwrap();
     assert_eq!((live.data.len(), live.deletes.len()), (2, 1));
     assert_eq!(live.deletes[0].sequence_number, sequence_number);
 }
@@ -349,33 +423,57 @@ async fn a_table_whose_manifests_we_wrote_is_scanned_by_pyiceberg_and_duckdb() {
 async fn a_file_live_twice_is_a_corrupt_table_and_says_which_file() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().to_str().unwrap();
-    oracle("manifests", &json!({"do": "write", "dir": dir, "codec": "gzip"}));
+    oracle(
+        "manifests",
+        &json!({"do": "write", "dir": dir, "codec": "gzip"}),
+    );
     let metadata = format!("{dir}/v1.metadata.json");
     let table = table_at(&metadata);
     let (mut manifests, _, _) = read_all(&table).await;
     manifests.push(manifests[0].clone());
     let list = format!("{dir}/twice.avro");
-    put(&list, &write_manifest_list(&manifests, &table, 79, Some(77), 7).unwrap());
+    put(
+        &list,
+        &write_manifest_list(&manifests, &table, 79, Some(77), 7).unwrap(),
+    );
     let after = format!("{dir}/v2.metadata.json");
     commit(&metadata, &after, &list, 79, 7);
     let table = table_at(&after);
     let storage = Storage::local();
-    let error = live_files(&storage, &table, 79, Fields::PLAN).await.unwrap_err().to_string();
-    assert!(error.contains("0.parquet is live twice") && error.contains(&list), "{error}");
+    let error = live_files(&storage, &table, 79, Fields::PLAN)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("0.parquet is live twice") && error.contains(&list),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_manifest_that_is_missing_or_cut_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().to_str().unwrap();
-    oracle("manifests", &json!({"do": "write", "dir": dir, "codec": "gzip"}));
+    oracle(
+        "manifests",
+        &json!({"do": "write", "dir": dir, "codec": "gzip"}),
+    );
     let table = table_at(&format!("{dir}/v1.metadata.json"));
     let (storage, path) = (Storage::local(), format!("{dir}/deletes.avro"));
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-    let error = live_files(&storage, &table, 77, Fields::PLAN).await.unwrap_err().to_string();
+    let error = live_files(&storage, &table, 77, Fields::PLAN)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains(&path) && error.contains("bytes"), "{error}");
     std::fs::remove_file(Path::new(&path)).unwrap();
-    let error = live_files(&storage, &table, 77, Fields::PLAN).await.unwrap_err().to_string();
-    assert!(error.contains(&path) && error.contains("does not exist"), "{error}");
+    let error = live_files(&storage, &table, 77, Fields::PLAN)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&path) && error.contains("does not exist"),
+        "{error}"
+    );
 }
