@@ -1,0 +1,14 @@
+//! The worker as a process: real Postgres, real Iceberg tables, real signals.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+#[path = "all/faults.rs"]
+mod faults;
+#[path = "all/lakehouse.rs"]
+mod lakehouse;
+#[path = "all/life.rs"]
+mod life;
+#[path = "all/shutdown.rs"]
+mod shutdown;
+#[path = "all/start.rs"]
+mod start;

@@ -1,0 +1,248 @@
+//! A database, a warehouse and workers on them; and ways to hold a worker at a chosen step.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Mutex;
+
+use maintenance::{Job, Submission};
+use model::{Action, JobId, JobStatus};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testkit::{Database, Process, get, until};
+use tokio_postgres::Client;
+
+pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_snowpack-worker");
+
+/// Small files of a test's table; more than the five a rewrite needs to begin.
+pub(crate) const FILES: u64 = 6;
+const ROWS_PER_FILE: u64 = 10;
+
+pub(crate) struct Lakehouse {
+    pub(crate) database: Database,
+    warehouse: TempDir,
+    /// What the oracle wrote.
+    files: Mutex<BTreeSet<String>>,
+}
+
+/// A table as PyIceberg sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Look {
+    pub(crate) rows: u64,
+    pub(crate) fingerprint: String,
+    pub(crate) files: u64,
+    /// Of every snapshot, the oldest first.
+    pub(crate) operations: Vec<String>,
+}
+
+impl Lakehouse {
+    pub(crate) async fn new() -> Self {
+        let warehouse = tempfile::tempdir().unwrap();
+        Self { database: Database::new().await, warehouse, files: Mutex::default() }
+    }
+
+    /// A new table of [`FILES`] small files.
+    pub(crate) async fn table(&self, name: &str) -> Look {
+        self.oracle("create", name).await;
+        let mut found = BTreeSet::new();
+        files_below(self.warehouse.path(), &mut found);
+        *self.files.lock().unwrap() = found;
+        self.look(name).await
+    }
+
+    pub(crate) async fn look(&self, name: &str) -> Look {
+        let look = self.oracle("look", name).await;
+        let operations = look["operations"].as_array().unwrap().iter();
+        Look {
+            rows: look["rows"].as_u64().unwrap(),
+            fingerprint: look["fingerprint"].as_str().unwrap().to_owned(),
+            files: look["files"].as_u64().unwrap(),
+            operations: operations.map(|name| name.as_str().unwrap().to_owned()).collect(),
+        }
+    }
+
+    /// Files that were not there when the last table was created.
+    pub(crate) fn files_of_workers(&self) -> Vec<String> {
+        let mut found = BTreeSet::new();
+        files_below(self.warehouse.path(), &mut found);
+        found.difference(&self.files.lock().unwrap()).cloned().collect()
+    }
+
+    async fn oracle(&self, op: &str, name: &str) -> Value {
+        let asked = json!({
+            "op": op,
+            "uri": self.database.url(),
+            "catalog": "snowpack",
+            "warehouse": self.warehouse(),
+            "table": format!("db.{name}"),
+            "files": FILES,
+            "rows_per_file": ROWS_PER_FILE,
+        });
+        let run = move || testkit::oracle("small_table", &asked);
+        tokio::task::spawn_blocking(run).await.unwrap()
+    }
+
+    fn warehouse(&self) -> String {
+        format!("file://{}", self.warehouse.path().display())
+    }
+
+    /// The table was rewritten exactly once since `before`, and holds the same rows.
+    pub(crate) async fn rewritten_once(&self, name: &str, before: &Look) {
+        let after = self.look(name).await;
+        let replaces = after.operations.iter().filter(|name| *name == "replace").count();
+        assert_eq!((after.files, replaces), (1, 1), "{after:?}");
+        assert_eq!((after.rows, &after.fingerprint), (before.rows, &before.fingerprint));
+    }
+
+    pub(crate) async fn submit(&self, table: &str) -> JobId {
+        self.submit_with(table, |_| {}).await
+    }
+
+    pub(crate) async fn submit_with(
+        &self,
+        table: &str,
+        change: impl FnOnce(&mut Submission),
+    ) -> JobId {
+        let mut client = self.database.client().await;
+        let tx = client.transaction().await.unwrap();
+        let actions = vec![Action::RewriteDataFiles];
+        let mut asked = Submission::new(format!("db.{table}").parse().unwrap(), actions, "test");
+        change(&mut asked);
+        let job = maintenance::submit(&tx, &asked).await.unwrap().job().clone();
+        tx.commit().await.unwrap();
+        maintenance::queue().notify(&client).await.unwrap();
+        job
+    }
+
+    pub(crate) async fn job(&self, job: &JobId) -> Job {
+        let client = self.database.client().await;
+        maintenance::get(&client, job).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn status(&self, job: &JobId) -> JobStatus {
+        self.job(job).await.status
+    }
+
+    /// Waits until the job has this status.
+    pub(crate) async fn becomes(&self, job: &JobId, status: JobStatus) {
+        until(&format!("the job is {status}"), async || self.status(job).await == status).await;
+    }
+
+    /// How often the job was claimed and not handed back for free.
+    pub(crate) async fn attempts(&self, job: &JobId) -> i32 {
+        self.one("select attempt_count from snowpack.job_queue where job_id = $1", job).await
+    }
+
+    pub(crate) async fn claimed_by(&self, job: &JobId) -> String {
+        self.one("select claimed_by from snowpack.job_queue where job_id = $1", job).await
+    }
+
+    pub(crate) async fn lease_ends(&self, job: &JobId) -> String {
+        self.one("select visible_at::text from snowpack.job_queue where job_id = $1", job).await
+    }
+
+    /// Result rows of the job, and locks and queue rows left of it.
+    pub(crate) async fn leftovers(&self, job: &JobId) -> (i64, i64) {
+        let results = "select count(*) from snowpack.job_actions where job_id = $1 and success";
+        let live = "select (select count(*) from snowpack.job_queue where job_id = $1) \
+                    + (select count(*) from snowpack.table_locks where holder = $1)";
+        (self.one(results, job).await, self.one(live, job).await)
+    }
+
+    async fn one<T>(&self, sql: &str, job: &JobId) -> T
+    where
+        T: for<'a> tokio_postgres::types::FromSql<'a>,
+    {
+        let client = self.database.client().await;
+        client.query_one(sql, &[&job.as_str()]).await.unwrap().get(0)
+    }
+
+    pub(crate) fn worker(&self, more: &[(&str, &str)], arguments: &[&str]) -> Process {
+        let warehouse = self.warehouse();
+        let own = [
+            ("SNOWPACK_DATABASE_URL", self.database.url()),
+            ("SNOWPACK_WAREHOUSE", &warehouse),
+            ("SNOWPACK_ADMIN_ADDR", "127.0.0.1:0"),
+        ];
+        Process::start(WORKER, &[&own, more].concat(), arguments)
+    }
+
+    /// Runs a worker until nothing is left to do.
+    pub(crate) async fn work_off(&self, more: &[(&str, &str)], announced: &[&str]) {
+        self.worker(more, &["--exit-when-idle"]).ended_with(0, announced).await;
+    }
+
+    /// Holds whoever wants to swap the table's metadata.
+    pub(crate) async fn hold_swap(&self, table: &str) -> Hold {
+        let sql = format!("select 1 from iceberg_tables where table_name = '{table}' for update");
+        self.hold(&sql).await
+    }
+
+    /// Holds whoever wants to write down which files it is going to write.
+    pub(crate) async fn hold_ledger(&self) -> Hold {
+        self.hold("lock table snowpack.attempt_files in exclusive mode").await
+    }
+
+    /// Holds whoever wants to end the job.
+    pub(crate) async fn hold_end(&self, job: &JobId) -> Hold {
+        let sql =
+            format!("select 1 from snowpack.jobs where job_id = '{job}' for no key update");
+        self.hold(&sql).await
+    }
+
+    async fn hold(&self, sql: &str) -> Hold {
+        let client = self.database.client().await;
+        client.batch_execute("begin").await.unwrap();
+        client.batch_execute(sql).await.unwrap();
+        let pid = client.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+        Hold { client, pid, watcher: self.database.client().await }
+    }
+}
+
+fn files_below(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(&path, found);
+        } else {
+            found.insert(path.display().to_string());
+        }
+    }
+}
+
+/// An open transaction of the test that others wait for. Released when dropped, too.
+pub(crate) struct Hold {
+    client: Client,
+    pid: i32,
+    watcher: Client,
+}
+
+impl Hold {
+    /// Waits until somebody is held.
+    pub(crate) async fn holds(&self) {
+        let sql = "select exists (select 1 from pg_stat_activity \
+                   where $1 = any (pg_blocking_pids(pid)))";
+        until("somebody is held", async || {
+            self.watcher.query_one(sql, &[&self.pid]).await.unwrap().get(0)
+        })
+        .await;
+    }
+
+    pub(crate) async fn release(self) {
+        self.client.batch_execute("rollback").await.unwrap();
+    }
+}
+
+/// Where a worker's admin server listens.
+pub(crate) async fn admin(worker: &Process) -> SocketAddr {
+    worker.address("admin server listens").await
+}
+
+/// Waits until `/readyz` answers this code.
+pub(crate) async fn readiness(worker: &Process, code: u16) {
+    let address = admin(worker).await;
+    until(&format!("readiness is {code}"), async || {
+        get(address, "/readyz", &[]).await.0 == code
+    })
+    .await;
+}
