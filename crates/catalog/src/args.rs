@@ -81,7 +81,11 @@ async fn connect(uri: &str) -> Result<pg::Pool, Error> {
     let connected = pg::Pool::connect(&plain(uri), CONNECTIONS_MAX, "snowpack catalog").await;
     connected.map_err(|source| {
         let advice: Advice = source.advice();
-        Error::Failed { doing: "connect to the catalog (SNOWPACK_CATALOG_URI)".to_owned(), advice, source: source.into() }
+        Error::Failed {
+            doing: "connect to the catalog (SNOWPACK_CATALOG_URI)".to_owned(),
+            advice,
+            source: source.into(),
+        }
     })
 }
 
@@ -99,7 +103,11 @@ mod tests {
 
     fn args(catalog_type: Kind) -> Args {
         let uri = "postgres://me:hunter2@db/lake".to_owned();
-        Args { catalog_type, catalog_uri: Some(uri), catalog_name: "snowpack".into() }
+        Args {
+            catalog_type,
+            catalog_uri: Some(uri),
+            catalog_name: "snowpack".into(),
+        }
     }
 
     #[test]
@@ -109,15 +117,26 @@ mod tests {
 
     #[tokio::test]
     async fn rest_is_refused_with_the_reason() {
-        let error = open(&args(Kind::Rest), None, &Storage::local(), None).await.unwrap_err();
+        let error = open(&args(Kind::Rest), None, &Storage::local(), None)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("not built"), "{error}");
     }
 
     #[tokio::test]
     async fn a_sql_catalog_without_any_database_names_what_is_missing() {
-        let args = Args { catalog_uri: None, ..args(Kind::Sql) };
-        let error = open(&args, None, &Storage::local(), None).await.unwrap_err().to_string();
-        assert!(error.contains("SNOWPACK_CATALOG_URI") && error.contains("SNOWPACK_DATABASE_URL"), "{error}");
+        let args = Args {
+            catalog_uri: None,
+            ..args(Kind::Sql)
+        };
+        let error = open(&args, None, &Storage::local(), None)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("SNOWPACK_CATALOG_URI") && error.contains("SNOWPACK_DATABASE_URL"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -17,9 +17,18 @@ pub enum Error {
     Conflict { table: TableName, why: String },
     /// The swap may have landed.
     #[error("outcome of the commit of {table} is unknown")]
-    Unknown { table: TableName, #[source] source: Source },
+    Unknown {
+        table: TableName,
+        #[source]
+        source: Source,
+    },
     #[error("{doing}")]
-    Failed { doing: String, advice: Advice, #[source] source: Source },
+    Failed {
+        doing: String,
+        advice: Advice,
+        #[source]
+        source: Source,
+    },
     /// Not supported, and why.
     #[error("{0}")]
     Unsupported(String),
@@ -31,9 +40,10 @@ impl Error {
             Self::Conflict { .. } => Advice::PlanAgain,
             Self::Unknown { .. } => Advice::FindOut,
             Self::Failed { advice, .. } => *advice,
-            Self::NoSuchTable(_) | Self::NoSuchNamespace(_) | Self::TableExists(_) | Self::Unsupported(_) => {
-                Advice::GiveUp
-            }
+            Self::NoSuchTable(_)
+            | Self::NoSuchNamespace(_)
+            | Self::TableExists(_)
+            | Self::Unsupported(_) => Advice::GiveUp,
         }
     }
 }

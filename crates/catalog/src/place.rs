@@ -26,18 +26,30 @@ pub(crate) fn metadata_location(metadata: &TableMetadata, version: u64) -> Strin
 
 /// The document as the file at `location` holds it.
 pub(crate) fn file_bytes(metadata: &TableMetadata, location: &str) -> Vec<u8> {
-    if location.ends_with(GZIP_SUFFIX) { metadata.to_gzip() } else { metadata.to_json() }
+    if location.ends_with(GZIP_SUFFIX) {
+        metadata.to_gzip()
+    } else {
+        metadata.to_json()
+    }
 }
 
 /// The version after that of the file at `location`; 0 when its name tells none.
 pub(crate) fn next_version(location: &str) -> u64 {
     let name = location.rsplit('/').next().unwrap_or(location);
-    let version = name.split_once('-').and_then(|(version, _)| version.parse::<u64>().ok());
-    version.and_then(|version| version.checked_add(1)).unwrap_or(0)
+    let version = name
+        .split_once('-')
+        .and_then(|(version, _)| version.parse::<u64>().ok());
+    version
+        .and_then(|version| version.checked_add(1))
+        .unwrap_or(0)
 }
 
 /// Where a table lies that was given no location: `{root}/{namespace}/{table}`, as PyIceberg's.
-pub(crate) fn below(root: &str, namespace: Option<&str>, table: &TableName) -> Result<String, Error> {
+pub(crate) fn below(
+    root: &str,
+    namespace: Option<&str>,
+    table: &TableName,
+) -> Result<String, Error> {
     let levels = namespace.into_iter().chain([table.table()]);
     let mut location = root.trim_end_matches('/').to_owned();
     for level in levels {
@@ -55,7 +67,9 @@ pub(crate) fn below(root: &str, namespace: Option<&str>, table: &TableName) -> R
 
 /// Refuses what no file can lie below.
 pub(crate) fn check(location: &str) -> Result<(), Error> {
-    Location::parse(location).map(drop).map_err(|error| Error::Unsupported(error.to_string()))
+    Location::parse(location)
+        .map(drop)
+        .map_err(|error| Error::Unsupported(error.to_string()))
 }
 
 #[cfg(test)]
@@ -65,7 +79,10 @@ mod tests {
     #[test]
     fn versions_count_on_from_the_files_name() {
         for (location, want) in [
-            ("file:/w/t/metadata/00007-6c97e413-d51b-4538-ac70-12fe2a85cb83.metadata.json", 8),
+            (
+                "file:/w/t/metadata/00007-6c97e413-d51b-4538-ac70-12fe2a85cb83.metadata.json",
+                8,
+            ),
             ("/w/00000-x.gz.metadata.json", 1),
             ("/w/v3.metadata.json", 0),
             ("/w/99999-x.metadata.json", 100_000),
@@ -79,7 +96,10 @@ mod tests {
     #[test]
     fn a_table_never_lies_outside_its_warehouse() {
         let table = |name: &str| TableName::new(["db"], name).unwrap();
-        assert_eq!(below("file:///w/", Some("a.b"), &table("t")).unwrap(), "file:///w/a.b/t");
+        assert_eq!(
+            below("file:///w/", Some("a.b"), &table("t")).unwrap(),
+            "file:///w/a.b/t"
+        );
         assert!(below("/w", Some("a"), &table("x/y")).is_err());
         assert!(below("/w", Some(".."), &table("t")).is_err());
         assert!(below("relative", Some("a"), &table("t")).is_err());

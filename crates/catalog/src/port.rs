@@ -56,7 +56,11 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     async fn load(&self, table: &TableName) -> Result<Table, Error>;
 
     /// Creates a namespace; one that exists already is left as it is.
-    async fn create_namespace(&self, namespace: &[String], properties: &BTreeMap<String, String>) -> Result<(), Error>;
+    async fn create_namespace(
+        &self,
+        namespace: &[String],
+        properties: &BTreeMap<String, String>,
+    ) -> Result<(), Error>;
 
     async fn create_table(&self, table: &TableName, new: NewTable) -> Result<Table, Error>;
 
@@ -76,10 +80,19 @@ pub trait Catalog: Send + Sync + fmt::Debug {
 
     /// Makes it visible if the table still is what `prepare` saw. With `within`, a catalog that
     /// lies in that transaction's database swaps in it: nothing has happened until it commits.
-    async fn swap(&self, prepared: &Prepared, within: Option<&pg::Transaction<'_>>) -> Result<Table, Error>;
+    async fn swap(
+        &self,
+        prepared: &Prepared,
+        within: Option<&pg::Transaction<'_>>,
+    ) -> Result<Table, Error>;
 
     /// Both steps at once, for whoever has no fence.
-    async fn commit(&self, base: &Table, requirements: Vec<Requirement>, updates: Vec<Update>) -> Result<Table, Error> {
+    async fn commit(
+        &self,
+        base: &Table,
+        requirements: Vec<Requirement>,
+        updates: Vec<Update>,
+    ) -> Result<Table, Error> {
         let location = self.next_metadata_location(base);
         let prepared = self.prepare(base, requirements, updates, location).await?;
         self.swap(&prepared, None).await

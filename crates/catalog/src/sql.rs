@@ -46,9 +46,19 @@ impl SqlCatalog {
             Some(database) => rows.lie_in(database).await?,
             None => false,
         };
-        tracing::debug!(catalog = name, place = rows.place(), shared, "catalog opened");
+        tracing::debug!(
+            catalog = name,
+            place = rows.place(),
+            shared,
+            "catalog opened"
+        );
         let warehouse = warehouse.map(str::to_owned);
-        Ok(Self { rows, storage: storage.clone(), warehouse, shared })
+        Ok(Self {
+            rows,
+            storage: storage.clone(),
+            warehouse,
+            shared,
+        })
     }
 
     /// Whether a swap is part of the caller's transaction (the catalog lies in its database).
@@ -57,27 +67,44 @@ impl SqlCatalog {
     }
 
     async fn table_at(&self, name: &TableName, metadata_location: String) -> Result<Table, Error> {
-        let bytes = self.storage.read(&metadata_location).await.map_err(|source| Error::Failed {
-            doing: format!("read the metadata of {name}"),
-            advice: source.advice(),
-            source: source.into(),
-        })?;
+        let bytes = self
+            .storage
+            .read(&metadata_location)
+            .await
+            .map_err(|source| Error::Failed {
+                doing: format!("read the metadata of {name}"),
+                advice: source.advice(),
+                source: source.into(),
+            })?;
         let metadata = TableMetadata::parse(&bytes).map_err(|source| Error::Failed {
             doing: format!("understand the metadata of {name} at {metadata_location}"),
             advice: source.advice(),
             source: source.into(),
         })?;
         let (name, storage) = (name.clone(), self.storage.clone());
-        Ok(Table { name, metadata_location, metadata: Arc::new(metadata), storage })
+        Ok(Table {
+            name,
+            metadata_location,
+            metadata: Arc::new(metadata),
+            storage,
+        })
     }
 
-    async fn write(&self, table: &TableName, metadata: &TableMetadata, location: &str) -> Result<(), Error> {
+    async fn write(
+        &self,
+        table: &TableName,
+        metadata: &TableMetadata,
+        location: &str,
+    ) -> Result<(), Error> {
         let bytes = place::file_bytes(metadata, location);
-        self.storage.write_new(location, bytes.into()).await.map_err(|source| Error::Failed {
-            doing: format!("write the metadata of {table}"),
-            advice: source.advice(),
-            source: source.into(),
-        })
+        self.storage
+            .write_new(location, bytes.into())
+            .await
+            .map_err(|source| Error::Failed {
+                doing: format!("write the metadata of {table}"),
+                advice: source.advice(),
+                source: source.into(),
+            })
     }
 
     /// Where a table without a location of its own goes.
@@ -141,7 +168,11 @@ impl Catalog for SqlCatalog {
 
     async fn load(&self, table: &TableName) -> Result<Table, Error> {
         let location = self.rows.metadata_location(table).await?;
-        self.table_at(table, location.ok_or_else(|| Error::NoSuchTable(table.clone()))?).await
+        self.table_at(
+            table,
+            location.ok_or_else(|| Error::NoSuchTable(table.clone()))?,
+        )
+        .await
     }
 
     async fn create_namespace(
@@ -149,7 +180,9 @@ impl Catalog for SqlCatalog {
         namespace: &[String],
         properties: &BTreeMap<String, String>,
     ) -> Result<(), Error> {
-        self.rows.insert_namespace(&rows::namespace_key(namespace)?, properties).await
+        self.rows
+            .insert_namespace(&rows::namespace_key(namespace)?, properties)
+            .await
     }
 
     async fn create_table(&self, table: &TableName, new: NewTable) -> Result<Table, Error> {
@@ -170,17 +203,29 @@ impl Catalog for SqlCatalog {
         };
         let now_ms = self.rows.now_ms().await?;
         let uuid = Uuid::new_v4().to_string();
-        let metadata = TableMetadata::new(&uuid, &location, &new.schema, &new.spec, new.properties, now_ms)
-            .map_err(|source| Error::Failed {
-                doing: format!("make the metadata of {table}"),
-                advice: source.advice(),
-                source: source.into(),
-            })?;
+        let metadata = TableMetadata::new(
+            &uuid,
+            &location,
+            &new.schema,
+            &new.spec,
+            new.properties,
+            now_ms,
+        )
+        .map_err(|source| Error::Failed {
+            doing: format!("make the metadata of {table}"),
+            advice: source.advice(),
+            source: source.into(),
+        })?;
         let metadata_location = place::metadata_location(&metadata, 0);
         self.write(table, &metadata, &metadata_location).await?;
         self.rows.insert_table(table, &metadata_location).await?;
         let (name, storage) = (table.clone(), self.storage.clone());
-        Ok(Table { name, metadata_location, metadata: Arc::new(metadata), storage })
+        Ok(Table {
+            name,
+            metadata_location,
+            metadata: Arc::new(metadata),
+            storage,
+        })
     }
 
     fn next_metadata_location(&self, base: &Table) -> Option<String> {
@@ -196,7 +241,12 @@ impl Catalog for SqlCatalog {
         location: Option<String>,
     ) -> Result<Prepared, Error> {
         for requirement in &requirements {
-            requirement.check(Some(&base.metadata)).map_err(|why| Error::Conflict { table: base.name.clone(), why })?;
+            requirement
+                .check(Some(&base.metadata))
+                .map_err(|why| Error::Conflict {
+                    table: base.name.clone(),
+                    why,
+                })?;
         }
         let now_ms = self.rows.now_ms().await?;
         let metadata = base
@@ -208,14 +258,28 @@ impl Catalog for SqlCatalog {
                 source: source.into(),
             })?
             .with_metadata_log(&base.metadata_location, base.metadata.last_updated_ms());
-        let location = location.or_else(|| self.next_metadata_location(base)).unwrap_or_default();
+        let location = location
+            .or_else(|| self.next_metadata_location(base))
+            .unwrap_or_default();
         self.write(&base.name, &metadata, &location).await?;
         let metadata = Arc::new(metadata);
-        Ok(Prepared { base: base.clone(), requirements, updates, metadata, metadata_location: location })
+        Ok(Prepared {
+            base: base.clone(),
+            requirements,
+            updates,
+            metadata,
+            metadata_location: location,
+        })
     }
 
-    async fn swap(&self, prepared: &Prepared, within: Option<&pg::Transaction<'_>>) -> Result<Table, Error> {
-        self.rows.swap(prepared, within.filter(|_| self.shared)).await?;
+    async fn swap(
+        &self,
+        prepared: &Prepared,
+        within: Option<&pg::Transaction<'_>>,
+    ) -> Result<Table, Error> {
+        self.rows
+            .swap(prepared, within.filter(|_| self.shared))
+            .await?;
         Ok(Table {
             name: prepared.base.name.clone(),
             metadata_location: prepared.metadata_location.clone(),

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use metadata::{
-    Field, PartitionField, PartitionSpec, Primitive, Requirement, Schema, StructType, Transform, Type, Update,
+    Field, PartitionField, PartitionSpec, Primitive, Requirement, Schema, StructType, Transform,
+    Type, Update,
 };
 use model::TableName;
 
@@ -33,17 +34,36 @@ pub async fn all(catalog: &dyn Catalog) {
 pub async fn what_was_created_is_listed(catalog: &dyn Catalog) {
     let outer = vec!["suite_list".to_owned()];
     let inner = vec!["suite_list".to_owned(), "inner".to_owned()];
-    catalog.create_namespace(&outer, &BTreeMap::new()).await.expect("create a namespace");
-    catalog.create_namespace(&inner, &properties(&[("owner", "me")])).await.expect("create one in it");
-    catalog.create_namespace(&inner, &BTreeMap::new()).await.expect("create it again");
+    catalog
+        .create_namespace(&outer, &BTreeMap::new())
+        .await
+        .expect("create a namespace");
+    catalog
+        .create_namespace(&inner, &properties(&[("owner", "me")]))
+        .await
+        .expect("create one in it");
+    catalog
+        .create_namespace(&inner, &BTreeMap::new())
+        .await
+        .expect("create it again");
     for name in ["b", "a"] {
         make(catalog, &["suite_list", "inner"], name).await;
     }
     let namespaces = catalog.namespaces().await.expect("list namespaces");
-    assert!(namespaces.contains(&outer) && namespaces.contains(&inner), "{namespaces:?}");
+    assert!(
+        namespaces.contains(&outer) && namespaces.contains(&inner),
+        "{namespaces:?}"
+    );
     let names = catalog.tables(&inner).await.expect("list tables");
-    assert_eq!(names, ["a", "b"].map(|table| name(&["suite_list", "inner"], table)));
-    assert_eq!(catalog.tables(&outer).await.expect("list tables"), [], "only direct tables are listed");
+    assert_eq!(
+        names,
+        ["a", "b"].map(|table| name(&["suite_list", "inner"], table))
+    );
+    assert_eq!(
+        catalog.tables(&outer).await.expect("list tables"),
+        [],
+        "only direct tables are listed"
+    );
 }
 
 pub async fn a_table_loads_as_it_was_created(catalog: &dyn Catalog) {
@@ -55,7 +75,10 @@ pub async fn a_table_loads_as_it_was_created(catalog: &dyn Catalog) {
     let metadata = &loaded.metadata;
     assert_eq!(metadata.format_version(), 2);
     assert_eq!(metadata.current_schema().root.fields.len(), 2);
-    assert_eq!(metadata.default_spec().fields[0].transform, Transform::Bucket(4));
+    assert_eq!(
+        metadata.default_spec().fields[0].transform,
+        Transform::Bucket(4)
+    );
     assert_eq!(metadata.property("owner"), Some("me"));
     assert!(metadata.current_snapshot().is_none());
     assert!(metadata.last_updated_ms() > 0);
@@ -64,23 +87,50 @@ pub async fn a_table_loads_as_it_was_created(catalog: &dyn Catalog) {
 pub async fn what_is_not_there_is_told_apart(catalog: &dyn Catalog) {
     let made = make(catalog, &["suite_absent"], "t").await;
     let absent = name(&["suite_absent"], "no");
-    let error = catalog.load(&absent).await.expect_err("load what is not there");
-    assert!(matches!(&error, Error::NoSuchTable(table) if *table == absent), "{error}");
+    let error = catalog
+        .load(&absent)
+        .await
+        .expect_err("load what is not there");
+    assert!(
+        matches!(&error, Error::NoSuchTable(table) if *table == absent),
+        "{error}"
+    );
     let nowhere = vec!["suite_nowhere".to_owned()];
-    let error = catalog.tables(&nowhere).await.expect_err("list what is not there");
+    let error = catalog
+        .tables(&nowhere)
+        .await
+        .expect_err("list what is not there");
     assert!(matches!(error, Error::NoSuchNamespace(_)), "{error}");
-    let error = catalog.create_table(&name(&["suite_nowhere"], "t"), new()).await.expect_err("create nowhere");
+    let error = catalog
+        .create_table(&name(&["suite_nowhere"], "t"), new())
+        .await
+        .expect_err("create nowhere");
     assert!(matches!(error, Error::NoSuchNamespace(_)), "{error}");
     // A table of another name with this one's metadata: as if it was dropped under us.
-    let gone = Table { name: absent.clone(), ..made };
-    let error = catalog.commit(&gone, vec![], set("a", "1")).await.expect_err("commit to what is not there");
-    assert!(matches!(&error, Error::NoSuchTable(table) if *table == absent), "{error}");
+    let gone = Table {
+        name: absent.clone(),
+        ..made
+    };
+    let error = catalog
+        .commit(&gone, vec![], set("a", "1"))
+        .await
+        .expect_err("commit to what is not there");
+    assert!(
+        matches!(&error, Error::NoSuchTable(table) if *table == absent),
+        "{error}"
+    );
 }
 
 pub async fn a_name_is_given_once(catalog: &dyn Catalog) {
     let made = make(catalog, &["suite_once"], "t").await;
-    let error = catalog.create_table(&made.name, new()).await.expect_err("create it twice");
-    assert!(matches!(&error, Error::TableExists(table) if *table == made.name), "{error}");
+    let error = catalog
+        .create_table(&made.name, new())
+        .await
+        .expect_err("create it twice");
+    assert!(
+        matches!(&error, Error::TableExists(table) if *table == made.name),
+        "{error}"
+    );
     let loaded = catalog.load(&made.name).await.expect("load the table");
     assert_eq!(loaded.metadata.uuid(), made.metadata.uuid());
 }
@@ -91,7 +141,10 @@ pub async fn odd_names_are_names(catalog: &dyn Catalog) {
         let loaded = catalog.load(&made.name).await.expect("load the table");
         assert_eq!(loaded.metadata.uuid(), made.metadata.uuid(), "{table}");
     }
-    let listed = catalog.tables(&["suite_odd'%_".to_owned()]).await.expect("list tables");
+    let listed = catalog
+        .tables(&["suite_odd'%_".to_owned()])
+        .await
+        .expect("list tables");
     assert_eq!(listed.len(), 6);
 }
 
@@ -100,9 +153,15 @@ pub async fn a_commit_changes_what_it_says_and_nothing_else(catalog: &dyn Catalo
     let uuid = base.metadata.uuid().to_owned();
     let requirements = vec![
         Requirement::AssertTableUuid { uuid },
-        Requirement::AssertRefSnapshotId { r#ref: "main".to_owned(), snapshot_id: None },
+        Requirement::AssertRefSnapshotId {
+            r#ref: "main".to_owned(),
+            snapshot_id: None,
+        },
     ];
-    let after = catalog.commit(&base, requirements, set("a", "1")).await.expect("commit");
+    let after = catalog
+        .commit(&base, requirements, set("a", "1"))
+        .await
+        .expect("commit");
     let loaded = catalog.load(&base.name).await.expect("load the table");
     assert_eq!(loaded.metadata_location, after.metadata_location);
     assert_eq!(loaded.metadata, after.metadata);
@@ -115,25 +174,46 @@ pub async fn a_commit_changes_what_it_says_and_nothing_else(catalog: &dyn Catalo
 
 pub async fn an_unmet_requirement_changes_nothing(catalog: &dyn Catalog) {
     let base = make(catalog, &["suite_require"], "t").await;
-    let unmet = Requirement::AssertRefSnapshotId { r#ref: "main".to_owned(), snapshot_id: Some(1) };
-    let error = catalog.commit(&base, vec![unmet], set("a", "1")).await.expect_err("commit");
+    let unmet = Requirement::AssertRefSnapshotId {
+        r#ref: "main".to_owned(),
+        snapshot_id: Some(1),
+    };
+    let error = catalog
+        .commit(&base, vec![unmet], set("a", "1"))
+        .await
+        .expect_err("commit");
     assert!(matches!(error, Error::Conflict { .. }), "{error}");
     unchanged(catalog, &base).await;
 }
 
 pub async fn a_stale_commit_conflicts(catalog: &dyn Catalog) {
     let base = make(catalog, &["suite_stale"], "t").await;
-    let first = catalog.commit(&base, vec![], set("a", "1")).await.expect("commit");
-    let error = catalog.commit(&base, vec![], set("a", "2")).await.expect_err("commit on an old base");
-    assert!(matches!(&error, Error::Conflict { table, .. } if *table == base.name), "{error}");
+    let first = catalog
+        .commit(&base, vec![], set("a", "1"))
+        .await
+        .expect("commit");
+    let error = catalog
+        .commit(&base, vec![], set("a", "2"))
+        .await
+        .expect_err("commit on an old base");
+    assert!(
+        matches!(&error, Error::Conflict { table, .. } if *table == base.name),
+        "{error}"
+    );
     unchanged(catalog, &first).await;
 }
 
 pub async fn nothing_is_visible_before_the_swap(catalog: &dyn Catalog) {
     let base = make(catalog, &["suite_prepare"], "t").await;
     let location = catalog.next_metadata_location(&base);
-    assert!(location.is_none() || location != catalog.next_metadata_location(&base), "each is given once");
-    let prepared = catalog.prepare(&base, vec![], set("a", "1"), location).await.expect("prepare");
+    assert!(
+        location.is_none() || location != catalog.next_metadata_location(&base),
+        "each is given once"
+    );
+    let prepared = catalog
+        .prepare(&base, vec![], set("a", "1"), location)
+        .await
+        .expect("prepare");
     unchanged(catalog, &base).await;
     let after = catalog.swap(&prepared, None).await.expect("swap");
     assert_eq!(after.metadata.property("a"), Some("1"));
@@ -142,9 +222,15 @@ pub async fn nothing_is_visible_before_the_swap(catalog: &dyn Catalog) {
 pub async fn a_swap_that_landed_may_be_repeated(catalog: &dyn Catalog) {
     let base = make(catalog, &["suite_repeat"], "t").await;
     let location = catalog.next_metadata_location(&base);
-    let prepared = catalog.prepare(&base, vec![], set("a", "1"), location).await.expect("prepare");
+    let prepared = catalog
+        .prepare(&base, vec![], set("a", "1"), location)
+        .await
+        .expect("prepare");
     let first = catalog.swap(&prepared, None).await.expect("swap");
-    let again = catalog.swap(&prepared, None).await.expect("swap what landed already");
+    let again = catalog
+        .swap(&prepared, None)
+        .await
+        .expect("swap what landed already");
     assert_eq!(again.metadata_location, first.metadata_location);
 }
 
@@ -154,7 +240,12 @@ pub async fn one_of_many_racing_writers_wins(catalog: &dyn Catalog) {
     for racer in 0..RACERS {
         let location = catalog.next_metadata_location(&base);
         let updates = set("winner", &racer.to_string());
-        prepared.push(catalog.prepare(&base, vec![], updates, location).await.expect("prepare"));
+        prepared.push(
+            catalog
+                .prepare(&base, vec![], updates, location)
+                .await
+                .expect("prepare"),
+        );
     }
     // All are polled together, so their statements are under way at the same time.
     let mut racing: Vec<_> = prepared.iter().map(|one| catalog.swap(one, None)).collect();
@@ -167,7 +258,11 @@ pub async fn one_of_many_racing_writers_wins(catalog: &dyn Catalog) {
             }
             std::task::Poll::Pending => true,
         });
-        if racing.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if racing.is_empty() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
     let mut won = Vec::new();
@@ -188,7 +283,10 @@ pub async fn a_swap_shares_the_fate_of_its_transaction(
 ) {
     let base = make(catalog, &["suite_within"], "t").await;
     let location = catalog.next_metadata_location(&base);
-    let prepared = catalog.prepare(&base, vec![], set("a", "1"), location).await.expect("prepare");
+    let prepared = catalog
+        .prepare(&base, vec![], set("a", "1"), location)
+        .await
+        .expect("prepare");
     let tx = client.transaction().await.expect("begin");
     catalog.swap(&prepared, Some(&tx)).await.expect("swap");
     unchanged(catalog, &base).await;
@@ -201,11 +299,19 @@ pub async fn a_swap_shares_the_fate_of_its_transaction(
     unchanged(catalog, &after).await;
 
     let location = catalog.next_metadata_location(&base);
-    let stale = catalog.prepare(&base, vec![], set("a", "2"), location).await.expect("prepare");
+    let stale = catalog
+        .prepare(&base, vec![], set("a", "2"), location)
+        .await
+        .expect("prepare");
     let tx = client.transaction().await.expect("begin");
-    let error = catalog.swap(&stale, Some(&tx)).await.expect_err("swap on an old base");
+    let error = catalog
+        .swap(&stale, Some(&tx))
+        .await
+        .expect_err("swap on an old base");
     assert!(matches!(error, Error::Conflict { .. }), "{error}");
-    tx.commit().await.expect("a conflict leaves the transaction usable");
+    tx.commit()
+        .await
+        .expect("a conflict leaves the transaction usable");
     unchanged(catalog, &after).await;
 }
 
@@ -218,18 +324,38 @@ async fn unchanged(catalog: &dyn Catalog, table: &Table) {
 /// A table of two columns in a namespace made for it.
 async fn make(catalog: &dyn Catalog, namespace: &[&str], table: &str) -> Table {
     let name = name(namespace, table);
-    catalog.create_namespace(name.namespace(), &BTreeMap::new()).await.expect("create a namespace");
-    catalog.create_table(&name, new()).await.expect("create a table")
+    catalog
+        .create_namespace(name.namespace(), &BTreeMap::new())
+        .await
+        .expect("create a namespace");
+    catalog
+        .create_table(&name, new())
+        .await
+        .expect("create a table")
 }
 
 fn new() -> NewTable {
     let field = |id, name: &str, required, ty| Field::new(id, name, required, Type::Primitive(ty));
-    let fields = vec![field(1, "id", true, Primitive::Long), field(2, "name", false, Primitive::String)];
-    let bucket =
-        PartitionField { source_id: 1, field_id: 1000, name: "id_bucket".to_owned(), transform: Transform::Bucket(4) };
+    let fields = vec![
+        field(1, "id", true, Primitive::Long),
+        field(2, "name", false, Primitive::String),
+    ];
+    let bucket = PartitionField {
+        source_id: 1,
+        field_id: 1000,
+        name: "id_bucket".to_owned(),
+        transform: Transform::Bucket(4),
+    };
     NewTable {
-        schema: Schema { schema_id: 0, root: StructType { fields }, identifier_field_ids: Vec::new() },
-        spec: PartitionSpec { spec_id: 0, fields: vec![bucket] },
+        schema: Schema {
+            schema_id: 0,
+            root: StructType { fields },
+            identifier_field_ids: Vec::new(),
+        },
+        spec: PartitionSpec {
+            spec_id: 0,
+            fields: vec![bucket],
+        },
         properties: properties(&[("owner", "me")]),
         location: None,
     }
@@ -240,9 +366,14 @@ fn name(namespace: &[&str], table: &str) -> TableName {
 }
 
 fn properties(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 fn set(key: &str, value: &str) -> Vec<Update> {
-    vec![Update::SetProperties { updates: properties(&[(key, value)]) }]
+    vec![Update::SetProperties {
+        updates: properties(&[(key, value)]),
+    }]
 }

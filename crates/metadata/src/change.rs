@@ -11,7 +11,11 @@ mod apply;
 
 /// One change. Ids of -1 in `set-` updates mean the one added last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "action", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[serde(
+    tag = "action",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case"
+)]
 pub enum Update {
     AssignUuid {
         uuid: String,
@@ -84,7 +88,11 @@ pub enum Update {
 
 /// What must hold at the table for a commit to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[serde(
+    tag = "type",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case"
+)]
 pub enum Requirement {
     /// There is no such table.
     AssertCreate,
@@ -131,36 +139,52 @@ impl Requirement {
                     Err(format!("the table's uuid is {}, not {uuid}", table.uuid()))
                 }
             }
-            Self::AssertRefSnapshotId { r#ref: name, snapshot_id } => {
+            Self::AssertRefSnapshotId {
+                r#ref: name,
+                snapshot_id,
+            } => {
                 let kind = if name == MAIN { "branch" } else { "ref" };
-                match (table.refs().get(name).map(|named| named.snapshot_id), snapshot_id) {
+                match (
+                    table.refs().get(name).map(|named| named.snapshot_id),
+                    snapshot_id,
+                ) {
                     (found, want) if found == *want => Ok(()),
                     (Some(found), Some(want)) => {
                         Err(format!("{kind} {name} is at snapshot {found}, not {want}"))
                     }
-                    (Some(found), None) => Err(format!("{kind} {name} exists, at snapshot {found}")),
+                    (Some(found), None) => {
+                        Err(format!("{kind} {name} exists, at snapshot {found}"))
+                    }
                     (None, _) => Err(format!("{kind} {name} does not exist")),
                 }
             }
-            Self::AssertLastAssignedFieldId { last_assigned_field_id: want } => {
-                same("last column id", table.last_column_id(), *want)
-            }
-            Self::AssertCurrentSchemaId { current_schema_id: want } => {
-                same("current schema id", table.current_schema().schema_id, *want)
-            }
-            Self::AssertLastAssignedPartitionId { last_assigned_partition_id: want } => {
-                same("last partition field id", table.last_partition_id(), *want)
-            }
-            Self::AssertDefaultSpecId { default_spec_id: want } => {
-                same("default spec id", table.default_spec().spec_id, *want)
-            }
-            Self::AssertDefaultSortOrderId { default_sort_order_id: want } => {
-                same("default sort order id", table.default_sort_order_id(), *want)
-            }
+            Self::AssertLastAssignedFieldId {
+                last_assigned_field_id: want,
+            } => same("last column id", table.last_column_id(), *want),
+            Self::AssertCurrentSchemaId {
+                current_schema_id: want,
+            } => same("current schema id", table.current_schema().schema_id, *want),
+            Self::AssertLastAssignedPartitionId {
+                last_assigned_partition_id: want,
+            } => same("last partition field id", table.last_partition_id(), *want),
+            Self::AssertDefaultSpecId {
+                default_spec_id: want,
+            } => same("default spec id", table.default_spec().spec_id, *want),
+            Self::AssertDefaultSortOrderId {
+                default_sort_order_id: want,
+            } => same(
+                "default sort order id",
+                table.default_sort_order_id(),
+                *want,
+            ),
         }
     }
 }
 
 fn same(what: &str, found: i32, want: i32) -> Result<(), String> {
-    if found == want { Ok(()) } else { Err(format!("the {what} is {found}, not {want}")) }
+    if found == want {
+        Ok(())
+    } else {
+        Err(format!("the {what} is {found}, not {want}"))
+    }
 }

@@ -46,29 +46,41 @@ pub struct TableMetadata {
 impl TableMetadata {
     /// Reads a metadata.json, plain or gzipped.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let unreadable = |source| Error::Unreadable { at: WHAT.to_owned(), source };
+        let unreadable = |source| Error::Unreadable {
+            at: WHAT.to_owned(),
+            source,
+        };
         let unpacked;
         let mut text = bytes;
         if bytes.starts_with(&GZIP_MAGIC) {
             let mut buffer = Vec::new();
             let mut packed = MultiGzDecoder::new(bytes).take(DOCUMENT_BYTES_MAX + 1);
-            packed.read_to_end(&mut buffer).map_err(|error| unreadable(error.into()))?;
+            packed
+                .read_to_end(&mut buffer)
+                .map_err(|error| unreadable(error.into()))?;
             unpacked = buffer;
             text = &unpacked;
         }
         if text.len() as u64 > DOCUMENT_BYTES_MAX {
-            return Err(Error::malformed(WHAT, format!("is longer than {DOCUMENT_BYTES_MAX} bytes")));
+            return Err(Error::malformed(
+                WHAT,
+                format!("is longer than {DOCUMENT_BYTES_MAX} bytes"),
+            ));
         }
         match serde_json::from_slice(text).map_err(|error| unreadable(error.into()))? {
             Value::Object(raw) => Self::from_raw(raw),
-            other => At::root(&other, WHAT).object().map(|_| unreachable!("it is no object")),
+            other => At::root(&other, WHAT)
+                .object()
+                .map(|_| unreachable!("it is no object")),
         }
     }
 
     pub(crate) fn from_raw(raw: Map<String, Value>) -> Result<Self, Error> {
         let value = Value::Object(raw);
         let view = View::read(At::root(&value, WHAT))?;
-        let Value::Object(raw) = value else { unreachable!("it was made an object above") };
+        let Value::Object(raw) = value else {
+            unreachable!("it was made an object above")
+        };
         Ok(Self { raw, view })
     }
 
@@ -124,7 +136,10 @@ impl TableMetadata {
     }
 
     pub fn schema(&self, id: i32) -> Option<&Arc<Schema>> {
-        self.view.schemas.iter().find(|schema| schema.schema_id == id)
+        self.view
+            .schemas
+            .iter()
+            .find(|schema| schema.schema_id == id)
     }
 
     pub fn current_schema(&self) -> &Arc<Schema> {
@@ -164,12 +179,18 @@ impl TableMetadata {
     }
 
     pub fn snapshot(&self, id: i64) -> Option<&Snapshot> {
-        self.view.snapshot_at.get(&id).map(|at| &self.view.snapshots[*at])
+        self.view
+            .snapshot_at
+            .get(&id)
+            .map(|at| &self.view.snapshots[*at])
     }
 
     /// The snapshot `main` names; `None` for an empty table.
     pub fn current_snapshot(&self) -> Option<&Snapshot> {
-        self.view.refs.get(MAIN).and_then(|main| self.snapshot(main.snapshot_id))
+        self.view
+            .refs
+            .get(MAIN)
+            .and_then(|main| self.snapshot(main.snapshot_id))
     }
 
     pub fn refs(&self) -> &BTreeMap<String, Ref> {
@@ -192,7 +213,9 @@ impl TableMetadata {
     /// `write.metadata.previous-versions-max`. What a catalog without a server does at commit.
     #[must_use]
     pub fn with_metadata_log(mut self, previous_location: &str, previous_updated_ms: i64) -> Self {
-        let max = self.property(PREVIOUS_VERSIONS_MAX).and_then(|max| max.parse().ok());
+        let max = self
+            .property(PREVIOUS_VERSIONS_MAX)
+            .and_then(|max| max.parse().ok());
         let max = max.unwrap_or(PREVIOUS_VERSIONS_MAX_DEFAULT).max(1);
         let log = self.raw.entry("metadata-log").or_insert_with(|| json!([]));
         if !log.is_array() {
@@ -225,7 +248,10 @@ impl fmt::Debug for TableMetadata {
         f.debug_struct("TableMetadata")
             .field("uuid", &self.uuid())
             .field("location", &self.location())
-            .field("snapshot", &self.current_snapshot().map(|snapshot| snapshot.snapshot_id))
+            .field(
+                "snapshot",
+                &self.current_snapshot().map(|snapshot| snapshot.snapshot_id),
+            )
             .finish_non_exhaustive()
     }
 }

@@ -38,6 +38,9 @@ impl Error {
     }
 
     pub(crate) fn malformed(at: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Malformed { at: at.into(), why: why.into() }
+        Self::Malformed {
+            at: at.into(),
+            why: why.into(),
+        }
     }
 }

@@ -26,7 +26,11 @@ enum Step<'a> {
 
 impl<'a> At<'a> {
     pub(crate) fn root(value: &'a Value, what: &'static str) -> Self {
-        Self { value, step: Step::Root(what), parent: None }
+        Self {
+            value,
+            step: Step::Root(what),
+            parent: None,
+        }
     }
 
     pub(crate) fn value(&self) -> &'a Value {
@@ -34,17 +38,24 @@ impl<'a> At<'a> {
     }
 
     pub(crate) fn object(&self) -> Result<&'a Map<String, Value>, Error> {
-        self.value.as_object().ok_or_else(|| self.wrong("an object"))
+        self.value
+            .as_object()
+            .ok_or_else(|| self.wrong("an object"))
     }
 
     /// The field `key`; absent and null are the same.
     pub(crate) fn get<'b>(&'b self, key: &'b str) -> Result<Option<At<'b>>, Error> {
         let value = self.object()?.get(key).filter(|value| !value.is_null());
-        Ok(value.map(|value| At { value, step: Step::Key(key), parent: Some(self) }))
+        Ok(value.map(|value| At {
+            value,
+            step: Step::Key(key),
+            parent: Some(self),
+        }))
     }
 
     pub(crate) fn require<'b>(&'b self, key: &'b str) -> Result<At<'b>, Error> {
-        self.get(key)?.ok_or_else(|| self.error(format!("field `{key}` is missing")))
+        self.get(key)?
+            .ok_or_else(|| self.error(format!("field `{key}` is missing")))
     }
 
     /// The elements of the list this is.
@@ -53,7 +64,11 @@ impl<'a> At<'a> {
         mut read: impl FnMut(At<'b>) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
         let list = self.value.as_array().ok_or_else(|| self.wrong("a list"))?;
-        let at = |(index, value)| At { value, step: Step::Index(index), parent: Some(self) };
+        let at = |(index, value)| At {
+            value,
+            step: Step::Index(index),
+            parent: Some(self),
+        };
         list.iter().enumerate().map(|pair| read(at(pair))).collect()
     }
 
@@ -62,8 +77,15 @@ impl<'a> At<'a> {
         &'b self,
         mut read: impl FnMut(&'b str, At<'b>) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
-        let at = |key, value| At { value, step: Step::Key(key), parent: Some(self) };
-        self.object()?.iter().map(|(key, value)| read(key, at(key, value))).collect()
+        let at = |key, value| At {
+            value,
+            step: Step::Key(key),
+            parent: Some(self),
+        };
+        self.object()?
+            .iter()
+            .map(|(key, value)| read(key, at(key, value)))
+            .collect()
     }
 
     pub(crate) fn str(&self) -> Result<&'a str, Error> {
@@ -71,15 +93,22 @@ impl<'a> At<'a> {
     }
 
     pub(crate) fn bool(&self) -> Result<bool, Error> {
-        self.value.as_bool().ok_or_else(|| self.wrong("true or false"))
+        self.value
+            .as_bool()
+            .ok_or_else(|| self.wrong("true or false"))
     }
 
     pub(crate) fn i64(&self) -> Result<i64, Error> {
-        self.value.as_i64().ok_or_else(|| self.wrong("a 64-bit integer"))
+        self.value
+            .as_i64()
+            .ok_or_else(|| self.wrong("a 64-bit integer"))
     }
 
     pub(crate) fn i32(&self) -> Result<i32, Error> {
-        let number = self.value.as_i64().and_then(|number| i32::try_from(number).ok());
+        let number = self
+            .value
+            .as_i64()
+            .and_then(|number| i32::try_from(number).ok());
         number.ok_or_else(|| self.wrong("a 32-bit integer"))
     }
 
@@ -142,7 +171,8 @@ macro_rules! serde_by_json {
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let value = <serde_json::Value as serde::Deserialize>::deserialize(deserializer)?;
-                <$type>::read($crate::json::At::root(&value, $what)).map_err(serde::de::Error::custom)
+                <$type>::read($crate::json::At::root(&value, $what))
+                    .map_err(serde::de::Error::custom)
             }
         }
     };
@@ -162,20 +192,35 @@ mod tests {
         let error = root
             .require("schemas")
             .unwrap()
-            .each(|schema| schema.require("fields")?.each(|field| field.require("id")?.i32()))
+            .each(|schema| {
+                schema
+                    .require("fields")?
+                    .each(|field| field.require("id")?.i32())
+            })
             .unwrap_err();
         assert_eq!(
             error.to_string(),
             "table metadata: schemas[0].fields[0].id: is \"x\", not a 32-bit integer"
         );
         let error = root.require("uuid").unwrap_err().to_string();
-        assert!(error.contains("table metadata") && error.contains("`uuid` is missing"), "{error}");
+        assert!(
+            error.contains("table metadata") && error.contains("`uuid` is missing"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_huge_wrong_value_is_cut() {
         let value = json!({"a": "x".repeat(10_000)});
         let root = At::root(&value, "it");
-        assert!(root.require("a").unwrap().i64().unwrap_err().to_string().len() < 200);
+        assert!(
+            root.require("a")
+                .unwrap()
+                .i64()
+                .unwrap_err()
+                .to_string()
+                .len()
+                < 200
+        );
     }
 }

@@ -89,8 +89,14 @@ impl Ord for Literal {
             (Self::Double(a), Self::Double(b)) => a.total_cmp(b),
             // Within one column the scale is one; across scales any fixed order will do.
             (
-                Self::Decimal { unscaled: a, scale: a_scale },
-                Self::Decimal { unscaled: b, scale: b_scale },
+                Self::Decimal {
+                    unscaled: a,
+                    scale: a_scale,
+                },
+                Self::Decimal {
+                    unscaled: b,
+                    scale: b_scale,
+                },
             ) => (a_scale, a).cmp(&(b_scale, b)),
             (Self::String(a), Self::String(b)) => a.cmp(b),
             (Self::Uuid(a), Self::Uuid(b)) => a.cmp(b),
@@ -151,8 +157,10 @@ pub(crate) mod tests {
             any::<i64>().prop_map(Literal::Long),
             any::<u32>().prop_map(|bits| Literal::Float(f32::from_bits(bits))),
             any::<u64>().prop_map(|bits| Literal::Double(f64::from_bits(bits))),
-            (any::<i128>(), 0u32..39)
-                .prop_map(|(unscaled, scale)| Literal::Decimal { unscaled: unscaled >> 2, scale }),
+            (any::<i128>(), 0u32..39).prop_map(|(unscaled, scale)| Literal::Decimal {
+                unscaled: unscaled >> 2,
+                scale
+            }),
             any::<i32>().prop_map(Literal::Date),
             (0i64..86_400_000_000).prop_map(Literal::Time),
             any::<i64>().prop_map(Literal::Timestamp),

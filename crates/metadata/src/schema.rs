@@ -78,7 +78,15 @@ impl Field {
     /// A field without documentation and defaults.
     pub fn new(id: i32, name: impl Into<String>, required: bool, ty: Type) -> Self {
         let (name, doc) = (name.into(), None);
-        Self { id, name, required, ty, doc, initial_default: None, write_default: None }
+        Self {
+            id,
+            name,
+            required,
+            ty,
+            doc,
+            initial_default: None,
+            write_default: None,
+        }
     }
 
     fn read(at: At<'_>) -> Result<Self, Error> {
@@ -88,7 +96,9 @@ impl Field {
             required: at.require("required")?.bool()?,
             ty: Type::read(at.require("type")?)?,
             doc: optional!(at, "doc", str).map(str::to_owned),
-            initial_default: at.get("initial-default")?.map(|found| found.value().clone()),
+            initial_default: at
+                .get("initial-default")?
+                .map(|found| found.value().clone()),
             write_default: at.get("write-default")?.map(|found| found.value().clone()),
         })
     }
@@ -116,7 +126,10 @@ impl StructType {
     fn read(at: At<'_>) -> Result<Self, Error> {
         let fields = at.require("fields")?.each(Field::read)?;
         let mut names = HashSet::new();
-        if let Some(twice) = fields.iter().find(|field| !names.insert(field.name.as_str())) {
+        if let Some(twice) = fields
+            .iter()
+            .find(|field| !names.insert(field.name.as_str()))
+        {
             return Err(at.error(format!("field name `{}` stands twice", twice.name)));
         }
         Ok(Self { fields })
@@ -224,16 +237,24 @@ impl Primitive {
 
     fn parse_sized(name: &str) -> Result<Self, String> {
         let bad = || format!("type `{name}` cannot be read");
-        if let Some(sizes) = name.strip_prefix("decimal(").and_then(|rest| rest.strip_suffix(')')) {
+        if let Some(sizes) = name
+            .strip_prefix("decimal(")
+            .and_then(|rest| rest.strip_suffix(')'))
+        {
             let (precision, scale) = sizes.split_once(',').ok_or_else(bad)?;
             let precision = precision.trim().parse().map_err(|_| bad())?;
             let scale = scale.trim().parse().map_err(|_| bad())?;
             if precision == 0 || precision > DECIMAL_PRECISION_MAX || scale > precision {
-                return Err(format!("type `{name}`: precision must be 1 to 38, scale at most that"));
+                return Err(format!(
+                    "type `{name}`: precision must be 1 to 38, scale at most that"
+                ));
             }
             return Ok(Self::Decimal { precision, scale });
         }
-        if let Some(length) = name.strip_prefix("fixed[").and_then(|rest| rest.strip_suffix(']')) {
+        if let Some(length) = name
+            .strip_prefix("fixed[")
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
             return length.trim().parse().map(Self::Fixed).map_err(|_| bad());
         }
         Ok(Self::Other(name.to_owned()))
@@ -248,7 +269,9 @@ impl fmt::Display for Primitive {
             Self::Long => "long",
             Self::Float => "float",
             Self::Double => "double",
-            Self::Decimal { precision, scale } => return write!(f, "decimal({precision}, {scale})"),
+            Self::Decimal { precision, scale } => {
+                return write!(f, "decimal({precision}, {scale})");
+            }
             Self::Date => "date",
             Self::Time => "time",
             Self::Timestamp => "timestamp",
@@ -294,7 +317,10 @@ impl Schema {
         schema.insert("schema-id".into(), self.schema_id.into());
         schema.insert("fields".into(), self.root.fields_json());
         if !self.identifier_field_ids.is_empty() {
-            schema.insert("identifier-field-ids".into(), self.identifier_field_ids.clone().into());
+            schema.insert(
+                "identifier-field-ids".into(),
+                self.identifier_field_ids.clone().into(),
+            );
         }
         schema.into()
     }
@@ -303,7 +329,11 @@ impl Schema {
     pub fn field(&self, id: i32) -> Option<&Field> {
         fn find(fields: Vec<&Field>, id: i32) -> Option<&Field> {
             fields.into_iter().find_map(|field| {
-                if field.id == id { Some(field) } else { find(field.ty.children(), id) }
+                if field.id == id {
+                    Some(field)
+                } else {
+                    find(field.ty.children(), id)
+                }
             })
         }
         find(self.root.fields.iter().collect(), id)
@@ -371,8 +401,14 @@ mod tests {
         let schema: Schema = serde_json::from_value(nested()).unwrap();
         assert_eq!(serde_json::to_value(&schema).unwrap(), nested());
         assert_eq!(schema.highest_field_id(), 8);
-        assert_eq!(schema.name_of(6).as_deref(), Some("tags.value.element.price"));
-        let price = Type::Primitive(Primitive::Decimal { precision: 9, scale: 2 });
+        assert_eq!(
+            schema.name_of(6).as_deref(),
+            Some("tags.value.element.price")
+        );
+        let price = Type::Primitive(Primitive::Decimal {
+            precision: 9,
+            scale: 2,
+        });
         assert_eq!(schema.field(6).unwrap().ty, price);
         assert!(schema.field(9).is_none());
     }
@@ -381,19 +417,38 @@ mod tests {
     fn refused(change: impl FnOnce(&mut Value), want: &str) {
         let mut value = nested();
         change(&mut value);
-        let error = serde_json::from_value::<Schema>(value).unwrap_err().to_string();
+        let error = serde_json::from_value::<Schema>(value)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(want), "{error}");
     }
 
     #[test]
     fn a_bad_schema_is_refused_by_field() {
         refused(|v| v["fields"][0]["type"] = json!(7), "fields[0].type");
-        refused(|v| v["fields"][0]["type"] = json!("decimal(39,1)"), "precision must be");
-        refused(|v| v["fields"][0]["type"] = json!("fixed[x]"), "cannot be read");
-        refused(|v| v["fields"][0]["type"] = json!({"type": "set"}), "no nested type");
-        refused(|v| v["fields"][0]["id"] = json!(7), "field id 7 stands twice");
-        refused(|v| v["fields"][1]["name"] = json!("id"), "`id` stands twice");
-        refused(|v| v["fields"][1]["type"]["value"]["element"]["fields"][0]["id"] = json!(1.5),
-            "fields[1].type.value.element.fields[0].id");
+        refused(
+            |v| v["fields"][0]["type"] = json!("decimal(39,1)"),
+            "precision must be",
+        );
+        refused(
+            |v| v["fields"][0]["type"] = json!("fixed[x]"),
+            "cannot be read",
+        );
+        refused(
+            |v| v["fields"][0]["type"] = json!({"type": "set"}),
+            "no nested type",
+        );
+        refused(
+            |v| v["fields"][0]["id"] = json!(7),
+            "field id 7 stands twice",
+        );
+        refused(
+            |v| v["fields"][1]["name"] = json!("id"),
+            "`id` stands twice",
+        );
+        refused(
+            |v| v["fields"][1]["type"]["value"]["element"]["fields"][0]["id"] = json!(1.5),
+            "fields[1].type.value.element.fields[0].id",
+        );
     }
 }

@@ -42,7 +42,10 @@ impl PartitionSpec {
     /// Reads a whole spec, or (format v1, `partition-spec`) only its fields.
     pub(crate) fn read(at: At<'_>) -> Result<Self, Error> {
         if at.value().is_array() {
-            return Ok(Self { spec_id: 0, fields: at.each(PartitionField::read)? });
+            return Ok(Self {
+                spec_id: 0,
+                fields: at.each(PartitionField::read)?,
+            });
         }
         Ok(Self {
             spec_id: optional!(at, "spec-id", i32).unwrap_or(0),
@@ -67,16 +70,29 @@ impl PartitionSpec {
     pub fn path(&self, partition: &[Option<Literal>]) -> String {
         let parts = self.fields.iter().zip(partition).map(|(field, value)| {
             let value = field.transform.human(value.as_ref());
-            format!("{}={}", text::form_encoded(&field.name), text::form_encoded(&value))
+            format!(
+                "{}={}",
+                text::form_encoded(&field.name),
+                text::form_encoded(&value)
+            )
         });
         parts.collect::<Vec<_>>().join("/")
     }
 
     /// Gives fields without an id the next ones after `last`; returns the highest id in use.
     pub(crate) fn assign_ids(&mut self, last: i32) -> i32 {
-        let given = self.fields.iter().map(|field| field.field_id).max().unwrap_or(last);
+        let given = self
+            .fields
+            .iter()
+            .map(|field| field.field_id)
+            .max()
+            .unwrap_or(last);
         let mut last = last.max(given);
-        for field in self.fields.iter_mut().filter(|field| field.field_id == UNASSIGNED) {
+        for field in self
+            .fields
+            .iter_mut()
+            .filter(|field| field.field_id == UNASSIGNED)
+        {
             last += 1;
             field.field_id = last;
         }
@@ -91,15 +107,7 @@ impl PartitionSpec {
 
 impl PartitionField {
     fn read(at: At<'_>) -> Result<Self, Error> {
-        let (source_id, transform) = match at.get("source-id")? {
-            Some(source) => (source.i32()?, Transform::parse(at.require("transform")?.str()?)),
-            // Format v3: a transform of several columns, none of which is known yet.
-            None => {
-                let sources = at.require("source-ids")?.each(|id| id.i32())?;
-                let transform = at.require("transform")?.str()?.to_owned();
-                (sources.first().copied().unwrap_or(0), Transform::Unknown(transform))
-            }
-        };
+        let (source_id, transform) = read_source(at)?;
         Ok(Self {
             source_id,
             field_id: optional!(at, "field-id", i32).unwrap_or(UNASSIGNED),
@@ -120,6 +128,20 @@ impl PartitionField {
     }
 }
 
+/// The column and the transform of a partition or sort field.
+pub(crate) fn read_source(at: At<'_>) -> Result<(i32, Transform), Error> {
+    let transform = at.require("transform")?.str()?;
+    if let Some(source) = at.get("source-id")? {
+        return Ok((source.i32()?, Transform::parse(transform)));
+    }
+    // Format v3: a transform of several columns, none of which is known yet.
+    let sources = at.require("source-ids")?.each(|id| id.i32())?;
+    Ok((
+        sources.first().copied().unwrap_or(0),
+        Transform::Unknown(transform.to_owned()),
+    ))
+}
+
 serde_by_json!(PartitionSpec, "partition spec");
 
 #[cfg(test)]
@@ -133,7 +155,10 @@ mod tests {
             name: (*name).to_owned(),
             transform: transform.clone(),
         };
-        PartitionSpec { spec_id: 1, fields: fields.iter().enumerate().map(field).collect() }
+        PartitionSpec {
+            spec_id: 1,
+            fields: fields.iter().enumerate().map(field).collect(),
+        }
     }
 
     #[test]

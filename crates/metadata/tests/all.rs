@@ -6,3 +6,5 @@
 mod document;
 #[path = "all/manifest.rs"]
 mod manifest;
+#[path = "all/transform.rs"]
+mod transform;

@@ -23,7 +23,12 @@ pub struct Args {
     pub s3_access_key_id: Option<String>,
 
     /// Reserved: S3 secret key
-    #[arg(long, env = "SNOWPACK_S3_SECRET_ACCESS_KEY", hide = true, hide_env_values = true)]
+    #[arg(
+        long,
+        env = "SNOWPACK_S3_SECRET_ACCESS_KEY",
+        hide = true,
+        hide_env_values = true
+    )]
     pub s3_secret_access_key: Option<String>,
 
     /// Reserved: S3 path style
@@ -41,7 +46,10 @@ impl Args {
             ("SNOWPACK_S3_SECRET_ACCESS_KEY", &self.s3_secret_access_key),
             ("SNOWPACK_S3_PATH_STYLE", &self.s3_path_style),
         ];
-        match reserved.iter().find(|(_, value)| value.as_ref().is_some_and(|v| !v.is_empty())) {
+        match reserved
+            .iter()
+            .find(|(_, value)| value.as_ref().is_some_and(|v| !v.is_empty()))
+        {
             Some((name, _)) => Err(Error::Reserved { name }),
             None => Ok(()),
         }
@@ -51,7 +59,9 @@ impl Args {
 impl std::fmt::Debug for Args {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Keys never reach a log.
-        f.debug_struct("Args").field("warehouse", &self.warehouse).finish_non_exhaustive()
+        f.debug_struct("Args")
+            .field("warehouse", &self.warehouse)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,7 +71,10 @@ mod tests {
 
     #[test]
     fn s3_names_are_refused_with_the_reason_and_without_the_secret() {
-        let args = Args { s3_secret_access_key: Some("hunter2".into()), ..Args::default() };
+        let args = Args {
+            s3_secret_access_key: Some("hunter2".into()),
+            ..Args::default()
+        };
         let text = args.check().unwrap_err().to_string();
         assert!(text.contains("SNOWPACK_S3_SECRET_ACCESS_KEY"), "{text}");
         assert!(text.contains("not built"), "{text}");
@@ -70,7 +83,10 @@ mod tests {
 
     #[test]
     fn an_empty_reserved_value_counts_as_unset() {
-        let args = Args { s3_region: Some(String::new()), ..Args::default() };
+        let args = Args {
+            s3_region: Some(String::new()),
+            ..Args::default()
+        };
         assert!(args.check().is_ok());
     }
 }

@@ -19,7 +19,12 @@ pub enum Error {
     #[error("{name} is reserved: S3 is not built in this version; unset it")]
     Reserved { name: &'static str },
     #[error("{location}: bytes {start}..{end} lie outside its {size} bytes")]
-    OutOfRange { location: String, start: u64, end: u64, size: u64 },
+    OutOfRange {
+        location: String,
+        start: u64,
+        end: u64,
+        size: u64,
+    },
     #[error("{doing} {location}")]
     Failed {
         doing: &'static str,
@@ -48,7 +53,11 @@ impl Error {
         match source.kind() {
             io::ErrorKind::NotFound => Self::NotFound { location },
             io::ErrorKind::AlreadyExists => Self::AlreadyExists { location },
-            _ => Self::Failed { doing, location, source },
+            _ => Self::Failed {
+                doing,
+                location,
+                source,
+            },
         }
     }
 }

@@ -27,7 +27,10 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(text: &str, location: &Location) -> Result<Self, Error> {
-        Ok(Self { location: text.to_owned(), path: location.file()?.to_owned() })
+        Ok(Self {
+            location: text.to_owned(),
+            path: location.file()?.to_owned(),
+        })
     }
 
     fn fail(&self, doing: &'static str) -> impl Fn(io::Error) -> Error + '_ {
@@ -38,7 +41,9 @@ impl Place {
         let file = File::open(&self.path).map_err(self.fail("open"))?;
         let about = file.metadata().map_err(self.fail("look at"))?;
         if about.is_dir() {
-            return Err(self.fail("read")(io::Error::from(io::ErrorKind::IsADirectory)));
+            return Err(self.fail("read")(io::Error::from(
+                io::ErrorKind::IsADirectory,
+            )));
         }
         Ok((file, about.len()))
     }
@@ -64,14 +69,23 @@ pub(crate) fn size(place: &Place) -> Result<u64, Error> {
 
 pub(crate) fn read_ranges(place: &Place, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
     let (file, size) = place.open()?;
-    if let Some(range) = ranges.iter().find(|range| range.start > range.end || range.end > size) {
+    if let Some(range) = ranges
+        .iter()
+        .find(|range| range.start > range.end || range.end > size)
+    {
         let location = place.location.clone();
-        return Err(Error::OutOfRange { location, start: range.start, end: range.end, size });
+        return Err(Error::OutOfRange {
+            location,
+            start: range.start,
+            end: range.end,
+            size,
+        });
     }
     let mut joined = Vec::new();
     for range in join(ranges) {
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        file.read_exact_at(&mut bytes, range.start).map_err(place.fail("read"))?;
+        file.read_exact_at(&mut bytes, range.start)
+            .map_err(place.fail("read"))?;
         joined.push((range, Bytes::from(bytes)));
     }
     let cut = |range: &Range<u64>| {
@@ -79,12 +93,25 @@ pub(crate) fn read_ranges(place: &Place, ranges: &[Range<u64>]) -> Result<Vec<By
         let (whole, bytes) = &joined[at];
         bytes.slice((range.start - whole.start) as usize..(range.end - whole.start) as usize)
     };
-    Ok(ranges.iter().map(|range| if range.is_empty() { Bytes::new() } else { cut(range) }).collect())
+    Ok(ranges
+        .iter()
+        .map(|range| {
+            if range.is_empty() {
+                Bytes::new()
+            } else {
+                cut(range)
+            }
+        })
+        .collect())
 }
 
 /// The reads that cover every range: sorted, apart, each range within one of them.
 fn join(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut sorted: Vec<_> = ranges.iter().filter(|range| !range.is_empty()).cloned().collect();
+    let mut sorted: Vec<_> = ranges
+        .iter()
+        .filter(|range| !range.is_empty())
+        .cloned()
+        .collect();
     sorted.sort_unstable_by_key(|range| (range.start, range.end));
     let mut joined: Vec<Range<u64>> = Vec::new();
     for range in sorted {
@@ -121,21 +148,31 @@ pub(crate) struct Partial {
 impl Partial {
     pub(crate) fn create(place: &Place) -> Result<Self, Error> {
         let Some(name) = place.path.file_name() else {
-            return Err(place.fail("create")(io::Error::from(io::ErrorKind::IsADirectory)));
+            return Err(place.fail("create")(io::Error::from(
+                io::ErrorKind::IsADirectory,
+            )));
         };
         if place.path.symlink_metadata().is_ok() {
-            return Err(Error::AlreadyExists { location: place.location.clone() });
+            return Err(Error::AlreadyExists {
+                location: place.location.clone(),
+            });
         }
         fs::create_dir_all(place.folder()).map_err(place.fail("make the folder of"))?;
         // A name too long for a prefix and a suffix is cut: the number keeps it unique.
         let name: String = name.to_string_lossy().chars().take(40).collect();
-        let path = place.folder().join(format!(".{name}.{:016x}.tmp", rand::random::<u64>()));
+        let path = place
+            .folder()
+            .join(format!(".{name}.{:016x}.tmp", rand::random::<u64>()));
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(&path)
             .map_err(place.fail("create"))?;
-        Ok(Self { place: place.clone(), path, file })
+        Ok(Self {
+            place: place.clone(),
+            path,
+            file,
+        })
     }
 
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -169,7 +206,10 @@ mod tests {
     #[test]
     fn close_ranges_are_read_together_and_far_ones_apart() {
         let far = GAP_BYTES_MAX + 11;
-        assert_eq!(join(&[0..10, 12..20, far + 10..far + 20]), [0..20, far + 10..far + 20]);
+        assert_eq!(
+            join(&[0..10, 12..20, far + 10..far + 20]),
+            [0..20, far + 10..far + 20]
+        );
         assert_eq!(join(&[5..9, 0..10]), [0..10]);
     }
 

@@ -31,7 +31,10 @@ pub struct Location {
 impl Location {
     /// Reads an absolute location.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let refuse = |why| Error::BadLocation { location: text.to_owned(), why };
+        let refuse = |why| Error::BadLocation {
+            location: text.to_owned(),
+            why,
+        };
         if text.is_empty() {
             return Err(refuse("it is empty"));
         }
@@ -44,7 +47,11 @@ impl Location {
             // In an object store `a//b` and `a/b` are two keys.
             Scheme::S3 | Scheme::Other(_) => clean(path.trim_matches('/').split('/')),
         };
-        Ok(Self { scheme, authority, path: path.map_err(refuse)? })
+        Ok(Self {
+            scheme,
+            authority,
+            path: path.map_err(refuse)?,
+        })
     }
 
     pub fn scheme(&self) -> &Scheme {
@@ -90,7 +97,10 @@ impl Location {
             Scheme::S3 => "s3",
             Scheme::Other(name) => name,
         };
-        Err(Error::Unsupported { location: self.to_string(), scheme: scheme.to_owned() })
+        Err(Error::Unsupported {
+            location: self.to_string(),
+            scheme: scheme.to_owned(),
+        })
     }
 
     fn root(&self) -> String {
@@ -148,7 +158,9 @@ fn split(text: &str) -> Result<(Scheme, String, &str), &'static str> {
 /// Whether a text can be a scheme (RFC 3986).
 fn named(scheme: &str) -> bool {
     scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
 }
 
 fn clean<'a>(parts: impl Iterator<Item = &'a str>) -> Result<String, &'static str> {
@@ -174,12 +186,22 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, want: &str) {
-        assert_eq!(Location::parse(text).unwrap().to_string(), want, "for {text}");
+        assert_eq!(
+            Location::parse(text).unwrap().to_string(),
+            want,
+            "for {text}"
+        );
     }
 
     #[test]
     fn one_object_has_one_form() {
-        for text in ["/a/b", "file:/a/b", "file:///a/b", "FILE://localhost/a//b/", "file://///a/b"] {
+        for text in [
+            "/a/b",
+            "file:/a/b",
+            "file:///a/b",
+            "FILE://localhost/a//b/",
+            "file://///a/b",
+        ] {
             check(text, "file:///a/b");
         }
         for text in ["s3://b/k/x", "s3a://b/k/x", "s3n://b/k/x/", "S3://b/k/x"] {

@@ -32,7 +32,9 @@ impl Storage {
 
     /// Storage of local files only.
     pub fn local() -> Self {
-        Self { calls: Arc::new(Semaphore::new(CALLS_MAX)) }
+        Self {
+            calls: Arc::new(Semaphore::new(CALLS_MAX)),
+        }
     }
 
     /// The whole object.
@@ -41,12 +43,17 @@ impl Storage {
     }
 
     /// The bytes of each range, in the order asked; ranges that lie close are read together.
-    pub async fn read_ranges(&self, location: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
+    pub async fn read_ranges(
+        &self,
+        location: &str,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, Error> {
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
         let ranges: Arc<[Range<u64>]> = ranges.into();
-        self.call(location, move |place| local::read_ranges(place, &ranges)).await
+        self.call(location, move |place| local::read_ranges(place, &ranges))
+            .await
     }
 
     /// How long the object is, in bytes.
@@ -57,13 +64,19 @@ impl Storage {
     /// Writes an object that does not exist yet, whole or not at all; folders above it are made.
     /// What exists already is left alone: [`Error::AlreadyExists`].
     pub async fn write_new(&self, location: &str, bytes: Bytes) -> Result<(), Error> {
-        self.call(location, move |place| local::write_new(place, &bytes)).await
+        self.call(location, move |place| local::write_new(place, &bytes))
+            .await
     }
 
     /// Begins an object that is written piece by piece and appears whole at [`Upload::finish`].
     pub async fn upload(&self, location: &str) -> Result<Upload, Error> {
         let partial = self.call(location, local::Partial::create).await?;
-        Ok(Upload { calls: self.calls.clone(), location: location.to_owned(), partial: Some(partial), bytes: 0 })
+        Ok(Upload {
+            calls: self.calls.clone(),
+            location: location.to_owned(),
+            partial: Some(partial),
+            bytes: 0,
+        })
     }
 
     /// Runs a blocking call on its own thread, and again after a pause when its failure may pass.
@@ -78,7 +91,9 @@ impl Storage {
             let (call, place) = (call.clone(), place.clone());
             let done = blocking(&self.calls, location, move || call(&place)).await;
             match done {
-                Err(Error::Failed { doing, source, .. }) if tries < TRIES_MAX && passing(&source) => {
+                Err(Error::Failed { doing, source, .. })
+                    if tries < TRIES_MAX && passing(&source) =>
+                {
                     tracing::debug!(location, doing, tries, error = %source, "try again");
                     tokio::time::sleep(pause(tries)).await;
                     tries += 1;
@@ -104,7 +119,10 @@ impl Upload {
     pub async fn put(&mut self, piece: Bytes) -> Result<(), Error> {
         let mut partial = self.take()?;
         let length = piece.len() as u64;
-        let partial = blocking(&self.calls, &self.location, move || partial.put(&piece).map(|()| partial)).await?;
+        let partial = blocking(&self.calls, &self.location, move || {
+            partial.put(&piece).map(|()| partial)
+        })
+        .await?;
         self.partial = Some(partial);
         self.bytes += length;
         Ok(())
@@ -131,7 +149,11 @@ async fn blocking<T: Send + 'static>(
     location: &str,
     call: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let permit = calls.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let permit = calls
+        .clone()
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed");
     let done = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         call()
@@ -165,8 +187,10 @@ mod tests {
     }
 
     fn names(folder: &std::path::Path) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -176,12 +200,22 @@ mod tests {
         let (_folder, root) = folder();
         let storage = Storage::local();
         let location = format!("file://{root}/région=a%2Fb/x y.bin");
-        storage.write_new(&location, Bytes::from_static(b"0123456789")).await.unwrap();
-        for form in [location.clone(), location.replace("file://", "file:"), location.replace("file://", "")] {
+        storage
+            .write_new(&location, Bytes::from_static(b"0123456789"))
+            .await
+            .unwrap();
+        for form in [
+            location.clone(),
+            location.replace("file://", "file:"),
+            location.replace("file://", ""),
+        ] {
             assert_eq!(storage.read(&form).await.unwrap(), "0123456789", "{form}");
         }
         assert_eq!(storage.size(&location).await.unwrap(), 10);
-        assert_eq!(names(&std::path::Path::new(&root).join("région=a%2Fb")), ["x y.bin"]);
+        assert_eq!(
+            names(&std::path::Path::new(&root).join("région=a%2Fb")),
+            ["x y.bin"]
+        );
     }
 
     #[tokio::test]
@@ -191,7 +225,11 @@ mod tests {
         let location = format!("{root}/t/a");
         let writes = (0..8u8).map(|n| {
             let (storage, location) = (storage.clone(), location.clone());
-            tokio::spawn(async move { storage.write_new(&location, Bytes::from(vec![n; 1000])).await })
+            tokio::spawn(async move {
+                storage
+                    .write_new(&location, Bytes::from(vec![n; 1000]))
+                    .await
+            })
         });
         let mut won = 0;
         for write in writes.collect::<Vec<_>>() {
@@ -213,13 +251,26 @@ mod tests {
         let storage = Storage::local();
         let content: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
         let location = format!("{root}/a");
-        storage.write_new(&location, Bytes::from(content.clone())).await.unwrap();
+        storage
+            .write_new(&location, Bytes::from(content.clone()))
+            .await
+            .unwrap();
         let ranges = [299_990..300_000, 5..10, 0..0, 8..20, 150_000..150_001];
         let read = storage.read_ranges(&location, &ranges).await.unwrap();
         for (range, bytes) in ranges.iter().zip(&read) {
-            assert_eq!(bytes, &content[range.start as usize..range.end as usize], "{range:?}");
+            assert_eq!(
+                bytes,
+                &content[range.start as usize..range.end as usize],
+                "{range:?}"
+            );
         }
-        assert!(storage.read_ranges(&location, &[]).await.unwrap().is_empty());
+        assert!(
+            storage
+                .read_ranges(&location, &[])
+                .await
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[tokio::test]
@@ -227,9 +278,26 @@ mod tests {
         let (_folder, root) = folder();
         let storage = Storage::local();
         let location = format!("{root}/a");
-        storage.write_new(&location, Bytes::from_static(b"0123")).await.unwrap();
-        let error = storage.read_ranges(&location, &[0..2, 2..5]).await.unwrap_err();
-        assert!(matches!(&error, Error::OutOfRange { start: 2, end: 5, size: 4, .. }), "{error:?}");
+        storage
+            .write_new(&location, Bytes::from_static(b"0123"))
+            .await
+            .unwrap();
+        let error = storage
+            .read_ranges(&location, &[0..2, 2..5])
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                Error::OutOfRange {
+                    start: 2,
+                    end: 5,
+                    size: 4,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
         #[expect(clippy::reversed_empty_ranges, reason = "the point of the test")]
         let error = storage.read_ranges(&location, &[3..1]).await.unwrap_err();
         assert!(matches!(error, Error::OutOfRange { .. }));
@@ -242,7 +310,10 @@ mod tests {
         let location = format!("{root}/data/a");
         let mut upload = storage.upload(&location).await.unwrap();
         upload.put(Bytes::from_static(b"abc")).await.unwrap();
-        assert!(matches!(storage.size(&location).await, Err(Error::NotFound { .. })));
+        assert!(matches!(
+            storage.size(&location).await,
+            Err(Error::NotFound { .. })
+        ));
         upload.put(Bytes::from_static(b"defg")).await.unwrap();
         assert_eq!(upload.finish().await.unwrap(), 7);
         assert_eq!(storage.read(&location).await.unwrap(), "abcdefg");
@@ -265,8 +336,14 @@ mod tests {
         let storage = Storage::local();
         let location = format!("{root}/a");
         let upload = storage.upload(&location).await.unwrap();
-        storage.write_new(&location, Bytes::from_static(b"first")).await.unwrap();
-        assert!(matches!(upload.finish().await, Err(Error::AlreadyExists { .. })));
+        storage
+            .write_new(&location, Bytes::from_static(b"first"))
+            .await
+            .unwrap();
+        assert!(matches!(
+            upload.finish().await,
+            Err(Error::AlreadyExists { .. })
+        ));
         assert_eq!(storage.read(&location).await.unwrap(), "first");
         assert_eq!(names(std::path::Path::new(&root)), ["a"]);
     }
@@ -274,8 +351,15 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_reached_is_refused_by_name() {
         let storage = Storage::local();
-        let error = storage.read("s3://bucket/key").await.unwrap_err().to_string();
-        assert!(error.contains("s3://bucket/key") && error.contains("not built"), "{error}");
+        let error = storage
+            .read("s3://bucket/key")
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("s3://bucket/key") && error.contains("not built"),
+            "{error}"
+        );
         let error = storage.read("/no/such/file").await.unwrap_err();
         assert!(matches!(&error, Error::NotFound { location } if location == "/no/such/file"));
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use model::TableName;
 use tokio_postgres::GenericClient;
+use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::Row;
 
 use crate::{Error, Prepared};
 
@@ -41,18 +41,26 @@ const EXISTS: (&str, &str) = ("exists", "true");
 
 /// A namespace as its rows hold it: levels joined by dots.
 pub(super) fn namespace_key(namespace: &[String]) -> Result<String, Error> {
-    match namespace.iter().find(|level| level.contains('.') || level.is_empty()) {
+    match namespace
+        .iter()
+        .find(|level| level.contains('.') || level.is_empty())
+    {
         Some(level) => Err(Error::Unsupported(format!(
             "namespace level `{level}`: the SQL catalog joins levels by dots, so none may hold one or be empty"
         ))),
-        None if namespace.is_empty() => Err(Error::Unsupported("a namespace needs a level".to_owned())),
+        None if namespace.is_empty() => {
+            Err(Error::Unsupported("a namespace needs a level".to_owned()))
+        }
         None => Ok(namespace.join(".")),
     }
 }
 
 impl Rows {
     pub(super) fn new(catalog: &str, pool: pg::Pool) -> Self {
-        Self { catalog: catalog.to_owned(), pool }
+        Self {
+            catalog: catalog.to_owned(),
+            pool,
+        }
     }
 
     pub(super) fn catalog(&self) -> &str {
@@ -71,7 +79,10 @@ impl Rows {
         if found.iter().all(|row| row.get("complete")) {
             return Ok(());
         }
-        let tx = client.transaction().await.map_err(|source| failed(doing, source))?;
+        let tx = client
+            .transaction()
+            .await
+            .map_err(|source| failed(doing, source))?;
         query(&*tx, doing, LOCK_CREATION, &[]).await?;
         query(&*tx, doing, CREATE_TABLES, &[]).await?;
         query(&*tx, doing, CREATE_NAMESPACE_PROPERTIES, &[]).await?;
@@ -81,7 +92,10 @@ impl Rows {
     /// Whether transactions of `database` see these very rows.
     pub(super) async fn lie_in(&self, database: &pg::Pool) -> Result<bool, Error> {
         let there = database.get().await.map_err(unreachable)?;
-        let (ours, theirs) = (identity(&**self.client().await?).await?, identity(&**there).await?);
+        let (ours, theirs) = (
+            identity(&**self.client().await?).await?,
+            identity(&**there).await?,
+        );
         Ok(ours == theirs)
     }
 
@@ -92,20 +106,41 @@ impl Rows {
 
     pub(super) async fn namespaces(&self) -> Result<Vec<String>, Error> {
         let doing = "list namespaces";
-        let rows = query(&**self.client().await?, doing, LIST_NAMESPACES, &[text(&self.catalog)]).await?;
+        let rows = query(
+            &**self.client().await?,
+            doing,
+            LIST_NAMESPACES,
+            &[text(&self.catalog)],
+        )
+        .await?;
         Ok(rows.iter().map(|row| row.get("namespace")).collect())
     }
 
     pub(super) async fn namespace_exists(&self, namespace: &str) -> Result<bool, Error> {
         let parameters = [text(&self.catalog), text(&namespace)];
-        let rows = query(&**self.client().await?, "find a namespace", FIND_NAMESPACE, &parameters).await?;
+        let rows = query(
+            &**self.client().await?,
+            "find a namespace",
+            FIND_NAMESPACE,
+            &parameters,
+        )
+        .await?;
         Ok(rows[0].get("found"))
     }
 
-    pub(super) async fn namespace_location(&self, namespace: &str) -> Result<Option<String>, Error> {
+    pub(super) async fn namespace_location(
+        &self,
+        namespace: &str,
+    ) -> Result<Option<String>, Error> {
         let parameters = [text(&self.catalog), text(&namespace)];
         let doing = "read a namespace's location";
-        let rows = query(&**self.client().await?, doing, NAMESPACE_LOCATION, &parameters).await?;
+        let rows = query(
+            &**self.client().await?,
+            doing,
+            NAMESPACE_LOCATION,
+            &parameters,
+        )
+        .await?;
         Ok(rows.first().map(|row| row.get("property_value")))
     }
 
@@ -114,8 +149,10 @@ impl Rows {
         namespace: &str,
         properties: &BTreeMap<String, String>,
     ) -> Result<(), Error> {
-        let (mut keys, mut values): (Vec<&str>, Vec<&str>) =
-            properties.iter().map(|(key, value)| (key.as_str(), value.as_str())).unzip();
+        let (mut keys, mut values): (Vec<&str>, Vec<&str>) = properties
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .unzip();
         if keys.is_empty() {
             (keys, values) = (vec![EXISTS.0], vec![EXISTS.1]);
         }
@@ -125,17 +162,32 @@ impl Rows {
             (&keys as &(dyn ToSql + Sync), Type::TEXT_ARRAY),
             (&values as &(dyn ToSql + Sync), Type::TEXT_ARRAY),
         ];
-        query(&**self.client().await?, "create a namespace", INSERT_NAMESPACE, &parameters).await?;
+        query(
+            &**self.client().await?,
+            "create a namespace",
+            INSERT_NAMESPACE,
+            &parameters,
+        )
+        .await?;
         Ok(())
     }
 
     pub(super) async fn tables(&self, namespace: &str) -> Result<Vec<String>, Error> {
         let parameters = [text(&self.catalog), text(&namespace)];
-        let rows = query(&**self.client().await?, "list tables", LIST_TABLES, &parameters).await?;
+        let rows = query(
+            &**self.client().await?,
+            "list tables",
+            LIST_TABLES,
+            &parameters,
+        )
+        .await?;
         Ok(rows.iter().map(|row| row.get("table_name")).collect())
     }
 
-    pub(super) async fn metadata_location(&self, table: &TableName) -> Result<Option<String>, Error> {
+    pub(super) async fn metadata_location(
+        &self,
+        table: &TableName,
+    ) -> Result<Option<String>, Error> {
         self.location_through(&**self.client().await?, table).await
     }
 
@@ -150,14 +202,27 @@ impl Rows {
         Ok(rows.first().and_then(|row| row.get("metadata_location")))
     }
 
-    pub(super) async fn insert_table(&self, table: &TableName, location: &str) -> Result<(), Error> {
+    pub(super) async fn insert_table(
+        &self,
+        table: &TableName,
+        location: &str,
+    ) -> Result<(), Error> {
         let client = self.client().await?;
         let (namespace, name) = (namespace_key(table.namespace())?, table.table());
         let doing = "create a table";
         let typed = query(&**client, doing, FIND_TYPE_COLUMN, &[]).await?;
         let typed = typed.iter().any(|row| row.get("typed"));
-        let insert = if typed { INSERT_TABLE } else { INSERT_TABLE_UNTYPED };
-        let parameters = [text(&self.catalog), text(&namespace), text(&name), text(&location)];
+        let insert = if typed {
+            INSERT_TABLE
+        } else {
+            INSERT_TABLE_UNTYPED
+        };
+        let parameters = [
+            text(&self.catalog),
+            text(&namespace),
+            text(&name),
+            text(&location),
+        ];
         match client.query_typed(insert, &parameters).await {
             Ok(_) => Ok(()),
             Err(source) if source.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
@@ -187,7 +252,9 @@ impl Rows {
                 // One statement, so its answer is the answer of its commit.
                 let swapped = match self.swap_through(&**client, prepared).await {
                     Ok(swapped) => swapped,
-                    Err(source) if pg::outcome_unknown(&source) => return Err(unknown(table, source)),
+                    Err(source) if pg::outcome_unknown(&source) => {
+                        return Err(unknown(table, source));
+                    }
                     Err(source) => return Err(failed("swap a table", source)),
                 };
                 self.settle(&**client, prepared, swapped).await
@@ -209,7 +276,10 @@ impl Rows {
             text(&prepared.metadata_location),
             text(&base.metadata_location),
         ];
-        Ok(!client.query_typed(SWAP_TABLE, &parameters).await?.is_empty())
+        Ok(!client
+            .query_typed(SWAP_TABLE, &parameters)
+            .await?
+            .is_empty())
     }
 
     /// Says why nothing was swapped.
@@ -227,9 +297,10 @@ impl Rows {
             None => Err(Error::NoSuchTable(table)),
             // An earlier try of the same swap landed although its answer was lost.
             Some(found) if found == prepared.metadata_location => Ok(()),
-            Some(found) => {
-                Err(Error::Conflict { table, why: format!("another writer committed first: it is at {found}") })
-            }
+            Some(found) => Err(Error::Conflict {
+                table,
+                why: format!("another writer committed first: it is at {found}"),
+            }),
         }
     }
 
@@ -248,14 +319,23 @@ async fn query(
     sql: &str,
     parameters: &[Parameter<'_>],
 ) -> Result<Vec<Row>, Error> {
-    client.query_typed(sql, parameters).await.map_err(|source| failed(doing, source))
+    client
+        .query_typed(sql, parameters)
+        .await
+        .map_err(|source| failed(doing, source))
 }
 
 /// Server, database and table; equal only for one and the same `iceberg_tables`.
 async fn identity(client: &impl GenericClient) -> Result<[Option<String>; 4], Error> {
     let rows = match client.query_typed(IDENTIFY, &[]).await {
         Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
-            query(client, "identify the catalog's database", IDENTIFY_RESTRICTED, &[]).await?
+            query(
+                client,
+                "identify the catalog's database",
+                IDENTIFY_RESTRICTED,
+                &[],
+            )
+            .await?
         }
         answer => answer.map_err(|source| failed("identify the catalog's database", source))?,
     };
@@ -263,14 +343,25 @@ async fn identity(client: &impl GenericClient) -> Result<[Option<String>; 4], Er
 }
 
 fn failed(doing: &str, source: tokio_postgres::Error) -> Error {
-    Error::Failed { doing: doing.to_owned(), advice: pg::advice(&source), source: source.into() }
+    Error::Failed {
+        doing: doing.to_owned(),
+        advice: pg::advice(&source),
+        source: source.into(),
+    }
 }
 
 fn unreachable(source: pg::Error) -> Error {
     let advice = source.advice();
-    Error::Failed { doing: "reach the catalog's database".to_owned(), advice, source: source.into() }
+    Error::Failed {
+        doing: "reach the catalog's database".to_owned(),
+        advice,
+        source: source.into(),
+    }
 }
 
 fn unknown(table: &TableName, source: tokio_postgres::Error) -> Error {
-    Error::Unknown { table: table.clone(), source: source.into() }
+    Error::Unknown {
+        table: table.clone(),
+        source: source.into(),
+    }
 }

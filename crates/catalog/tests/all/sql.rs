@@ -35,8 +35,15 @@ async fn lake(before: &str) -> Lake {
     let pool = database.pool().await;
     let warehouse = tempfile::tempdir().unwrap();
     let path = warehouse.path().to_str();
-    let catalog = SqlCatalog::open("lake", pool.clone(), Some(&pool), &Storage::local(), path).await.unwrap();
-    Lake { database, pool, catalog, _warehouse: warehouse }
+    let catalog = SqlCatalog::open("lake", pool.clone(), Some(&pool), &Storage::local(), path)
+        .await
+        .unwrap();
+    Lake {
+        database,
+        pool,
+        catalog,
+        _warehouse: warehouse,
+    }
 }
 
 fn table(text: &str) -> TableName {
@@ -44,20 +51,31 @@ fn table(text: &str) -> TableName {
 }
 
 fn new() -> NewTable {
-    let schema: Schema = serde_json::from_value(json!({"type": "struct", "schema-id": 0, "fields": [
+    let schema: Schema =
+        serde_json::from_value(json!({"type": "struct", "schema-id": 0, "fields": [
         {"id": 1, "name": "id", "required": false, "type": "long"}]}))
-    .unwrap();
-    NewTable { schema, spec: PartitionSpec::unpartitioned(), properties: BTreeMap::new(), location: None }
+        .unwrap();
+    NewTable {
+        schema,
+        spec: PartitionSpec::unpartitioned(),
+        properties: BTreeMap::new(),
+        location: None,
+    }
 }
 
 async fn made(catalog: &dyn Catalog, name: &str) -> catalog::Table {
     let name = table(name);
-    catalog.create_namespace(name.namespace(), &BTreeMap::new()).await.unwrap();
+    catalog
+        .create_namespace(name.namespace(), &BTreeMap::new())
+        .await
+        .unwrap();
     catalog.create_table(&name, new()).await.unwrap()
 }
 
 fn set(key: &str, value: &str) -> Vec<Update> {
-    vec![Update::SetProperties { updates: BTreeMap::from([(key.to_owned(), value.to_owned())]) }]
+    vec![Update::SetProperties {
+        updates: BTreeMap::from([(key.to_owned(), value.to_owned())]),
+    }]
 }
 
 #[tokio::test]
@@ -80,37 +98,70 @@ async fn the_suite_holds_in_layout_v0() {
 async fn a_catalog_in_another_database_never_touches_the_callers_transaction() {
     let (queue, lakes) = (Database::empty().await, Database::empty().await);
     let (queue, warehouse) = (queue.pool().await, tempfile::tempdir().unwrap());
-    let catalog =
-        SqlCatalog::open("lake", lakes.pool().await, Some(&queue), &Storage::local(), warehouse.path().to_str())
-            .await
-            .unwrap();
+    let catalog = SqlCatalog::open(
+        "lake",
+        lakes.pool().await,
+        Some(&queue),
+        &Storage::local(),
+        warehouse.path().to_str(),
+    )
+    .await
+    .unwrap();
     assert!(!catalog.swaps_within());
     suite::all(&catalog).await;
     let base = made(&catalog, "db.t").await;
     let location = catalog.next_metadata_location(&base);
-    let prepared = catalog.prepare(&base, vec![], set("a", "1"), location).await.unwrap();
+    let prepared = catalog
+        .prepare(&base, vec![], set("a", "1"), location)
+        .await
+        .unwrap();
     let mut client = queue.get().await.unwrap();
     let tx = client.transaction().await.unwrap();
     catalog.swap(&prepared, Some(&tx)).await.unwrap();
     tx.rollback().await.unwrap();
     // It is a commit of its own, so it stands.
-    assert_eq!(catalog.load(&base.name).await.unwrap().metadata.property("a"), Some("1"));
+    assert_eq!(
+        catalog
+            .load(&base.name)
+            .await
+            .unwrap()
+            .metadata
+            .property("a"),
+        Some("1")
+    );
 }
 
 #[tokio::test]
 async fn the_same_database_is_recognised_under_another_url_and_another_schema_is_not() {
     let database = Database::empty().await;
     let pool = database.pool().await;
-    let separator = if database.url().contains('?') { '&' } else { '?' };
-    for (suffix, want) in [("application_name=x", true), ("options=-csearch_path%3Dother", false)] {
-        database.client().await.batch_execute("create schema if not exists other").await.unwrap();
+    let separator = if database.url().contains('?') {
+        '&'
+    } else {
+        '?'
+    };
+    for (suffix, want) in [
+        ("application_name=x", true),
+        ("options=-csearch_path%3Dother", false),
+    ] {
+        database
+            .client()
+            .await
+            .batch_execute("create schema if not exists other")
+            .await
+            .unwrap();
         let args = Args {
             catalog_type: Kind::Sql,
             catalog_uri: Some(format!("{}{separator}{suffix}", database.url())),
             catalog_name: "lake".to_owned(),
         };
-        let opened = open(&args, Some(&pool), &Storage::local(), None).await.unwrap();
-        assert!(format!("{opened:?}").contains(&format!("shared: {want}")), "{suffix}: {opened:?}");
+        let opened = open(&args, Some(&pool), &Storage::local(), None)
+            .await
+            .unwrap();
+        assert!(
+            format!("{opened:?}").contains(&format!("shared: {want}")),
+            "{suffix}: {opened:?}"
+        );
     }
 }
 
@@ -121,7 +172,9 @@ async fn many_may_open_a_new_catalog_at_once() {
     let opening: Vec<_> = (0..8)
         .map(|_| {
             let pool = pool.clone();
-            tokio::spawn(async move { SqlCatalog::open("lake", pool, None, &Storage::local(), None).await })
+            tokio::spawn(async move {
+                SqlCatalog::open("lake", pool, None, &Storage::local(), None).await
+            })
         })
         .collect();
     for one in opening {
@@ -133,7 +186,11 @@ async fn many_may_open_a_new_catalog_at_once() {
 async fn a_row_keeps_the_previous_location_and_the_document_its_log() {
     let lake = lake("").await;
     let base = made(&lake.catalog, "db.t").await;
-    let after = lake.catalog.commit(&base, vec![], set("a", "1")).await.unwrap();
+    let after = lake
+        .catalog
+        .commit(&base, vec![], set("a", "1"))
+        .await
+        .unwrap();
     let row = lake
         .database
         .client()
@@ -144,8 +201,16 @@ async fn a_row_keeps_the_previous_location_and_the_document_its_log() {
     assert_eq!(row.get::<_, String>(0), after.metadata_location);
     assert_eq!(row.get::<_, String>(1), base.metadata_location);
     assert_eq!(row.get::<_, String>(2), "TABLE");
-    assert!(base.metadata_location.contains("/db/t/metadata/00000-"), "{}", base.metadata_location);
-    assert!(after.metadata_location.contains("/db/t/metadata/00001-"), "{}", after.metadata_location);
+    assert!(
+        base.metadata_location.contains("/db/t/metadata/00000-"),
+        "{}",
+        base.metadata_location
+    );
+    assert!(
+        after.metadata_location.contains("/db/t/metadata/00001-"),
+        "{}",
+        after.metadata_location
+    );
     let document: serde_json::Value = serde_json::from_slice(&after.metadata.to_json()).unwrap();
     assert_eq!(
         document["metadata-log"],
@@ -159,10 +224,18 @@ async fn views_are_no_tables() {
     let base = made(&lake.catalog, "db.t").await;
     let insert = "insert into iceberg_tables values ('lake', 'db', 'v', 'x', null, 'VIEW'),
         ('lake', 'db', 'old', $1, null, null), ('other', 'db', 'theirs', 'x', null, 'TABLE')";
-    lake.database.client().await.execute(insert, &[&base.metadata_location]).await.unwrap();
+    lake.database
+        .client()
+        .await
+        .execute(insert, &[&base.metadata_location])
+        .await
+        .unwrap();
     let listed = lake.catalog.tables(&["db".to_owned()]).await.unwrap();
     assert_eq!(listed, [table("db.old"), table("db.t")]);
-    assert!(matches!(lake.catalog.load(&table("db.v")).await, Err(Error::NoSuchTable(_))));
+    assert!(matches!(
+        lake.catalog.load(&table("db.v")).await,
+        Err(Error::NoSuchTable(_))
+    ));
     lake.catalog.load(&table("db.old")).await.unwrap();
 }
 
@@ -174,16 +247,33 @@ async fn metadata_is_written_where_and_how_the_table_says() {
     let base = made(&lake.catalog, "db.t").await;
     let updates = BTreeMap::from([
         ("write.metadata.path".to_owned(), folder.clone()),
-        ("write.metadata.compression-codec".to_owned(), "gzip".to_owned()),
+        (
+            "write.metadata.compression-codec".to_owned(),
+            "gzip".to_owned(),
+        ),
     ]);
-    let base = lake.catalog.commit(&base, vec![], vec![Update::SetProperties { updates }]).await.unwrap();
-    let after = lake.catalog.commit(&base, vec![], set("a", "1")).await.unwrap();
+    let base = lake
+        .catalog
+        .commit(&base, vec![], vec![Update::SetProperties { updates }])
+        .await
+        .unwrap();
+    let after = lake
+        .catalog
+        .commit(&base, vec![], set("a", "1"))
+        .await
+        .unwrap();
     let location = &after.metadata_location;
-    assert!(location.starts_with(&format!("{folder}/00002-")), "{location}");
+    assert!(
+        location.starts_with(&format!("{folder}/00002-")),
+        "{location}"
+    );
     assert!(location.ends_with(".gz.metadata.json"), "{location}");
     let bytes = std::fs::read(location.strip_prefix("file://").unwrap()).unwrap();
     assert_eq!(bytes[..2], [0x1f, 0x8b]);
-    assert_eq!(lake.catalog.load(&base.name).await.unwrap().metadata, after.metadata);
+    assert_eq!(
+        lake.catalog.load(&base.name).await.unwrap().metadata,
+        after.metadata
+    );
 }
 
 #[tokio::test]
@@ -192,8 +282,15 @@ async fn a_namespaces_location_is_where_its_tables_go() {
     let elsewhere = tempfile::tempdir().unwrap();
     let root = elsewhere.path().to_str().unwrap().to_owned();
     let properties = BTreeMap::from([("location".to_owned(), format!("{root}/"))]);
-    lake.catalog.create_namespace(&["db".to_owned()], &properties).await.unwrap();
-    let made = lake.catalog.create_table(&table("db.t"), new()).await.unwrap();
+    lake.catalog
+        .create_namespace(&["db".to_owned()], &properties)
+        .await
+        .unwrap();
+    let made = lake
+        .catalog
+        .create_table(&table("db.t"), new())
+        .await
+        .unwrap();
     assert_eq!(made.metadata.location(), format!("{root}/t"));
 }
 
@@ -201,12 +298,28 @@ async fn a_namespaces_location_is_where_its_tables_go() {
 async fn a_table_without_a_place_is_refused_with_the_way_out() {
     let database = Database::empty().await;
     let pool = database.pool().await;
-    let catalog = SqlCatalog::open("lake", pool, None, &Storage::local(), None).await.unwrap();
-    catalog.create_namespace(&["db".to_owned()], &BTreeMap::new()).await.unwrap();
-    let error = catalog.create_table(&table("db.t"), new()).await.unwrap_err().to_string();
+    let catalog = SqlCatalog::open("lake", pool, None, &Storage::local(), None)
+        .await
+        .unwrap();
+    catalog
+        .create_namespace(&["db".to_owned()], &BTreeMap::new())
+        .await
+        .unwrap();
+    let error = catalog
+        .create_table(&table("db.t"), new())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("SNOWPACK_WAREHOUSE"), "{error}");
-    let dotted = catalog.load(&table("\"a.b\".t")).await.unwrap_err().to_string();
-    assert!(dotted.contains("a.b") && dotted.contains("dots"), "{dotted}");
+    let dotted = catalog
+        .load(&table("\"a.b\".t"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        dotted.contains("a.b") && dotted.contains("dots"),
+        "{dotted}"
+    );
 }
 
 #[tokio::test]
@@ -215,12 +328,18 @@ async fn metadata_that_cannot_be_read_is_named() {
     let base = made(&lake.catalog, "db.t").await;
     std::fs::write(&base.metadata_location, "{\"format-version\": 2}").unwrap();
     let error = lake.catalog.load(&base.name).await.unwrap_err();
-    assert!(error.to_string().contains(&base.metadata_location), "{error}");
+    assert!(
+        error.to_string().contains(&base.metadata_location),
+        "{error}"
+    );
     assert_eq!(error.advice(), Advice::GiveUp);
     std::fs::remove_file(&base.metadata_location).unwrap();
     let error = lake.catalog.load(&base.name).await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
-    assert!(source.contains("does not exist") && source.contains(&base.metadata_location), "{source}");
+    assert!(
+        source.contains("does not exist") && source.contains(&base.metadata_location),
+        "{source}"
+    );
 }
 
 #[tokio::test]
@@ -228,11 +347,17 @@ async fn a_connection_lost_in_the_swap_leaves_the_outcome_unknown() {
     let lake = lake("").await;
     let base = made(&lake.catalog, "db.t").await;
     let location = lake.catalog.next_metadata_location(&base);
-    let prepared = lake.catalog.prepare(&base, vec![], set("a", "1"), location).await.unwrap();
+    let prepared = lake
+        .catalog
+        .prepare(&base, vec![], set("a", "1"), location)
+        .await
+        .unwrap();
     // Hold the row, so that the swap waits, then end the swap's connection.
     let mut blocker = lake.database.client().await;
     let tx = blocker.transaction().await.unwrap();
-    tx.execute("select 1 from iceberg_tables for update", &[]).await.unwrap();
+    tx.execute("select 1 from iceberg_tables for update", &[])
+        .await
+        .unwrap();
     let catalog: Arc<dyn Catalog> = Arc::new(lake.catalog);
     let swapping = tokio::spawn({
         let catalog = catalog.clone();
@@ -241,11 +366,21 @@ async fn a_connection_lost_in_the_swap_leaves_the_outcome_unknown() {
     let admin = lake.database.client().await;
     let end = "select pg_terminate_backend(pid) from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock' and query like 'update iceberg_tables%'";
-    testkit::until("the swap waits and is ended", async || admin.execute(end, &[]).await.unwrap() > 0).await;
+    testkit::until("the swap waits and is ended", async || {
+        admin.execute(end, &[]).await.unwrap() > 0
+    })
+    .await;
     let error = swapping.await.unwrap().unwrap_err();
     assert!(matches!(error, Error::Unknown { .. }), "{error:?}");
     assert_eq!(error.advice(), Advice::FindOut);
     drop(tx);
     let uuid = base.metadata.uuid().to_owned();
-    catalog.commit(&base, vec![Requirement::AssertTableUuid { uuid }], set("b", "1")).await.unwrap();
+    catalog
+        .commit(
+            &base,
+            vec![Requirement::AssertTableUuid { uuid }],
+            set("b", "1"),
+        )
+        .await
+        .unwrap();
 }

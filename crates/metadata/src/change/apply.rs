@@ -76,9 +76,14 @@ impl<'a> Draft<'a> {
             Update::AddSpec { spec } => self.add_spec(spec),
             Update::SetDefaultSpec { spec_id } => self.set_default_spec(*spec_id),
             Update::AddSortOrder { sort_order } => self.add_sort_order(sort_order),
-            Update::SetDefaultSortOrder { sort_order_id } => self.set_default_sort_order(*sort_order_id),
+            Update::SetDefaultSortOrder { sort_order_id } => {
+                self.set_default_sort_order(*sort_order_id)
+            }
             Update::AddSnapshot { snapshot } => self.add_snapshot(snapshot),
-            Update::SetSnapshotRef { ref_name, reference } => self.set_ref(ref_name, reference),
+            Update::SetSnapshotRef {
+                ref_name,
+                reference,
+            } => self.set_ref(ref_name, reference),
             Update::RemoveSnapshots { snapshot_ids } => self.remove_snapshots(snapshot_ids),
             Update::RemoveSnapshotRef { ref_name } => {
                 self.remove_ref(ref_name);
@@ -87,7 +92,8 @@ impl<'a> Draft<'a> {
             Update::SetLocation { location } => self.set_location(location),
             Update::SetProperties { updates } => {
                 for (key, value) in updates.iter().filter(|(key, _)| *key != FORMAT_VERSION) {
-                    self.object("properties").insert(key.clone(), value.clone().into());
+                    self.object("properties")
+                        .insert(key.clone(), value.clone().into());
                 }
                 Ok(())
             }
@@ -97,10 +103,16 @@ impl<'a> Draft<'a> {
                 }
                 Ok(())
             }
-            Update::SetStatistics { statistics } => self.set_entry("set-statistics", "statistics", statistics),
-            Update::SetPartitionStatistics { partition_statistics } => {
-                self.set_entry("set-partition-statistics", "partition-statistics", partition_statistics)
+            Update::SetStatistics { statistics } => {
+                self.set_entry("set-statistics", "statistics", statistics)
             }
+            Update::SetPartitionStatistics {
+                partition_statistics,
+            } => self.set_entry(
+                "set-partition-statistics",
+                "partition-statistics",
+                partition_statistics,
+            ),
             Update::RemoveStatistics { snapshot_id } => {
                 self.drop_entries("statistics", "snapshot-id", &[*snapshot_id]);
                 Ok(())
@@ -189,16 +201,28 @@ impl<'a> Draft<'a> {
         let ids: HashSet<i64> = ids.iter().copied().collect();
         let entries = self.list(list);
         let before = entries.len();
-        entries.retain(|entry| entry.get(key).and_then(Value::as_i64).is_none_or(|id| !ids.contains(&id)));
+        entries.retain(|entry| {
+            entry
+                .get(key)
+                .and_then(Value::as_i64)
+                .is_none_or(|id| !ids.contains(&id))
+        });
         before - entries.len()
     }
 
     fn has(&self, list: &str, key: &str, id: i64) -> bool {
         let entries = self.raw.get(list).and_then(Value::as_array);
-        entries.is_some_and(|entries| entries.iter().any(|entry| entry.get(key) == Some(&id.into())))
+        entries.is_some_and(|entries| {
+            entries
+                .iter()
+                .any(|entry| entry.get(key) == Some(&id.into()))
+        })
     }
 }
 
 fn refuse<T>(action: &'static str, why: impl Into<String>) -> Result<T, Error> {
-    Err(Error::Update { action, why: why.into() })
+    Err(Error::Update {
+        action,
+        why: why.into(),
+    })
 }

@@ -29,12 +29,25 @@ impl TableMetadata {
                 "new tables have format version 2 in this version, not {version}"
             )));
         }
-        let mut fresh = Fresh { ids: HashMap::new(), last: 0 };
+        let mut fresh = Fresh {
+            ids: HashMap::new(),
+            last: 0,
+        };
         let root = fresh.give(&schema.root);
-        let identifiers = schema.identifier_field_ids.iter().map(|id| fresh.new_id(*id, "identifier-field-ids"));
+        let identifiers = schema
+            .identifier_field_ids
+            .iter()
+            .map(|id| fresh.new_id(*id, "identifier-field-ids"));
         let identifier_field_ids = identifiers.collect::<Result<_, _>>()?;
-        let schema = Schema { schema_id: 0, root, identifier_field_ids };
-        let mut spec = PartitionSpec { spec_id: 0, fields: spec.fields.clone() };
+        let schema = Schema {
+            schema_id: 0,
+            root,
+            identifier_field_ids,
+        };
+        let mut spec = PartitionSpec {
+            spec_id: 0,
+            fields: spec.fields.clone(),
+        };
         for field in &mut spec.fields {
             field.source_id = fresh.new_id(field.source_id, &field.name)?;
             field.field_id = UNASSIGNED;
@@ -79,8 +92,12 @@ impl Fresh {
     fn give(&mut self, old: &StructType) -> StructType {
         let mut fields = old.fields.clone();
         // A whole level first, then what lies below it.
-        fields.iter_mut().for_each(|field| self.number(field));
-        fields.iter_mut().for_each(|field| self.below(field));
+        for field in &mut fields {
+            self.number(field);
+        }
+        for field in &mut fields {
+            self.below(field);
+        }
         StructType { fields }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::json::{At, optional, serde_by_json};
+use crate::spec::read_source;
 use crate::{Error, Transform};
 
 /// One state of a table.
@@ -67,7 +68,10 @@ impl Snapshot {
             }
         };
         put("snapshot-id", Some(self.snapshot_id.into()));
-        put("parent-snapshot-id", self.parent_snapshot_id.map(Value::from));
+        put(
+            "parent-snapshot-id",
+            self.parent_snapshot_id.map(Value::from),
+        );
         put("sequence-number", Some(self.sequence_number.into()));
         put("timestamp-ms", Some(self.timestamp_ms.into()));
         if self.manifests.is_empty() {
@@ -75,7 +79,10 @@ impl Snapshot {
         } else {
             put("manifests", Some(self.manifests.clone().into()));
         }
-        let summary = self.summary.iter().map(|(key, value)| (key.clone(), value.clone().into()));
+        let summary = self
+            .summary
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone().into()));
         put("summary", Some(Value::Object(summary.collect())));
         put("schema-id", self.schema_id.map(Value::from));
         put("first-row-id", self.first_row_id.map(Value::from));
@@ -122,7 +129,13 @@ impl Ref {
     /// A branch without retention settings.
     pub fn branch(snapshot_id: i64) -> Self {
         let (kind, none) = (RefKind::Branch, None);
-        Self { kind, snapshot_id, min_snapshots_to_keep: None, max_snapshot_age_ms: none, max_ref_age_ms: none }
+        Self {
+            kind,
+            snapshot_id,
+            min_snapshots_to_keep: None,
+            max_snapshot_age_ms: none,
+            max_ref_age_ms: none,
+        }
     }
 
     pub(crate) fn read(at: At<'_>) -> Result<Self, Error> {
@@ -151,8 +164,14 @@ impl Ref {
         let fields = [
             ("snapshot-id", Some(self.snapshot_id.into())),
             ("type", Some(self.kind.as_str().into())),
-            ("min-snapshots-to-keep", self.min_snapshots_to_keep.map(Value::from)),
-            ("max-snapshot-age-ms", self.max_snapshot_age_ms.map(Value::from)),
+            (
+                "min-snapshots-to-keep",
+                self.min_snapshots_to_keep.map(Value::from),
+            ),
+            (
+                "max-snapshot-age-ms",
+                self.max_snapshot_age_ms.map(Value::from),
+            ),
             ("max-ref-age-ms", self.max_ref_age_ms.map(Value::from)),
         ];
         for (key, value) in fields {
@@ -200,15 +219,7 @@ serde_by_json!(SortOrder, "sort order");
 impl SortField {
     fn read(at: At<'_>) -> Result<Self, Error> {
         let (direction, nulls) = (at.require("direction")?, at.require("null-order")?);
-        let (source_id, transform) = match at.get("source-id")? {
-            Some(source) => (source.i32()?, Transform::parse(at.require("transform")?.str()?)),
-            // Format v3: a transform of several columns, none of which is known yet.
-            None => {
-                let sources = at.require("source-ids")?.each(|id| id.i32())?;
-                let name = at.require("transform")?.str()?.to_owned();
-                (sources.first().copied().unwrap_or(0), Transform::Unknown(name))
-            }
-        };
+        let (source_id, transform) = read_source(at)?;
         Ok(Self {
             source_id,
             transform,

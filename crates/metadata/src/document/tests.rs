@@ -30,24 +30,58 @@ fn refused(change: impl FnOnce(&mut Value), why: &str) {
 #[test]
 fn wrong_documents_are_refused_by_field() {
     refused(|d| d["format-version"] = 4.into(), "format version 4");
-    refused(|d| d["format-version"] = "2".into(), "format-version: is \"2\"");
+    refused(
+        |d| d["format-version"] = "2".into(),
+        "format-version: is \"2\"",
+    );
     refused(|d| d["table-uuid"] = Value::Null, "`table-uuid` is missing");
     refused(|d| d["current-schema-id"] = 9.into(), "current-schema-id 9");
     refused(|d| d["default-spec-id"] = 9.into(), "default-spec-id 9");
-    refused(|d| d["default-sort-order-id"] = 9.into(), "default-sort-order-id 9");
-    refused(|d| d["last-column-id"] = json!(1e30), "last-column-id: is 1e+30, not a 32-bit integer");
-    refused(|d| d["properties"]["a"] = 1.into(), "properties.a: is 1, not a string");
-    refused(|d| d["snapshots"][0]["sequence-number"] = 9.into(), "sequence number 9");
-    refused(|d| d["snapshots"][0]["manifest-list"] = json!([]), "snapshots[0].manifest-list");
-    refused(|d| d["snapshots"][0] = Value::Null, "snapshots[0]: is null, not an object");
-    refused(|d| d["refs"]["b"] = json!({"snapshot-id": 7, "type": "branch"}), "ref `b` names snapshot 7");
-    refused(|d| d["refs"]["b"] = json!({"snapshot-id": 1, "type": "twig"}), "refs.b.type");
+    refused(
+        |d| d["default-sort-order-id"] = 9.into(),
+        "default-sort-order-id 9",
+    );
+    refused(
+        |d| d["last-column-id"] = json!(1e30),
+        "last-column-id: is 1e+30, not a 32-bit integer",
+    );
+    refused(
+        |d| d["properties"]["a"] = 1.into(),
+        "properties.a: is 1, not a string",
+    );
+    refused(
+        |d| d["snapshots"][0]["sequence-number"] = 9.into(),
+        "sequence number 9",
+    );
+    refused(
+        |d| d["snapshots"][0]["manifest-list"] = json!([]),
+        "snapshots[0].manifest-list",
+    );
+    refused(
+        |d| d["snapshots"][0] = Value::Null,
+        "snapshots[0]: is null, not an object",
+    );
+    refused(
+        |d| d["refs"]["b"] = json!({"snapshot-id": 7, "type": "branch"}),
+        "ref `b` names snapshot 7",
+    );
+    refused(
+        |d| d["refs"]["b"] = json!({"snapshot-id": 1, "type": "twig"}),
+        "refs.b.type",
+    );
     refused(|d| d["current-snapshot-id"] = 8.into(), "names snapshot 8");
 }
 
 #[test]
 fn what_is_no_document_is_an_error() {
-    for bytes in [&b""[..], b"[]", b"3", b"{", &[0x1f, 0x8b, 1, 2], b"\xff\xfe"] {
+    for bytes in [
+        &b""[..],
+        b"[]",
+        b"3",
+        b"{",
+        &[0x1f, 0x8b, 1, 2],
+        b"\xff\xfe",
+    ] {
         assert!(TableMetadata::parse(bytes).is_err(), "{bytes:?}");
     }
     let deep = format!("{{\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
@@ -70,16 +104,25 @@ fn a_ring_of_parents_ends() {
 
 #[test]
 fn new_tables_number_their_columns_level_by_level() {
-    let schema: Schema = serde_json::from_value(json!({"type": "struct", "identifier-field-ids": [40], "fields": [
+    let schema: Schema = serde_json::from_value(
+        json!({"type": "struct", "identifier-field-ids": [40], "fields": [
         {"id": 10, "name": "a", "required": false, "type": {"type": "struct", "fields": [
             {"id": 11, "name": "b", "required": false, "type": {"type": "list", "element-id": 12,
                 "element-required": false, "element": "int"}},
             {"id": 13, "name": "c", "required": false, "type": "int"}]}},
-        {"id": 40, "name": "d", "required": true, "type": "int"}]}))
+        {"id": 40, "name": "d", "required": true, "type": "int"}]}),
+    )
     .unwrap();
-    let field =
-        PartitionField { source_id: 40, field_id: 7, name: "d".into(), transform: Transform::Identity };
-    let spec = PartitionSpec { spec_id: 3, fields: vec![field] };
+    let field = PartitionField {
+        source_id: 40,
+        field_id: 7,
+        name: "d".into(),
+        transform: Transform::Identity,
+    };
+    let spec = PartitionSpec {
+        spec_id: 3,
+        fields: vec![field],
+    };
     let new = TableMetadata::new("u", "/w", &schema, &spec, BTreeMap::new(), 1).unwrap();
     let id = |name: &str| {
         let mut found = None;
@@ -95,12 +138,19 @@ fn new_tables_number_their_columns_level_by_level() {
     assert_eq!(new.current_schema().identifier_field_ids, [2]);
     assert_eq!(new.default_spec().fields[0].source_id, 2);
     let lost = PartitionSpec {
-        fields: vec![PartitionField { source_id: 9, field_id: 0, name: "x".into(), transform: Transform::Void }],
+        fields: vec![PartitionField {
+            source_id: 9,
+            field_id: 0,
+            name: "x".into(),
+            transform: Transform::Void,
+        }],
         ..spec
     };
     assert!(TableMetadata::new("u", "/w", &schema, &lost, BTreeMap::new(), 1).is_err());
     let v3 = BTreeMap::from([("format-version".to_owned(), "3".to_owned())]);
-    assert!(TableMetadata::new("u", "/w", &schema, &PartitionSpec::unpartitioned(), v3, 1).is_err());
+    assert!(
+        TableMetadata::new("u", "/w", &schema, &PartitionSpec::unpartitioned(), v3, 1).is_err()
+    );
 }
 
 /// Every way of putting a value where another belongs.
@@ -131,9 +181,13 @@ proptest! {
 
 fn collect(value: &Value, at: String, places: &mut Vec<String>) {
     match value {
-        Value::Object(fields) => fields.iter().for_each(|(key, value)| collect(value, format!("{at}/{key}"), places)),
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(key, value)| collect(value, format!("{at}/{key}"), places)),
         Value::Array(list) => {
-            list.iter().enumerate().for_each(|(index, value)| collect(value, format!("{at}/{index}"), places));
+            list.iter()
+                .enumerate()
+                .for_each(|(index, value)| collect(value, format!("{at}/{index}"), places));
         }
         _ => {}
     }

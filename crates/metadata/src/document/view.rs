@@ -53,7 +53,9 @@ impl View {
         let view = Self {
             format_version: version as u8,
             uuid: match version {
-                1 => optional!(at, "table-uuid", str).unwrap_or_default().to_owned(),
+                1 => optional!(at, "table-uuid", str)
+                    .unwrap_or_default()
+                    .to_owned(),
                 _ => at.require("table-uuid")?.str()?.to_owned(),
             },
             location: at.require("location")?.str()?.to_owned(),
@@ -70,7 +72,10 @@ impl View {
             default_spec,
             sort_orders: match at.get("sort-orders")? {
                 Some(orders) => orders.each(SortOrder::read)?,
-                None => vec![SortOrder { order_id: 0, fields: Vec::new() }],
+                None => vec![SortOrder {
+                    order_id: 0,
+                    fields: Vec::new(),
+                }],
             },
             default_sort_order_id: optional!(at, "default-sort-order-id", i32).unwrap_or(0),
             properties: match at.get("properties")? {
@@ -89,7 +94,10 @@ impl View {
     /// What Java checks when it builds the document.
     fn check(&self, at: At<'_>) -> Result<(), Error> {
         let last = self.last_sequence_number;
-        if let Some(late) = self.snapshots.iter().find(|snapshot| snapshot.sequence_number > last)
+        if let Some(late) = self
+            .snapshots
+            .iter()
+            .find(|snapshot| snapshot.sequence_number > last)
             && self.format_version > 1
         {
             return Err(at.error(format!(
@@ -122,8 +130,11 @@ fn read_schemas(at: At<'_>, version: i32) -> Result<(Vec<Arc<Schema>>, usize), E
         }
         None => return Err(at.error("field `schemas` is missing")),
     };
-    let place = schemas.iter().position(|schema| schema.schema_id == current);
-    let place = place.ok_or_else(|| at.error(format!("current-schema-id {current} is in no schema")))?;
+    let place = schemas
+        .iter()
+        .position(|schema| schema.schema_id == current);
+    let place =
+        place.ok_or_else(|| at.error(format!("current-schema-id {current} is in no schema")))?;
     Ok((schemas, place))
 }
 
@@ -141,7 +152,11 @@ fn read_specs(at: At<'_>, version: i32) -> Result<(Vec<Arc<PartitionSpec>>, usiz
     for spec in &mut specs {
         spec.assign_ids(FIRST_PARTITION_FIELD_ID - 1);
     }
-    let highest = specs.iter().flat_map(|spec| &spec.fields).map(|field| field.field_id).max();
+    let highest = specs
+        .iter()
+        .flat_map(|spec| &spec.fields)
+        .map(|field| field.field_id)
+        .max();
     let highest = highest.unwrap_or(FIRST_PARTITION_FIELD_ID - 1);
     let last = match optional!(at, "last-partition-id", i32) {
         Some(last) => last,
@@ -149,7 +164,8 @@ fn read_specs(at: At<'_>, version: i32) -> Result<(Vec<Arc<PartitionSpec>>, usiz
         None => return Err(at.error("field `last-partition-id` is missing")),
     };
     let place = specs.iter().position(|spec| spec.spec_id == default);
-    let place = place.ok_or_else(|| at.error(format!("default-spec-id {default} is in no spec")))?;
+    let place =
+        place.ok_or_else(|| at.error(format!("default-spec-id {default} is in no spec")))?;
     Ok((specs.into_iter().map(Arc::new).collect(), place, last))
 }
 
@@ -187,10 +203,14 @@ fn read_refs(at: At<'_>, snapshots: &Places) -> Result<BTreeMap<String, Ref>, Er
         }
         _ => {}
     }
-    match refs.iter().find(|(_, named)| !snapshots.contains_key(&named.snapshot_id)) {
-        Some((name, lost)) => {
-            Err(at.error(format!("ref `{name}` names snapshot {}, which is not there", lost.snapshot_id)))
-        }
+    match refs
+        .iter()
+        .find(|(_, named)| !snapshots.contains_key(&named.snapshot_id))
+    {
+        Some((name, lost)) => Err(at.error(format!(
+            "ref `{name}` names snapshot {}, which is not there",
+            lost.snapshot_id
+        ))),
         None => Ok(refs),
     }
 }

@@ -12,14 +12,30 @@ impl Literal {
     /// float to double) is read in its old width.
     pub fn from_bytes(ty: &Primitive, bytes: &[u8]) -> Result<Self, Error> {
         let wrong = || {
-            Error::malformed(format!("value of type {ty}"), format!("{} bytes cannot be one", bytes.len()))
+            Error::malformed(
+                format!("value of type {ty}"),
+                format!("{} bytes cannot be one", bytes.len()),
+            )
         };
-        let int = || bytes.try_into().map(i32::from_le_bytes).map_err(|_| wrong());
+        let int = || {
+            bytes
+                .try_into()
+                .map(i32::from_le_bytes)
+                .map_err(|_| wrong())
+        };
         let long = || match bytes.len() {
             4 => int().map(i64::from),
-            _ => bytes.try_into().map(i64::from_le_bytes).map_err(|_| wrong()),
+            _ => bytes
+                .try_into()
+                .map(i64::from_le_bytes)
+                .map_err(|_| wrong()),
         };
-        let float = || bytes.try_into().map(f32::from_le_bytes).map_err(|_| wrong());
+        let float = || {
+            bytes
+                .try_into()
+                .map(f32::from_le_bytes)
+                .map_err(|_| wrong())
+        };
         Ok(match ty {
             Primitive::Boolean => match bytes {
                 [byte] => Self::Boolean(*byte != 0),
@@ -29,12 +45,16 @@ impl Literal {
             Primitive::Long => Self::Long(long()?),
             Primitive::Float => Self::Float(float()?),
             Primitive::Double if bytes.len() == 4 => Self::Double(float()?.into()),
-            Primitive::Double => {
-                Self::Double(bytes.try_into().map(f64::from_le_bytes).map_err(|_| wrong())?)
-            }
-            Primitive::Decimal { scale, .. } => {
-                Self::Decimal { unscaled: unscaled(bytes).ok_or_else(wrong)?, scale: *scale }
-            }
+            Primitive::Double => Self::Double(
+                bytes
+                    .try_into()
+                    .map(f64::from_le_bytes)
+                    .map_err(|_| wrong())?,
+            ),
+            Primitive::Decimal { scale, .. } => Self::Decimal {
+                unscaled: unscaled(bytes).ok_or_else(wrong)?,
+                scale: *scale,
+            },
             Primitive::Date => Self::Date(int()?),
             Primitive::Time => Self::Time(long()?),
             Primitive::Timestamp => Self::Timestamp(long()?),
@@ -49,7 +69,9 @@ impl Literal {
             Primitive::Fixed(_) => Self::Fixed(bytes.to_vec()),
             Primitive::Binary => Self::Binary(bytes.to_vec()),
             Primitive::Other(name) => {
-                return Err(Error::Unsupported(format!("values of type {name} cannot be read")));
+                return Err(Error::Unsupported(format!(
+                    "values of type {name} cannot be read"
+                )));
             }
         })
     }
@@ -92,7 +114,9 @@ fn shortest(unscaled: i128) -> Vec<u8> {
         let sign = if bytes[at + 1] & 0x80 == 0 { 0 } else { 0xff };
         bytes[at] == sign
     };
-    let start = (0..DECIMAL_BYTES_MAX - 1).find(|at| !spare(*at)).unwrap_or(DECIMAL_BYTES_MAX - 1);
+    let start = (0..DECIMAL_BYTES_MAX - 1)
+        .find(|at| !spare(*at))
+        .unwrap_or(DECIMAL_BYTES_MAX - 1);
     bytes[start..].to_vec()
 }
 
@@ -110,7 +134,10 @@ mod tests {
             Literal::Long(_) => Primitive::Long,
             Literal::Float(_) => Primitive::Float,
             Literal::Double(_) => Primitive::Double,
-            Literal::Decimal { scale, .. } => Primitive::Decimal { precision: 38, scale: *scale },
+            Literal::Decimal { scale, .. } => Primitive::Decimal {
+                precision: 38,
+                scale: *scale,
+            },
             Literal::Date(_) => Primitive::Date,
             Literal::Time(_) => Primitive::Time,
             Literal::Timestamp(_) => Primitive::Timestamp,
@@ -135,16 +162,26 @@ mod tests {
             (-129, vec![0xff, 0x7f]),
             (1420, vec![0x05, 0x8c]),
         ] {
-            assert_eq!(Literal::Decimal { unscaled, scale: 2 }.to_bytes(), want, "{unscaled}");
+            assert_eq!(
+                Literal::Decimal { unscaled, scale: 2 }.to_bytes(),
+                want,
+                "{unscaled}"
+            );
         }
     }
 
     #[test]
     fn values_of_a_widened_column_are_read_in_their_old_width() {
         let int = Literal::Int(-7).to_bytes();
-        assert_eq!(Literal::from_bytes(&Primitive::Long, &int).unwrap(), Literal::Long(-7));
+        assert_eq!(
+            Literal::from_bytes(&Primitive::Long, &int).unwrap(),
+            Literal::Long(-7)
+        );
         let float = Literal::Float(1.5).to_bytes();
-        assert_eq!(Literal::from_bytes(&Primitive::Double, &float).unwrap(), Literal::Double(1.5));
+        assert_eq!(
+            Literal::from_bytes(&Primitive::Double, &float).unwrap(),
+            Literal::Double(1.5)
+        );
     }
 
     #[test]
@@ -152,8 +189,20 @@ mod tests {
         for (ty, bytes) in [
             (Primitive::Int, &[0u8; 8][..]),
             (Primitive::Boolean, &[]),
-            (Primitive::Decimal { precision: 9, scale: 2 }, &[]),
-            (Primitive::Decimal { precision: 9, scale: 2 }, &[0; 17]),
+            (
+                Primitive::Decimal {
+                    precision: 9,
+                    scale: 2,
+                },
+                &[],
+            ),
+            (
+                Primitive::Decimal {
+                    precision: 9,
+                    scale: 2,
+                },
+                &[0; 17],
+            ),
             (Primitive::String, &[0xff]),
             (Primitive::Uuid, &[0; 15]),
             (Primitive::Fixed(3), &[0; 4]),

@@ -22,22 +22,29 @@ impl Literal {
             Primitive::Long => Self::Long(at.i64()?),
             Primitive::Float => Self::Float(float(value).ok_or_else(wrong)? as f32),
             Primitive::Double => Self::Double(float(value).ok_or_else(wrong)?),
-            Primitive::Decimal { scale, .. } => {
-                Self::Decimal { unscaled: decimal(text()?, *scale).ok_or_else(wrong)?, scale: *scale }
-            }
+            Primitive::Decimal { scale, .. } => Self::Decimal {
+                unscaled: decimal(text()?, *scale).ok_or_else(wrong)?,
+                scale: *scale,
+            },
             Primitive::Date => {
                 let days = date(text()?).and_then(|days| i32::try_from(days).ok());
                 Self::Date(days.ok_or_else(wrong)?)
             }
             Primitive::Time => Self::Time(time(text()?, MICROS).ok_or_else(wrong)?),
             Primitive::Timestamp => Self::Timestamp(timestamp(text()?, MICROS).ok_or_else(wrong)?),
-            Primitive::TimestampNs => Self::TimestampNs(timestamp(text()?, NANOS).ok_or_else(wrong)?),
-            Primitive::Timestamptz => {
-                Self::Timestamptz(utc(text()?).and_then(|at| timestamp(at, MICROS)).ok_or_else(wrong)?)
+            Primitive::TimestampNs => {
+                Self::TimestampNs(timestamp(text()?, NANOS).ok_or_else(wrong)?)
             }
-            Primitive::TimestamptzNs => {
-                Self::TimestamptzNs(utc(text()?).and_then(|at| timestamp(at, NANOS)).ok_or_else(wrong)?)
-            }
+            Primitive::Timestamptz => Self::Timestamptz(
+                utc(text()?)
+                    .and_then(|at| timestamp(at, MICROS))
+                    .ok_or_else(wrong)?,
+            ),
+            Primitive::TimestamptzNs => Self::TimestamptzNs(
+                utc(text()?)
+                    .and_then(|at| timestamp(at, NANOS))
+                    .ok_or_else(wrong)?,
+            ),
             Primitive::String => Self::String(text()?.to_owned()),
             Primitive::Uuid => Self::Uuid(text()?.parse().map_err(|_| wrong())?),
             Primitive::Fixed(length) => {
@@ -46,7 +53,9 @@ impl Literal {
             }
             Primitive::Binary => Self::Binary(unhex(text()?).ok_or_else(wrong)?),
             Primitive::Other(name) => {
-                return Err(Error::Unsupported(format!("values of type {name} cannot be read")));
+                return Err(Error::Unsupported(format!(
+                    "values of type {name} cannot be read"
+                )));
             }
         })
     }
@@ -89,7 +98,11 @@ fn decimal(text: &str, scale: u32) -> Option<i128> {
     let (digits, fraction) = text.split_once('.').unwrap_or((text, ""));
     let missing = (scale as usize).checked_sub(fraction.len())?;
     let plain = fraction.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| format!("{digits}{fraction}{}", "0".repeat(missing)).parse().ok())?
+    plain.then(|| {
+        format!("{digits}{fraction}{}", "0".repeat(missing))
+            .parse()
+            .ok()
+    })?
 }
 
 fn date_text(days: i64) -> String {
@@ -105,7 +118,10 @@ fn time_text(value: i64, unit: i64) -> String {
     let (seconds, fraction) = split(value, unit);
     let digits = if unit == MICROS { 6 } else { 9 };
     let (hour, minute) = (seconds / 3600, seconds / 60 % 60);
-    format!("{hour:02}:{minute:02}:{:02}.{fraction:0digits$}", seconds % 60)
+    format!(
+        "{hour:02}:{minute:02}:{:02}.{fraction:0digits$}",
+        seconds % 60
+    )
 }
 
 fn timestamp_text(value: i64, unit: i64) -> String {
@@ -114,7 +130,9 @@ fn timestamp_text(value: i64, unit: i64) -> String {
 }
 
 fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }
 
 fn date(text: &str) -> Option<i64> {
@@ -152,7 +170,8 @@ fn timestamp(text: &str, unit: i64) -> Option<i64> {
 }
 
 fn utc(text: &str) -> Option<&str> {
-    text.strip_suffix("+00:00").or_else(|| text.strip_suffix('Z'))
+    text.strip_suffix("+00:00")
+        .or_else(|| text.strip_suffix('Z'))
 }
 
 #[cfg(test)]
@@ -171,16 +190,45 @@ mod tests {
     /// The examples of the spec's table.
     #[test]
     fn values_are_written_as_the_spec_shows() {
-        let decimal = Primitive::Decimal { precision: 9, scale: 2 };
+        let decimal = Primitive::Decimal {
+            precision: 9,
+            scale: 2,
+        };
         check(&Primitive::Boolean, &Literal::Boolean(true), &json!(true));
         check(&Primitive::Long, &Literal::Long(34), &json!(34));
         check(&Primitive::Double, &Literal::Double(1.5), &json!(1.5));
-        check(&decimal, &Literal::Decimal { unscaled: 1420, scale: 2 }, &json!("14.20"));
-        check(&decimal, &Literal::Decimal { unscaled: -5, scale: 2 }, &json!("-0.05"));
-        check(&Primitive::Date, &Literal::Date(17_486), &json!("2017-11-16"));
-        check(&Primitive::Time, &Literal::Time(81_068_123_456), &json!("22:31:08.123456"));
+        check(
+            &decimal,
+            &Literal::Decimal {
+                unscaled: 1420,
+                scale: 2,
+            },
+            &json!("14.20"),
+        );
+        check(
+            &decimal,
+            &Literal::Decimal {
+                unscaled: -5,
+                scale: 2,
+            },
+            &json!("-0.05"),
+        );
+        check(
+            &Primitive::Date,
+            &Literal::Date(17_486),
+            &json!("2017-11-16"),
+        );
+        check(
+            &Primitive::Time,
+            &Literal::Time(81_068_123_456),
+            &json!("22:31:08.123456"),
+        );
         let micros = 1_510_871_468_123_456;
-        check(&Primitive::Timestamp, &Literal::Timestamp(micros), &json!("2017-11-16T22:31:08.123456"));
+        check(
+            &Primitive::Timestamp,
+            &Literal::Timestamp(micros),
+            &json!("2017-11-16T22:31:08.123456"),
+        );
         check(
             &Primitive::Timestamptz,
             &Literal::Timestamptz(micros),
@@ -191,7 +239,11 @@ mod tests {
             &Literal::TimestampNs(micros * 1000 + 789),
             &json!("2017-11-16T22:31:08.123456789"),
         );
-        check(&Primitive::Binary, &Literal::Binary(vec![0, 255]), &json!("00ff"));
+        check(
+            &Primitive::Binary,
+            &Literal::Binary(vec![0, 255]),
+            &json!("00ff"),
+        );
     }
 
     #[test]
@@ -203,7 +255,13 @@ mod tests {
             (Primitive::Time, json!("24:00:00")),
             (Primitive::Timestamptz, json!("2017-11-16T22:31:08")),
             (Primitive::Fixed(2), json!("00")),
-            (Primitive::Decimal { precision: 9, scale: 2 }, json!("1.234")),
+            (
+                Primitive::Decimal {
+                    precision: 9,
+                    scale: 2,
+                },
+                json!("1.234"),
+            ),
             (Primitive::Uuid, json!("x")),
         ] {
             assert!(Literal::from_json(&ty, &value).is_err(), "{ty}: {value}");

@@ -5,9 +5,10 @@ macro_rules! float {
     ($name:ident, $float:ty, $bits:ty) => {
         pub(super) mod $name {
             use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-            #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-            pub(in super::super) fn serialize<S: Serializer>(value: &$float, to: S) -> Result<S::Ok, S::Error> {
+            pub(in super::super) fn serialize<S: Serializer>(
+                value: &$float,
+                to: S,
+            ) -> Result<S::Ok, S::Error> {
                 if value.is_nan() {
                     to.serialize_str(&format!("nan:{:x}", value.to_bits()))
                 } else {
@@ -15,10 +16,14 @@ macro_rules! float {
                 }
             }
 
-            pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$float, D::Error> {
+            pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+                from: D,
+            ) -> Result<$float, D::Error> {
                 let text = String::deserialize(from)?;
                 match text.strip_prefix("nan:") {
-                    Some(bits) => <$bits>::from_str_radix(bits, 16).map(<$float>::from_bits).map_err(Error::custom),
+                    Some(bits) => <$bits>::from_str_radix(bits, 16)
+                        .map(<$float>::from_bits)
+                        .map_err(Error::custom),
                     None => text.parse().map_err(Error::custom),
                 }
             }
@@ -31,13 +36,16 @@ float!(double, f64, u64);
 
 pub(super) mod wide {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-    pub(in super::super) fn serialize<S: Serializer>(value: &i128, to: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(
+        value: &i128,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_str(&value.to_string())
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<i128, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<i128, D::Error> {
         String::deserialize(from)?.parse().map_err(Error::custom)
     }
 }
@@ -47,11 +55,16 @@ pub(super) mod hex {
 
     use crate::literal::text;
 
-    pub(in super::super) fn serialize<S: Serializer>(value: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(
+        value: &[u8],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_str(&text::hex(value))
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(from)?;
         text::unhex(&text).ok_or_else(|| Error::custom(format!("`{text}` is not hexadecimal")))
     }

@@ -15,7 +15,9 @@ impl fmt::Display for Literal {
             Self::Boolean(value) => write!(f, "{value}"),
             Self::Int(value) => write!(f, "{value}"),
             Self::Long(value) => write!(f, "{value}"),
-            Self::Float(value) => f.write_str(&java_float(f64::from(*value), &format!("{value:e}"))),
+            Self::Float(value) => {
+                f.write_str(&java_float(f64::from(*value), &format!("{value:e}")))
+            }
             Self::Double(value) => f.write_str(&java_float(*value, &format!("{value:e}"))),
             Self::Decimal { unscaled, scale } => f.write_str(&java_decimal(*unscaled, *scale)),
             Self::Date(days) => f.write_str(&date(i64::from(*days))),
@@ -43,7 +45,8 @@ pub(crate) fn civil(days: i64) -> (i64, u32, u32) {
     // Years here begin in March, so that the leap day is the last of a year.
     let days = days + 719_468;
     let (era, day_of_era) = split(days, 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
@@ -114,18 +117,34 @@ fn java_float(value: f64, shortest: &str) -> String {
     }
     let (mantissa, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let (sign, mantissa) = mantissa
+        .strip_prefix('-')
+        .map_or(("", mantissa), |rest| ("-", rest));
     let digits = mantissa.replace('.', "");
-    let digits_or_zero = |text: &str| if text.is_empty() { "0".to_owned() } else { text.to_owned() };
+    let digits_or_zero = |text: &str| {
+        if text.is_empty() {
+            "0".to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
     match exponent {
         0..=6 => {
             let whole = exponent as usize + 1;
             let padded = format!("{digits:0<whole$}");
-            format!("{sign}{}.{}", &padded[..whole], digits_or_zero(&padded[whole..]))
+            format!(
+                "{sign}{}.{}",
+                &padded[..whole],
+                digits_or_zero(&padded[whole..])
+            )
         }
         -3..=-1 => format!("{sign}0.{}{digits}", "0".repeat((-exponent - 1) as usize)),
         _ if value == 0.0 => format!("{sign}0.0"),
-        _ => format!("{sign}{}.{}E{exponent}", &digits[..1], digits_or_zero(&digits[1..])),
+        _ => format!(
+            "{sign}{}.{}E{exponent}",
+            &digits[..1],
+            digits_or_zero(&digits[1..])
+        ),
     }
 }
 
@@ -137,7 +156,11 @@ fn java_decimal(unscaled: i128, scale: u32) -> String {
     if adjusted >= -6 {
         return plain_decimal(unscaled, scale);
     }
-    let rest = if digits.len() > 1 { format!(".{}", &digits[1..]) } else { String::new() };
+    let rest = if digits.len() > 1 {
+        format!(".{}", &digits[1..])
+    } else {
+        String::new()
+    };
     format!("{sign}{}{rest}E{adjusted}", &digits[..1])
 }
 
@@ -179,17 +202,23 @@ fn base64(bytes: &[u8]) -> String {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for at in 0..4 {
             let six = (bits >> (18 - 6 * at)) as usize & 63;
-            text.push(if at <= chunk.len() { char::from(ALPHABET[six]) } else { '=' });
+            text.push(if at <= chunk.len() {
+                char::from(ALPHABET[six])
+            } else {
+                '='
+            });
         }
     }
     text
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -221,15 +250,54 @@ mod tests {
         check(&Literal::Time(36_775_038_194), "10:12:55.038194");
         check(&Literal::Time(36_720_000_000), "10:12");
         check(&Literal::Time(36_721_500_000), "10:12:01.500");
-        check(&Literal::Timestamp(1_512_123_175_038_194), "2017-12-01T10:12:55.038194");
-        check(&Literal::Timestamptz(1_512_123_175_038_194), "2017-12-01T10:12:55.038194Z");
-        check(&Literal::TimestampNs(1_512_123_175_038_194_001), "2017-12-01T10:12:55.038194001");
+        check(
+            &Literal::Timestamp(1_512_123_175_038_194),
+            "2017-12-01T10:12:55.038194",
+        );
+        check(
+            &Literal::Timestamptz(1_512_123_175_038_194),
+            "2017-12-01T10:12:55.038194Z",
+        );
+        check(
+            &Literal::TimestampNs(1_512_123_175_038_194_001),
+            "2017-12-01T10:12:55.038194001",
+        );
         check(&Literal::Timestamptz(0), "1970-01-01T00:00Z");
-        check(&Literal::Decimal { unscaled: -150, scale: 2 }, "-1.50");
-        check(&Literal::Decimal { unscaled: 5, scale: 0 }, "5");
-        check(&Literal::Decimal { unscaled: 5, scale: 3 }, "0.005");
-        check(&Literal::Decimal { unscaled: 12, scale: 9 }, "1.2E-8");
-        check(&Literal::Decimal { unscaled: 0, scale: 9 }, "0E-9");
+        check(
+            &Literal::Decimal {
+                unscaled: -150,
+                scale: 2,
+            },
+            "-1.50",
+        );
+        check(
+            &Literal::Decimal {
+                unscaled: 5,
+                scale: 0,
+            },
+            "5",
+        );
+        check(
+            &Literal::Decimal {
+                unscaled: 5,
+                scale: 3,
+            },
+            "0.005",
+        );
+        check(
+            &Literal::Decimal {
+                unscaled: 12,
+                scale: 9,
+            },
+            "1.2E-8",
+        );
+        check(
+            &Literal::Decimal {
+                unscaled: 0,
+                scale: 9,
+            },
+            "0E-9",
+        );
         check(&Literal::Binary(vec![1, 2, 3]), "AQID");
         check(&Literal::Fixed(vec![1, 2, 3, 4]), "AQIDBA==");
         check(&Literal::Fixed(vec![255, 254]), "//4=");

@@ -5,7 +5,10 @@ pub(super) fn murmur3(bytes: &[u8]) -> u32 {
     let mut words = bytes.chunks_exact(4);
     for word in &mut words {
         hash ^= scramble(u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
-        hash = hash.rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
+        hash = hash
+            .rotate_left(13)
+            .wrapping_mul(5)
+            .wrapping_add(0xe654_6b64);
     }
     let mut tail = 0u32;
     for (at, byte) in words.remainder().iter().enumerate() {
@@ -22,5 +25,7 @@ pub(super) fn murmur3(bytes: &[u8]) -> u32 {
 }
 
 fn scramble(word: u32) -> u32 {
-    word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593)
+    word.wrapping_mul(0xcc9e_2d51)
+        .rotate_left(15)
+        .wrapping_mul(0x1b87_3593)
 }

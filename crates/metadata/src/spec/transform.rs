@@ -28,8 +28,14 @@ impl Transform {
     /// Reads a transform's name; one that is not known is kept as it is.
     pub fn parse(name: &str) -> Self {
         let sized = |kind: &str| -> Option<u32> {
-            let width = name.strip_prefix(kind)?.strip_prefix('[')?.strip_suffix(']')?;
-            width.parse().ok().filter(|width| (1..=i32::MAX as u32).contains(width))
+            let width = name
+                .strip_prefix(kind)?
+                .strip_prefix('[')?
+                .strip_suffix(']')?;
+            width
+                .parse()
+                .ok()
+                .filter(|width| (1..=i32::MAX as u32).contains(width))
         };
         match name {
             "identity" => Self::Identity,
@@ -73,23 +79,36 @@ impl Transform {
 
     /// A partition value for people, as Java's `toHumanString`; null is `null`.
     pub fn human(&self, value: Option<&Literal>) -> String {
-        let Some(value) = value else { return "null".to_owned() };
-        let (Literal::Int(number) | Literal::Date(number)) = value else { return value.to_string() };
+        let Some(value) = value else {
+            return "null".to_owned();
+        };
+        let (Literal::Int(number) | Literal::Date(number)) = value else {
+            return value.to_string();
+        };
         let number = i64::from(*number);
         match self {
             Self::Year => text::year(1970 + number),
             Self::Month => {
                 let months = 1970 * 12 + number;
-                format!("{}-{:02}", text::year(months.div_euclid(12)), months.rem_euclid(12) + 1)
+                format!(
+                    "{}-{:02}",
+                    text::year(months.div_euclid(12)),
+                    months.rem_euclid(12) + 1
+                )
             }
             Self::Day => text::date(number),
             Self::Hour => {
-                let (day, hour) = (number.div_euclid(HOURS_PER_DAY), number.rem_euclid(HOURS_PER_DAY));
+                let (day, hour) = (
+                    number.div_euclid(HOURS_PER_DAY),
+                    number.rem_euclid(HOURS_PER_DAY),
+                );
                 format!("{}-{hour:02}", text::date(day))
             }
-            Self::Identity | Self::Bucket(_) | Self::Truncate(_) | Self::Void | Self::Unknown(_) => {
-                value.to_string()
-            }
+            Self::Identity
+            | Self::Bucket(_)
+            | Self::Truncate(_)
+            | Self::Void
+            | Self::Unknown(_) => value.to_string(),
         }
     }
 }
@@ -148,10 +167,15 @@ fn truncate(value: &Literal, width: i64) -> Option<Literal> {
             scale: *scale,
         },
         Literal::String(text) => {
-            let end = text.char_indices().nth(width as usize).map_or(text.len(), |(at, _)| at);
+            let end = text
+                .char_indices()
+                .nth(width as usize)
+                .map_or(text.len(), |(at, _)| at);
             Literal::String(text[..end].to_owned())
         }
-        Literal::Binary(bytes) => Literal::Binary(bytes[..bytes.len().min(width as usize)].to_vec()),
+        Literal::Binary(bytes) => {
+            Literal::Binary(bytes[..bytes.len().min(width as usize)].to_vec())
+        }
         _ => return None,
     })
 }
@@ -197,7 +221,13 @@ mod tests {
         for (value, want) in [
             (Literal::Int(34), 2_017_239_379i32),
             (Literal::Long(34), 2_017_239_379),
-            (Literal::Decimal { unscaled: 1420, scale: 2 }, -500_754_589),
+            (
+                Literal::Decimal {
+                    unscaled: 1420,
+                    scale: 2,
+                },
+                -500_754_589,
+            ),
             (Literal::Date(17_486), -653_330_422),
             (Literal::Time(81_068_000_000), -662_762_989),
             (Literal::Timestamp(micros), -2_047_944_441),
@@ -210,7 +240,11 @@ mod tests {
         ] {
             let count = i32::MAX as u32;
             let want = Some(Literal::Int(((want as u32 & count) % count) as i32));
-            assert_eq!(Transform::Bucket(count).apply(&value), want, "for {value:?}");
+            assert_eq!(
+                Transform::Bucket(count).apply(&value),
+                want,
+                "for {value:?}"
+            );
         }
         assert_eq!(Transform::Bucket(4).apply(&Literal::Double(1.0)), None);
     }
@@ -224,17 +258,29 @@ mod tests {
         let decimal = |unscaled| Literal::Decimal { unscaled, scale: 2 };
         assert_eq!(cut(50, decimal(1065)), decimal(1050));
         assert_eq!(cut(50, decimal(-5)), decimal(-50));
-        assert_eq!(cut(3, Literal::String("größe".into())), Literal::String("grö".into()));
-        assert_eq!(cut(3, Literal::Binary(vec![1, 2, 3, 4])), Literal::Binary(vec![1, 2, 3]));
+        assert_eq!(
+            cut(3, Literal::String("größe".into())),
+            Literal::String("grö".into())
+        );
+        assert_eq!(
+            cut(3, Literal::Binary(vec![1, 2, 3, 4])),
+            Literal::Binary(vec![1, 2, 3])
+        );
         assert_eq!(Transform::Truncate(3).apply(&Literal::Boolean(true)), None);
     }
 
     #[track_caller]
     fn check(transform: &Transform, value: &Literal, ordinal: i32, human: &str) {
         let got = transform.apply(value).unwrap();
-        let (Literal::Int(number) | Literal::Date(number)) = got else { panic!("{got:?}") };
+        let (Literal::Int(number) | Literal::Date(number)) = got else {
+            panic!("{got:?}")
+        };
         assert_eq!(number, ordinal, "{transform} of {value:?}");
-        assert_eq!(transform.human(Some(&got)), human, "{transform} of {value:?}");
+        assert_eq!(
+            transform.human(Some(&got)),
+            human,
+            "{transform} of {value:?}"
+        );
     }
 
     #[test]
@@ -255,11 +301,25 @@ mod tests {
 
     #[test]
     fn names_are_read_and_written() {
-        for name in ["identity", "bucket[16]", "truncate[4]", "year", "hour", "void", "zorder[a]"] {
+        for name in [
+            "identity",
+            "bucket[16]",
+            "truncate[4]",
+            "year",
+            "hour",
+            "void",
+            "zorder[a]",
+        ] {
             assert_eq!(Transform::parse(name).to_string(), name);
         }
-        assert!(matches!(Transform::parse("bucket[0]"), Transform::Unknown(_)));
-        assert!(matches!(Transform::parse("bucket[99999999999]"), Transform::Unknown(_)));
+        assert!(matches!(
+            Transform::parse("bucket[0]"),
+            Transform::Unknown(_)
+        ));
+        assert!(matches!(
+            Transform::parse("bucket[99999999999]"),
+            Transform::Unknown(_)
+        ));
     }
 
     proptest! {

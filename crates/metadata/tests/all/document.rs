@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use metadata::{
-    PartitionField, PartitionSpec, RefKind, Requirement, Schema, Snapshot, TableMetadata, Transform, Type, Update,
+    PartitionField, PartitionSpec, RefKind, Requirement, Schema, Snapshot, TableMetadata,
+    Transform, Type, Update,
 };
 use serde_json::{Value, json};
 use testkit::oracle;
@@ -12,13 +13,18 @@ use testkit::oracle;
 fn view(table: &TableMetadata) -> Value {
     let specs = table.specs().iter().map(|spec| {
         let fields = spec.fields.iter();
-        let fields = fields.map(|f| json!([f.source_id, f.field_id, f.name, f.transform.to_string()]));
+        let fields =
+            fields.map(|f| json!([f.source_id, f.field_id, f.name, f.transform.to_string()]));
         json!([spec.spec_id, fields.collect::<Vec<_>>()])
     });
     let orders = table.sort_orders().iter().map(|order| {
         let fields = order.fields.iter().map(|f| {
             let direction = if f.descending { "desc" } else { "asc" };
-            let nulls = if f.nulls_first { "nulls-first" } else { "nulls-last" };
+            let nulls = if f.nulls_first {
+                "nulls-first"
+            } else {
+                "nulls-last"
+            };
             json!([f.source_id, f.transform.to_string(), direction, nulls])
         });
         json!([order.order_id, fields.collect::<Vec<_>>()])
@@ -66,7 +72,13 @@ fn schema_view(schema: &Schema) -> Value {
             Type::List { .. } => "list".to_owned(),
             Type::Map { .. } => "map".to_owned(),
         };
-        fields.push((field.id, schema.name_of(field.id), field.required, ty, field.doc.clone()));
+        fields.push((
+            field.id,
+            schema.name_of(field.id),
+            field.required,
+            ty,
+            field.doc.clone(),
+        ));
     });
     fields.sort();
     json!({"id": schema.schema_id, "identifiers": schema.identifier_field_ids, "fields": fields})
@@ -110,7 +122,12 @@ fn every_document_of_pyiceberg_says_to_us_what_it_says_to_pyiceberg() {
     assert!(commits.len() >= 25, "{} commits", commits.len());
     let documents: Vec<String> = commits
         .iter()
-        .flat_map(|commit| [commit["before"].as_str().unwrap(), commit["after"].as_str().unwrap()])
+        .flat_map(|commit| {
+            [
+                commit["before"].as_str().unwrap(),
+                commit["after"].as_str().unwrap(),
+            ]
+        })
         .map(str::to_owned)
         .collect();
     for (document, want) in documents.iter().zip(told(&documents)) {
@@ -127,20 +144,27 @@ fn every_commit_of_pyiceberg_made_by_us_says_the_same_to_pyiceberg() {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for commit in &commits {
         let base = parse(commit["before"].as_str().unwrap());
-        let requirements: Vec<Requirement> = serde_json::from_value(commit["requirements"].clone()).unwrap();
+        let requirements: Vec<Requirement> =
+            serde_json::from_value(commit["requirements"].clone()).unwrap();
         for requirement in &requirements {
             assert_eq!(requirement.check(Some(&base)), Ok(()), "{requirement:?}");
         }
         let after = parse(commit["after"].as_str().unwrap());
         let updates: Vec<Update> = serde_json::from_value(commit["updates"].clone()).unwrap();
-        ours.push(text(&base.apply(&updates, after.last_updated_ms()).unwrap()));
+        ours.push(text(
+            &base.apply(&updates, after.last_updated_ms()).unwrap(),
+        ));
         theirs.push(text(&after));
     }
     for (at, (mine, want)) in told(&ours).into_iter().zip(told(&theirs)).enumerate() {
         let (mut mine, mut want) = (mine, want);
         settle(&mut mine);
         settle(&mut want);
-        assert_eq!(mine, want, "after {} on {}", commits[at]["updates"], commits[at]["before"]);
+        assert_eq!(
+            mine, want,
+            "after {} on {}",
+            commits[at]["updates"], commits[at]["before"]
+        );
     }
 }
 
@@ -169,7 +193,12 @@ fn schema() -> Schema {
 }
 
 fn spec() -> PartitionSpec {
-    let field = |source_id, name: &str, transform| PartitionField { source_id, field_id: 0, name: name.into(), transform };
+    let field = |source_id, name: &str, transform| PartitionField {
+        source_id,
+        field_id: 0,
+        name: name.into(),
+        transform,
+    };
     let fields = vec![
         field(10, "region", Transform::Identity),
         field(8, "at_day", Transform::Day),
@@ -179,7 +208,10 @@ fn spec() -> PartitionSpec {
 }
 
 fn snapshot(id: i64, parent: Option<i64>, sequence_number: i64) -> Value {
-    let summary = BTreeMap::from([("operation".to_owned(), "append".to_owned()), ("x".to_owned(), "1".to_owned())]);
+    let summary = BTreeMap::from([
+        ("operation".to_owned(), "append".to_owned()),
+        ("x".to_owned(), "1".to_owned()),
+    ]);
     Snapshot {
         snapshot_id: id,
         parent_snapshot_id: parent,
@@ -197,7 +229,15 @@ fn snapshot(id: i64, parent: Option<i64>, sequence_number: i64) -> Value {
 fn documents_of_ours_say_to_pyiceberg_what_they_say_to_us() {
     let uuid = "9c12d441-03fe-4693-9a96-a0705ddf69c1";
     let properties = BTreeMap::from([("owner".to_owned(), "größe".to_owned())]);
-    let new = TableMetadata::new(uuid, "/w/t", &schema(), &spec(), properties, 1_700_000_000_000).unwrap();
+    let new = TableMetadata::new(
+        uuid,
+        "/w/t",
+        &schema(),
+        &spec(),
+        properties,
+        1_700_000_000_000,
+    )
+    .unwrap();
     let mut tables = vec![new];
     for step in [
         json!([{"action": "add-snapshot", "snapshot": snapshot(1, None, 1)},
@@ -225,7 +265,8 @@ fn documents_of_ours_say_to_pyiceberg_what_they_say_to_us() {
         let updates: Vec<Update> = serde_json::from_value(step).unwrap();
         let base = tables.last().unwrap();
         let next = base.apply(&updates, base.last_updated_ms() + 1).unwrap();
-        tables.push(next.with_metadata_log("/w/t/metadata/1.metadata.json", base.last_updated_ms()));
+        tables
+            .push(next.with_metadata_log("/w/t/metadata/1.metadata.json", base.last_updated_ms()));
     }
     let documents: Vec<String> = tables.iter().map(text).collect();
     for (table, want) in tables.iter().zip(told(&documents)) {

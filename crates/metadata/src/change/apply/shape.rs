@@ -33,7 +33,8 @@ impl Draft<'_> {
         if !self.raw.contains_key("partition-specs") {
             let specs: Vec<Value> = base.specs().iter().map(|spec| spec.to_json()).collect();
             self.raw.insert("partition-specs".into(), specs.into());
-            self.raw.insert("default-spec-id".into(), base.default_spec().spec_id.into());
+            self.raw
+                .insert("default-spec-id".into(), base.default_spec().spec_id.into());
         }
         let defaults = [
             ("last-partition-id", json!(base.last_partition_id())),
@@ -45,7 +46,8 @@ impl Draft<'_> {
         }
         for (name, reference) in base.refs() {
             if !self.object("refs").contains_key(name) {
-                self.object("refs").insert(name.clone(), reference.to_json());
+                self.object("refs")
+                    .insert(name.clone(), reference.to_json());
             }
         }
     }
@@ -74,7 +76,10 @@ impl Draft<'_> {
         let found = self.version();
         let wanted = i64::from(version);
         if wanted < found || version > FORMAT_VERSION_MAX {
-            return refuse(ACTION, format!("the table has version {found}, which cannot become {version}"));
+            return refuse(
+                ACTION,
+                format!("the table has version {found}, which cannot become {version}"),
+            );
         }
         if found == 1 && wanted > 1 {
             if self.raw.get("table-uuid").is_none_or(Value::is_null) {
@@ -96,13 +101,23 @@ impl Draft<'_> {
         let same = known.iter().find(|other| other.same_columns(schema));
         let id = match same {
             Some(same) => same.schema_id,
-            None => known.iter().map(|other| other.schema_id).max().map_or(0, |id| id + 1),
+            None => known
+                .iter()
+                .map(|other| other.schema_id)
+                .max()
+                .map_or(0, |id| id + 1),
         };
         if same.is_none() {
-            let schema = Schema { schema_id: id, ..schema.clone() };
+            let schema = Schema {
+                schema_id: id,
+                ..schema.clone()
+            };
             self.list("schemas").push(schema.to_json());
         }
-        let last = self.int("last-column-id").unwrap_or(0).max(schema.highest_field_id().into());
+        let last = self
+            .int("last-column-id")
+            .unwrap_or(0)
+            .max(schema.highest_field_id().into());
         self.raw.insert("last-column-id".into(), last.into());
         self.added_schema = Some(id);
         Ok(())
@@ -120,20 +135,31 @@ impl Draft<'_> {
     pub(super) fn add_spec(&mut self, spec: &PartitionSpec) -> Result<(), Error> {
         let current = self.int("current-schema-id");
         let schemas = self.each("schemas", Schema::read)?;
-        let schema = schemas.iter().find(|schema| Some(i64::from(schema.schema_id)) == current);
-        let lost = |id| schema.is_none_or(|schema| schema.field(id).is_none());
-        if let Some(field) = spec.fields.iter().find(|field| lost(field.source_id)) {
-            let why = format!("field `{}`: the schema has no column {}", field.name, field.source_id);
+        let schema = schemas
+            .iter()
+            .find(|schema| Some(i64::from(schema.schema_id)) == current);
+        let unknown = |id| schema.is_none_or(|schema| schema.field(id).is_none());
+        if let Some(field) = spec.fields.iter().find(|field| unknown(field.source_id)) {
+            let why = format!(
+                "field `{}`: the schema has no column {}",
+                field.name, field.source_id
+            );
             return refuse("add-spec", why);
         }
         let mut spec = spec.clone();
-        let last = self.int("last-partition-id").unwrap_or((FIRST_PARTITION_FIELD_ID - 1).into());
+        let last = self
+            .int("last-partition-id")
+            .unwrap_or((FIRST_PARTITION_FIELD_ID - 1).into());
         let last = spec.assign_ids(last as i32);
         let known = self.each("partition-specs", PartitionSpec::read)?;
         let same = known.iter().find(|other| other.same_fields(&spec));
         let id = match same {
             Some(same) => same.spec_id,
-            None => known.iter().map(|other| other.spec_id).max().map_or(0, |id| id + 1),
+            None => known
+                .iter()
+                .map(|other| other.spec_id)
+                .max()
+                .map_or(0, |id| id + 1),
         };
         if same.is_none() {
             spec.spec_id = id;
@@ -160,10 +186,17 @@ impl Draft<'_> {
             Some(same) => same.order_id,
             // 0 is the unsorted order's.
             None if order.fields.is_empty() => 0,
-            None => known.iter().map(|other| other.order_id).max().map_or(1, |id| id.max(0) + 1),
+            None => known
+                .iter()
+                .map(|other| other.order_id)
+                .max()
+                .map_or(1, |id| id.max(0) + 1),
         };
         if same.is_none() {
-            let order = SortOrder { order_id: id, fields: order.fields.clone() };
+            let order = SortOrder {
+                order_id: id,
+                fields: order.fields.clone(),
+            };
             self.list("sort-orders").push(order.to_json());
         }
         self.added_sort_order = Some(id);
@@ -173,7 +206,10 @@ impl Draft<'_> {
     pub(super) fn set_default_sort_order(&mut self, id: i32) -> Result<(), Error> {
         let id = resolve("set-default-sort-order", id, self.added_sort_order)?;
         if !self.has("sort-orders", "order-id", id.into()) {
-            return refuse("set-default-sort-order", format!("there is no sort order {id}"));
+            return refuse(
+                "set-default-sort-order",
+                format!("there is no sort order {id}"),
+            );
         }
         self.raw.insert("default-sort-order-id".into(), id.into());
         Ok(())
@@ -181,8 +217,14 @@ impl Draft<'_> {
 
     pub(super) fn remove_specs(&mut self, ids: &[i32]) -> Result<(), Error> {
         let ids: Vec<i64> = ids.iter().copied().map(i64::from).collect();
-        if self.int("default-spec-id").is_some_and(|default| ids.contains(&default)) {
-            return refuse("remove-partition-specs", "the default spec cannot be removed");
+        if self
+            .int("default-spec-id")
+            .is_some_and(|default| ids.contains(&default))
+        {
+            return refuse(
+                "remove-partition-specs",
+                "the default spec cannot be removed",
+            );
         }
         self.drop_entries("partition-specs", "spec-id", &ids);
         Ok(())
@@ -190,14 +232,21 @@ impl Draft<'_> {
 
     pub(super) fn remove_schemas(&mut self, ids: &[i32]) -> Result<(), Error> {
         let ids: Vec<i64> = ids.iter().copied().map(i64::from).collect();
-        if self.int("current-schema-id").is_some_and(|current| ids.contains(&current)) {
+        if self
+            .int("current-schema-id")
+            .is_some_and(|current| ids.contains(&current))
+        {
             return refuse("remove-schemas", "the current schema cannot be removed");
         }
         self.drop_entries("schemas", "schema-id", &ids);
         Ok(())
     }
 
-    fn each<T>(&self, key: &str, read: impl FnMut(At<'_>) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+    fn each<T>(
+        &self,
+        key: &str,
+        read: impl FnMut(At<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
         let none = Value::Array(Vec::new());
         At::root(self.raw.get(key).unwrap_or(&none), "table metadata").each(read)
     }

@@ -87,7 +87,10 @@ fn properties_are_set_and_removed_and_the_rest_stays() {
                {"action": "remove-properties", "removals": ["owner", "absent"]}]),
         |want| want["properties"] = json!({"a": "1"}),
     );
-    check(json!([{"action": "set-location", "location": "/w/u"}]), |want| want["location"] = "/w/u".into());
+    check(
+        json!([{"action": "set-location", "location": "/w/u"}]),
+        |want| want["location"] = "/w/u".into(),
+    );
 }
 
 #[test]
@@ -99,14 +102,22 @@ fn a_schema_is_added_and_made_current() {
         json!([{"action": "add-schema", "schema": {"type": "struct", "schema-id": 77, "fields": fields}},
                {"action": "set-current-schema", "schema-id": -1}]),
         |want| {
-            want["schemas"].as_array_mut().unwrap().push(
-                json!({"type": "struct", "schema-id": 1, "fields": fields}));
+            want["schemas"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"type": "struct", "schema-id": 1, "fields": fields}));
             want["current-schema-id"] = 1.into();
             want["last-column-id"] = 3.into();
         },
     );
-    refused(json!([{"action": "set-current-schema", "schema-id": -1}]), "none was added");
-    refused(json!([{"action": "set-current-schema", "schema-id": 5}]), "no schema 5");
+    refused(
+        json!([{"action": "set-current-schema", "schema-id": -1}]),
+        "none was added",
+    );
+    refused(
+        json!([{"action": "set-current-schema", "schema-id": 5}]),
+        "no schema 5",
+    );
 }
 
 #[test]
@@ -127,7 +138,10 @@ fn a_spec_is_added_with_new_field_ids() {
                     {"source-id": 1, "name": "b", "transform": "bucket[4]"}]}},
                {"action": "set-default-spec", "spec-id": -1}]),
         |want| {
-            want["partition-specs"].as_array_mut().unwrap().push(json!({"spec-id": 1, "fields": [
+            want["partition-specs"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"spec-id": 1, "fields": [
                 {"source-id": 1, "field-id": 1001, "name": "b", "transform": "bucket[4]"}]}));
             want["default-spec-id"] = 1.into();
             want["last-partition-id"] = 1001.into();
@@ -138,7 +152,10 @@ fn a_spec_is_added_with_new_field_ids() {
             {"source-id": 9, "name": "b", "transform": "identity"}]}}]),
         "no column 9",
     );
-    refused(json!([{"action": "remove-partition-specs", "spec-ids": [0]}]), "default spec");
+    refused(
+        json!([{"action": "remove-partition-specs", "spec-ids": [0]}]),
+        "default spec",
+    );
 }
 
 #[test]
@@ -148,7 +165,10 @@ fn a_sort_order_is_added_and_zero_stays_unsorted() {
         json!([{"action": "add-sort-order", "sort-order": {"order-id": 8, "fields": fields}},
                {"action": "set-default-sort-order", "sort-order-id": -1}]),
         |want| {
-            want["sort-orders"].as_array_mut().unwrap().push(json!({"order-id": 1, "fields": fields}));
+            want["sort-orders"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"order-id": 1, "fields": fields}));
             want["default-sort-order-id"] = 1.into();
         },
     );
@@ -160,13 +180,18 @@ fn a_snapshot_moves_main_its_log_and_the_sequence_number() {
         json!([{"action": "add-snapshot", "snapshot": snapshot(14, Some(13), 4)},
                {"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": 14}]),
         |want| {
-            want["snapshots"].as_array_mut().unwrap().push(snapshot(14, Some(13), 4));
+            want["snapshots"]
+                .as_array_mut()
+                .unwrap()
+                .push(snapshot(14, Some(13), 4));
             want["last-sequence-number"] = 4.into();
             want["last-updated-ms"] = 4000.into();
             want["current-snapshot-id"] = 14.into();
             want["refs"]["main"]["snapshot-id"] = 14.into();
-            want["snapshot-log"].as_array_mut().unwrap().push(
-                json!({"timestamp-ms": 4000, "snapshot-id": 14}));
+            want["snapshot-log"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"timestamp-ms": 4000, "snapshot-id": 14}));
         },
     );
 }
@@ -184,9 +209,17 @@ fn a_snapshot_main_only_passed_through_is_not_logged() {
         )
         .unwrap();
     let log = json_of(&after)["snapshot-log"].clone();
-    let ids: Vec<i64> = log.as_array().unwrap().iter().map(|e| e["snapshot-id"].as_i64().unwrap()).collect();
+    let ids: Vec<i64> = log
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["snapshot-id"].as_i64().unwrap())
+        .collect();
     assert_eq!(ids, [11, 12, 13, 15]);
-    assert_eq!(after.history(15).map(|s| s.snapshot_id).collect::<Vec<_>>(), [15, 14, 13, 12, 11]);
+    assert_eq!(
+        after.history(15).map(|s| s.snapshot_id).collect::<Vec<_>>(),
+        [15, 14, 13, 12, 11]
+    );
 }
 
 #[test]
@@ -212,9 +245,7 @@ fn refs_are_set_with_their_retention_and_keep_unknown_fields() {
             remove(&mut want["refs"], "old");
         },
     );
-    let set = |name: &str, kind: &str, id: i64| {
-        json!([{"action": "set-snapshot-ref", "ref-name": name, "type": kind, "snapshot-id": id}])
-    };
+    let set = |name: &str, kind: &str, id: i64| json!([{"action": "set-snapshot-ref", "ref-name": name, "type": kind, "snapshot-id": id}]);
     refused(set("b", "branch", 99), "not in the table");
     refused(set("main", "tag", 13), "must be a branch");
 }
@@ -226,8 +257,10 @@ fn a_rollback_is_logged_at_the_catalogs_time() {
         |want| {
             want["current-snapshot-id"] = 11.into();
             want["refs"]["main"]["snapshot-id"] = 11.into();
-            want["snapshot-log"].as_array_mut().unwrap().push(
-                json!({"timestamp-ms": 9000, "snapshot-id": 11}));
+            want["snapshot-log"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"timestamp-ms": 9000, "snapshot-id": 11}));
         },
     );
 }
@@ -244,31 +277,58 @@ fn removed_snapshots_take_their_statistics_and_the_log_before_them() {
             want["statistics"] = json!([]);
         },
     );
-    refused(json!([{"action": "remove-snapshots", "snapshot-ids": [11]}]), "named by ref `old`");
-    refused(json!([{"action": "remove-snapshots", "snapshot-ids": [13]}]), "named by ref `main`");
+    refused(
+        json!([{"action": "remove-snapshots", "snapshot-ids": [11]}]),
+        "named by ref `old`",
+    );
+    refused(
+        json!([{"action": "remove-snapshots", "snapshot-ids": [13]}]),
+        "named by ref `main`",
+    );
 }
 
 #[test]
 fn statistics_replace_those_of_their_snapshot() {
     let entry = json!({"snapshot-id": 11, "statistics-path": "/w/new", "file-size-in-bytes": 1,
         "file-footer-size-in-bytes": 1, "blob-metadata": []});
-    check(json!([{"action": "set-statistics", "statistics": entry}]), |want| {
-        want["statistics"] = json!([entry]);
-    });
-    check(json!([{"action": "remove-statistics", "snapshot-id": 11}]), |want| want["statistics"] = json!([]));
-    refused(json!([{"action": "set-statistics", "statistics": {"snapshot-id": 11}}]), "statistics-path");
+    check(
+        json!([{"action": "set-statistics", "statistics": entry}]),
+        |want| {
+            want["statistics"] = json!([entry]);
+        },
+    );
+    check(
+        json!([{"action": "remove-statistics", "snapshot-id": 11}]),
+        |want| want["statistics"] = json!([]),
+    );
+    refused(
+        json!([{"action": "set-statistics", "statistics": {"snapshot-id": 11}}]),
+        "statistics-path",
+    );
 }
 
 #[test]
 fn identity_and_format_only_go_one_way() {
     check(json!([{"action": "assign-uuid", "uuid": "U-1"}]), |_| {});
-    refused(json!([{"action": "assign-uuid", "uuid": "other"}]), "has the uuid");
-    check(json!([{"action": "upgrade-format-version", "format-version": 2}]), |_| {});
-    refused(json!([{"action": "upgrade-format-version", "format-version": 1}]), "cannot become 1");
-    check(json!([{"action": "upgrade-format-version", "format-version": 3}]), |want| {
-        want["format-version"] = 3.into();
-        want["next-row-id"] = 0.into();
-    });
+    refused(
+        json!([{"action": "assign-uuid", "uuid": "other"}]),
+        "has the uuid",
+    );
+    check(
+        json!([{"action": "upgrade-format-version", "format-version": 2}]),
+        |_| {},
+    );
+    refused(
+        json!([{"action": "upgrade-format-version", "format-version": 1}]),
+        "cannot become 1",
+    );
+    check(
+        json!([{"action": "upgrade-format-version", "format-version": 3}]),
+        |want| {
+            want["format-version"] = 3.into();
+            want["next-row-id"] = 0.into();
+        },
+    );
 }
 
 #[test]
@@ -288,12 +348,23 @@ fn an_old_v1_document_is_completed_when_it_changes() {
             2,
         )
         .unwrap();
-    assert_eq!((after.format_version(), after.uuid(), after.last_partition_id()), (2, "u", 1000));
+    assert_eq!(
+        (
+            after.format_version(),
+            after.uuid(),
+            after.last_partition_id()
+        ),
+        (2, "u", 1000)
+    );
     assert_eq!(after.refs()["main"].snapshot_id, 5);
     assert_eq!(after.current_schema(), base.current_schema());
     let json = json_of(&after);
     assert!(json.get("schema").is_none() && json["x"] == 1, "{json}");
-    refused_at(&base, json!([{"action": "upgrade-format-version", "format-version": 2}]), "no uuid");
+    refused_at(
+        &base,
+        json!([{"action": "upgrade-format-version", "format-version": 2}]),
+        "no uuid",
+    );
 }
 
 #[track_caller]
@@ -321,21 +392,51 @@ fn requirements_say_why_they_do_not_hold() {
     let base = parse(&document());
     for (requirement, why) in [
         (json!({"type": "assert-create"}), "exists already"),
-        (json!({"type": "assert-table-uuid", "uuid": "other"}), "u-1, not other"),
-        (json!({"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": 12}), "at snapshot 13, not 12"),
-        (json!({"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": null}), "main exists"),
-        (json!({"type": "assert-ref-snapshot-id", "ref": "b", "snapshot-id": 12}), "does not exist"),
-        (json!({"type": "assert-last-assigned-field-id", "last-assigned-field-id": 1}), "is 2, not 1"),
-        (json!({"type": "assert-current-schema-id", "current-schema-id": 1}), "is 0, not 1"),
-        (json!({"type": "assert-last-assigned-partition-id", "last-assigned-partition-id": 1}), "1000"),
-        (json!({"type": "assert-default-spec-id", "default-spec-id": 1}), "is 0, not 1"),
-        (json!({"type": "assert-default-sort-order-id", "default-sort-order-id": 1}), "is 0, not 1"),
+        (
+            json!({"type": "assert-table-uuid", "uuid": "other"}),
+            "u-1, not other",
+        ),
+        (
+            json!({"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": 12}),
+            "at snapshot 13, not 12",
+        ),
+        (
+            json!({"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": null}),
+            "main exists",
+        ),
+        (
+            json!({"type": "assert-ref-snapshot-id", "ref": "b", "snapshot-id": 12}),
+            "does not exist",
+        ),
+        (
+            json!({"type": "assert-last-assigned-field-id", "last-assigned-field-id": 1}),
+            "is 2, not 1",
+        ),
+        (
+            json!({"type": "assert-current-schema-id", "current-schema-id": 1}),
+            "is 0, not 1",
+        ),
+        (
+            json!({"type": "assert-last-assigned-partition-id", "last-assigned-partition-id": 1}),
+            "1000",
+        ),
+        (
+            json!({"type": "assert-default-spec-id", "default-spec-id": 1}),
+            "is 0, not 1",
+        ),
+        (
+            json!({"type": "assert-default-sort-order-id", "default-sort-order-id": 1}),
+            "is 0, not 1",
+        ),
     ] {
         let parsed: Requirement = serde_json::from_value(requirement.clone()).unwrap();
         assert_eq!(serde_json::to_value(&parsed).unwrap(), requirement);
         let told = parsed.check(Some(&base)).unwrap_err();
         assert!(told.contains(why), "{requirement}: {told}");
-        assert_eq!(parsed.check(None).is_ok(), parsed == Requirement::AssertCreate);
+        assert_eq!(
+            parsed.check(None).is_ok(),
+            parsed == Requirement::AssertCreate
+        );
     }
     for holds in [
         json!({"type": "assert-table-uuid", "uuid": "U-1"}),
