@@ -40,14 +40,23 @@ pub enum Error {
         "migration {number} ({name}) of schema {schema} was applied with other text; \
          a released migration is never edited"
     )]
-    ChangedMigration { schema: String, number: i32, name: String },
+    ChangedMigration {
+        schema: String,
+        number: i32,
+        name: String,
+    },
     #[error("migrations of schema {schema} are not numbered 1, 2, 3, ..: found {number}")]
     MisnumberedMigration { schema: String, number: i32 },
     #[error(
         "schema {schema} is at version {version} and needs a program that knows version \
          {oldest} or later; this one knows {known}"
     )]
-    SchemaTooNew { schema: String, version: i32, oldest: i32, known: i32 },
+    SchemaTooNew {
+        schema: String,
+        version: i32,
+        oldest: i32,
+        known: i32,
+    },
     #[error("schema name `{0}` must be a lower-case identifier of at most 40 characters")]
     BadSchemaName(String),
 }
@@ -77,13 +86,23 @@ const PASSING_CLASSES: [&str; 4] = ["08", "53", "57P", "40"];
 /// What the caller of a failed statement should do about it.
 pub fn advice(error: &tokio_postgres::Error) -> Advice {
     let Some(code) = error.code() else {
-        return if connection_lost(error) { Advice::RetryLater } else { Advice::GiveUp };
+        return if connection_lost(error) {
+            Advice::RetryLater
+        } else {
+            Advice::GiveUp
+        };
     };
-    let passing = PASSING_CLASSES.iter().any(|class| code.code().starts_with(class))
+    let passing = PASSING_CLASSES
+        .iter()
+        .any(|class| code.code().starts_with(class))
         || *code == SqlState::LOCK_NOT_AVAILABLE
         || *code == SqlState::QUERY_CANCELED
         || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
-    if passing { Advice::RetryLater } else { Advice::GiveUp }
+    if passing {
+        Advice::RetryLater
+    } else {
+        Advice::GiveUp
+    }
 }
 
 /// True when a statement or COMMIT may have taken effect although it reported failure:

@@ -18,7 +18,10 @@ const BACKLOG_MAX: usize = 1_024;
 /// What a [`Listener`] hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    Notified { channel: String, payload: String },
+    Notified {
+        channel: String,
+        payload: String,
+    },
     /// The connection was lost and is back: whatever was sent meanwhile is lost, so poll once.
     Reconnected,
 }
@@ -80,12 +83,21 @@ impl Subscription {
                 }
             }
         });
-        let listen: String = channels.iter().map(|name| format!("listen {name};")).collect();
+        let listen: Vec<String> = channels
+            .iter()
+            .map(|name| format!("listen {name}"))
+            .collect();
         client
-            .batch_execute(&listen)
+            .batch_execute(&listen.join(";"))
             .await
-            .map_err(|source| Error::Database { doing: "listen", source })?;
-        Ok(Self { _client: client, ended })
+            .map_err(|source| Error::Database {
+                doing: "listen",
+                source,
+            })?;
+        Ok(Self {
+            _client: client,
+            ended,
+        })
     }
 }
 

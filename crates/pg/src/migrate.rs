@@ -75,11 +75,19 @@ pub async fn migrate(pool: &Pool, schema: &str, list: &[Migration]) -> Result<Mi
     }
     let mut client = pool.dedicated().await?;
     prepare(&mut client, schema).await?;
-    let mut migrated = Migrated { applied: Vec::new(), version: 0 };
+    let mut migrated = Migrated {
+        applied: Vec::new(),
+        version: 0,
+    };
     for migration in list {
         if apply(&mut client, schema, migration).await? {
             migrated.applied.push(migration.number);
-            tracing::info!(schema, number = migration.number, name = migration.name, "migrated");
+            tracing::info!(
+                schema,
+                number = migration.number,
+                name = migration.name,
+                "migrated"
+            );
         }
     }
     let known = list.len() as i32;
@@ -104,10 +112,7 @@ pub async fn schema_state(pool: &Pool, schema: &str) -> Result<Option<State>, Er
     read_state(&client, schema).await
 }
 
-async fn read_state(
-    client: &tokio_postgres::Client,
-    schema: &str,
-) -> Result<Option<State>, Error> {
+async fn read_state(client: &tokio_postgres::Client, schema: &str) -> Result<Option<State>, Error> {
     let doing = "read the schema's version";
     let fail = |source| Error::Database { doing, source };
     let name = format!("\"{schema}\".schema_migrations");
@@ -123,7 +128,10 @@ async fn read_state(
         .query_typed_opt(&in_schema(STATE, schema), &[])
         .await
         .map_err(fail)?;
-    Ok(row.map(|row| State { version: row.get(0), oldest_binary_schema: row.get(1) }))
+    Ok(row.map(|row| State {
+        version: row.get(0),
+        oldest_binary_schema: row.get(1),
+    }))
 }
 
 /// The table the rest is recorded in. `if not exists` is not safe for two at once in Postgres, so
@@ -164,7 +172,10 @@ async fn apply(
     let tx = client.transaction().await.map_err(fail)?;
     take_turn(&tx, schema).await.map_err(fail)?;
     let applied = tx
-        .query_typed_opt(&in_schema(APPLIED, schema), &[(&migration.number, Type::INT4)])
+        .query_typed_opt(
+            &in_schema(APPLIED, schema),
+            &[(&migration.number, Type::INT4)],
+        )
         .await
         .map_err(fail)?;
     if let Some(row) = applied {
@@ -218,6 +229,12 @@ fn check_name(schema: &str) -> Result<(), Error> {
     let fits = !schema.is_empty()
         && schema.len() <= SCHEMA_NAME_MAX
         && !schema.starts_with(|c: char| c.is_ascii_digit())
-        && schema.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if fits { Ok(()) } else { Err(Error::BadSchemaName(schema.to_owned())) }
+        && schema
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::BadSchemaName(schema.to_owned()))
+    }
 }

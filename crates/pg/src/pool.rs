@@ -61,7 +61,9 @@ impl Pool {
         let manager = deadpool_postgres::Manager::from_config(
             target.config.clone(),
             target.tls.clone(),
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+            ManagerConfig {
+                recycling_method: RecyclingMethod::Fast,
+            },
         );
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(connections_max)
@@ -70,8 +72,15 @@ impl Pool {
             .runtime(Runtime::Tokio1)
             .build()
             .expect("a runtime is given, the only thing the builder checks");
-        let inner = Inner { url: url.to_owned(), target, pool, connections_max };
-        let pool = Self { inner: Arc::new(inner) };
+        let inner = Inner {
+            url: url.to_owned(),
+            target,
+            pool,
+            connections_max,
+        };
+        let pool = Self {
+            inner: Arc::new(inner),
+        };
         drop(pool.get().await?);
         Ok(pool)
     }
@@ -80,13 +89,17 @@ impl Pool {
     pub async fn get(&self) -> Result<Client, Error> {
         let place = || self.inner.target.place.clone();
         self.inner.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(source) => Error::Connect { place: place(), source },
+            PoolError::Backend(source) => Error::Connect {
+                place: place(),
+                source,
+            },
             PoolError::Timeout(_)
             | PoolError::Closed
             | PoolError::NoRuntimeSpecified
-            | PoolError::PostCreateHook(_) => {
-                Error::PoolEmpty { place: place(), max: self.inner.connections_max }
-            }
+            | PoolError::PostCreateHook(_) => Error::PoolEmpty {
+                place: place(),
+                max: self.inner.connections_max,
+            },
         })
     }
 
@@ -132,13 +145,18 @@ impl Target {
         let (url, verify) = take_verify(url);
         let uri = url.starts_with("postgres://") || url.starts_with("postgresql://");
         if !uri && !url.contains('=') {
-            return Err(Error::BadUrl { why: "it does not begin with postgres://" });
+            return Err(Error::BadUrl {
+                why: "it does not begin with postgres://",
+            });
         }
         // The parser's own message may quote a part of the password, so it is not passed on.
-        let mut config = tokio_postgres::Config::from_str(&url)
-            .map_err(|_| Error::BadUrl { why: "its parts do not fit" })?;
+        let mut config = tokio_postgres::Config::from_str(&url).map_err(|_| Error::BadUrl {
+            why: "its parts do not fit",
+        })?;
         if config.get_hosts().is_empty() {
-            return Err(Error::BadUrl { why: "it names no host" });
+            return Err(Error::BadUrl {
+                why: "it names no host",
+            });
         }
         if config.get_application_name().is_none() {
             config.application_name(application_name);
@@ -150,14 +168,21 @@ impl Target {
             config.ssl_mode(SslMode::Require);
         }
         let place = place(&config);
-        Ok(Self { config, tls: tls::connector(verify)?, place })
+        Ok(Self {
+            config,
+            tls: tls::connector(verify)?,
+            place,
+        })
     }
 
     pub(crate) async fn connect(&self) -> Result<(tokio_postgres::Client, Connection), Error> {
         self.config
             .connect(self.tls.clone())
             .await
-            .map_err(|source| Error::Connect { place: self.place.clone(), source })
+            .map_err(|source| Error::Connect {
+                place: self.place.clone(),
+                source,
+            })
     }
 }
 
@@ -185,7 +210,10 @@ fn place(config: &tokio_postgres::Config) -> String {
             }
         })
         .collect();
-    let database = config.get_dbname().or(config.get_user()).unwrap_or("(default)");
+    let database = config
+        .get_dbname()
+        .or(config.get_user())
+        .unwrap_or("(default)");
     format!("{}, database {database}", hosts.join(","))
 }
 
@@ -195,10 +223,21 @@ mod tests {
 
     #[test]
     fn a_bad_url_is_refused_without_showing_it() {
-        for url in ["", "localhost", "mysql//x", "postgres://u:secret@h:port/d", "host"] {
-            let Err(error) = Target::parse(url, "test") else { panic!("{url} was accepted") };
+        for url in [
+            "",
+            "localhost",
+            "mysql//x",
+            "postgres://u:secret@h:port/d",
+            "host",
+        ] {
+            let Err(error) = Target::parse(url, "test") else {
+                panic!("{url} was accepted")
+            };
             assert!(!error.to_string().contains("secret"), "{error}");
-            assert!(error.to_string().contains("postgres://user:password@host"), "{error}");
+            assert!(
+                error.to_string().contains("postgres://user:password@host"),
+                "{error}"
+            );
         }
     }
 
@@ -214,7 +253,10 @@ mod tests {
     fn the_verifying_modes_of_libpq_require_tls() {
         for mode in ["verify-full", "verify-ca"] {
             let (url, verify) = take_verify(&format!("postgres://h/d?sslmode={mode}"));
-            assert_eq!((url.as_str(), verify), ("postgres://h/d?sslmode=require", true));
+            assert_eq!(
+                (url.as_str(), verify),
+                ("postgres://h/d?sslmode=require", true)
+            );
         }
         assert!(!take_verify("postgres://h/d?sslmode=require").1);
     }

@@ -10,12 +10,21 @@ use pg::{Error, Heard, Migrated, Migration, Pool, State};
 use testkit::Database;
 
 fn migration(number: i32, sql: &'static str, oldest: i32) -> Migration {
-    Migration { number, name: "made", sql: Cow::Borrowed(sql), oldest_binary_schema: oldest }
+    Migration {
+        number,
+        name: "made",
+        sql: Cow::Borrowed(sql),
+        oldest_binary_schema: oldest,
+    }
 }
 
 fn two() -> Vec<Migration> {
     vec![
-        migration(1, "create table lake.a (x int); insert into lake.a values (1)", 1),
+        migration(
+            1,
+            "create table lake.a (x int); insert into lake.a values (1)",
+            1,
+        ),
         migration(2, "alter table lake.a add y int", 1),
     ]
 }
@@ -31,13 +40,35 @@ async fn migrating_twice_changes_nothing() {
     let pool = Database::empty().await.pool().await;
     assert_eq!(pg::schema_state(&pool, "lake").await.unwrap(), None);
     let first = pg::migrate(&pool, "lake", &two()).await.unwrap();
-    assert_eq!(first, Migrated { applied: vec![1, 2], version: 2 });
+    assert_eq!(
+        first,
+        Migrated {
+            applied: vec![1, 2],
+            version: 2
+        }
+    );
     let second = pg::migrate(&pool, "lake", &two()).await.unwrap();
-    assert_eq!(second, Migrated { applied: vec![], version: 2 });
+    assert_eq!(
+        second,
+        Migrated {
+            applied: vec![],
+            version: 2
+        }
+    );
     let state = pg::schema_state(&pool, "lake").await.unwrap();
-    assert_eq!(state, Some(State { version: 2, oldest_binary_schema: 1 }));
+    assert_eq!(
+        state,
+        Some(State {
+            version: 2,
+            oldest_binary_schema: 1
+        })
+    );
     let client = pool.get().await.unwrap();
-    let rows: i64 = client.query_one("select count(*) from lake.a", &[]).await.unwrap().get(0);
+    let rows: i64 = client
+        .query_one("select count(*) from lake.a", &[])
+        .await
+        .unwrap()
+        .get(0);
     assert_eq!(rows, 1);
 }
 
@@ -46,9 +77,11 @@ async fn many_migrators_at_once_apply_each_migration_once() {
     let database = Database::empty().await;
     let pool = database.pool().await;
     let list = two();
-    let all =
-        futures::future::join_all((0..8).map(|_| pg::migrate(&pool, "lake", &list))).await;
-    let mut numbers: Vec<i32> = all.into_iter().flat_map(|done| done.unwrap().applied).collect();
+    let all = futures::future::join_all((0..8).map(|_| pg::migrate(&pool, "lake", &list))).await;
+    let mut numbers: Vec<i32> = all
+        .into_iter()
+        .flat_map(|done| done.unwrap().applied)
+        .collect();
     numbers.sort_unstable();
     assert_eq!(numbers, [1, 2]);
     assert_eq!(applied(&pool).await, 2);
@@ -61,7 +94,10 @@ async fn an_edited_migration_is_refused_and_a_broken_one_leaves_nothing() {
     let mut edited = two();
     edited[0].sql = Cow::Borrowed("create table lake.a (x bigint)");
     let error = pg::migrate(&pool, "lake", &edited).await.unwrap_err();
-    assert!(matches!(error, Error::ChangedMigration { number: 1, .. }), "{error}");
+    assert!(
+        matches!(error, Error::ChangedMigration { number: 1, .. }),
+        "{error}"
+    );
     assert_eq!(error.advice(), Advice::GiveUp);
     let mut broken = two();
     broken.push(migration(3, "create table lake.b (x int); select 1 / 0", 1));
@@ -69,11 +105,17 @@ async fn an_edited_migration_is_refused_and_a_broken_one_leaves_nothing() {
     assert_eq!(error.to_string(), "migration 3 (made) of schema lake");
     assert_eq!(applied(&pool).await, 2);
     let client = pool.get().await.unwrap();
-    let there = client.query_one("select to_regclass('lake.b') is null", &[]).await.unwrap();
+    let there = client
+        .query_one("select to_regclass('lake.b') is null", &[])
+        .await
+        .unwrap();
     assert!(there.get::<_, bool>(0), "a failed migration leaves nothing");
     let gap = [migration(2, "select 1", 1)];
     let error = pg::migrate(&pool, "lake", &gap).await.unwrap_err();
-    assert!(matches!(error, Error::MisnumberedMigration { number: 2, .. }), "{error}");
+    assert!(
+        matches!(error, Error::MisnumberedMigration { number: 2, .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -83,7 +125,13 @@ async fn a_program_older_than_the_schema_allows_is_refused() {
     newer.push(migration(3, "alter table lake.a drop y", 3));
     pg::migrate(&pool, "lake", &newer).await.unwrap();
     let state = pg::schema_state(&pool, "lake").await.unwrap();
-    assert_eq!(state, Some(State { version: 3, oldest_binary_schema: 3 }));
+    assert_eq!(
+        state,
+        Some(State {
+            version: 3,
+            oldest_binary_schema: 3
+        })
+    );
     let error = pg::migrate(&pool, "lake", &two()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -99,14 +147,23 @@ async fn an_older_program_may_work_with_a_schema_that_was_only_expanded() {
     expanded.push(migration(3, "alter table lake.a add z int", 1));
     pg::migrate(&pool, "lake", &expanded).await.unwrap();
     let older = pg::migrate(&pool, "lake", &two()).await.unwrap();
-    assert_eq!(older, Migrated { applied: vec![], version: 3 });
+    assert_eq!(
+        older,
+        Migrated {
+            applied: vec![],
+            version: 3
+        }
+    );
 }
 
 #[tokio::test]
 async fn an_absent_server_is_named_without_the_password() {
     let url = "postgres://ann:hunter2@127.0.0.1:1/lake";
     let error = Pool::connect(url, 2, "test").await.unwrap_err();
-    assert_eq!(error.to_string(), "connect to Postgres at 127.0.0.1:1, database lake");
+    assert_eq!(
+        error.to_string(),
+        "connect to Postgres at 127.0.0.1:1, database lake"
+    );
     assert_eq!(error.advice(), Advice::RetryLater);
     assert!(!format!("{error:?} {:?}", error.source()).contains("hunter2"));
     let database = Database::empty().await;
@@ -121,12 +178,30 @@ async fn a_failed_statement_says_whether_trying_again_helps() {
     let database = Database::empty().await;
     let client = database.client().await;
     for (sql, want) in [
-        ("do $$ begin raise exception using errcode = '40001'; end $$", Advice::RetryLater),
-        ("do $$ begin raise exception using errcode = '40P01'; end $$", Advice::RetryLater),
-        ("do $$ begin raise exception using errcode = '55P03'; end $$", Advice::RetryLater),
-        ("do $$ begin raise exception using errcode = '53300'; end $$", Advice::RetryLater),
-        ("do $$ begin raise exception using errcode = '57P03'; end $$", Advice::RetryLater),
-        ("do $$ begin raise exception using errcode = '23505'; end $$", Advice::GiveUp),
+        (
+            "do $$ begin raise exception using errcode = '40001'; end $$",
+            Advice::RetryLater,
+        ),
+        (
+            "do $$ begin raise exception using errcode = '40P01'; end $$",
+            Advice::RetryLater,
+        ),
+        (
+            "do $$ begin raise exception using errcode = '55P03'; end $$",
+            Advice::RetryLater,
+        ),
+        (
+            "do $$ begin raise exception using errcode = '53300'; end $$",
+            Advice::RetryLater,
+        ),
+        (
+            "do $$ begin raise exception using errcode = '57P03'; end $$",
+            Advice::RetryLater,
+        ),
+        (
+            "do $$ begin raise exception using errcode = '23505'; end $$",
+            Advice::GiveUp,
+        ),
         ("select nothing", Advice::GiveUp),
     ] {
         let error = client.batch_execute(sql).await.unwrap_err();
@@ -134,11 +209,16 @@ async fn a_failed_statement_says_whether_trying_again_helps() {
         let unknown = sql.contains("57P03");
         assert_eq!(pg::outcome_unknown(&error), unknown, "{sql}");
     }
-    let lost = client.batch_execute("select pg_terminate_backend(pg_backend_pid())").await;
+    let lost = client
+        .batch_execute("select pg_terminate_backend(pg_backend_pid())")
+        .await;
     let lost = lost.unwrap_err();
     assert!(pg::outcome_unknown(&lost), "{lost:?}");
     let closed = client.batch_execute("select 1").await.unwrap_err();
-    assert_eq!((pg::advice(&closed), pg::outcome_unknown(&closed)), (Advice::RetryLater, true));
+    assert_eq!(
+        (pg::advice(&closed), pg::outcome_unknown(&closed)),
+        (Advice::RetryLater, true)
+    );
 }
 
 #[tokio::test]
@@ -146,10 +226,18 @@ async fn a_pool_replaces_connections_the_server_has_ended() {
     let database = Database::empty().await;
     let pool = Pool::connect(database.url(), 1, "test").await.unwrap();
     let client = pool.get().await.unwrap();
-    client.batch_execute("select pg_terminate_backend(pg_backend_pid())").await.unwrap_err();
+    client
+        .batch_execute("select pg_terminate_backend(pg_backend_pid())")
+        .await
+        .unwrap_err();
     drop(client);
     testkit::until("a new connection works", async || {
-        pool.get().await.unwrap().batch_execute("select 1").await.is_ok()
+        pool.get()
+            .await
+            .unwrap()
+            .batch_execute("select 1")
+            .await
+            .is_ok()
     })
     .await;
 }
@@ -162,7 +250,10 @@ async fn a_listener_hears_its_channels_and_comes_back_after_a_loss() {
     let client = database.client().await;
     let notify = "select pg_notify($1, $2)";
     client.query(notify, &[&"nobody's", &"x"]).await.unwrap();
-    client.query(notify, &[&"Odd \"name", &"one"]).await.unwrap();
+    client
+        .query(notify, &[&"Odd \"name", &"one"])
+        .await
+        .unwrap();
     let heard = |channel: &str, payload: &str| Heard::Notified {
         channel: channel.to_owned(),
         payload: payload.to_owned(),
@@ -170,7 +261,10 @@ async fn a_listener_hears_its_channels_and_comes_back_after_a_loss() {
     assert_eq!(listener.next().await, heard("Odd \"name", "one"));
     let kill = "select count(pg_terminate_backend(pid)) from pg_stat_activity
                 where datname = current_database() and query like 'listen %'";
-    assert_eq!(client.query_one(kill, &[]).await.unwrap().get::<_, i64>(0), 1);
+    assert_eq!(
+        client.query_one(kill, &[]).await.unwrap().get::<_, i64>(0),
+        1
+    );
     assert_eq!(listener.next().await, Heard::Reconnected);
     client.query(notify, &[&"work", &"two"]).await.unwrap();
     assert_eq!(listener.next().await, heard("work", "two"));

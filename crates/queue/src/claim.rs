@@ -76,7 +76,13 @@ struct Picked {
 impl Claimer {
     pub fn new(queue: Queue, ask: Ask) -> Self {
         let floors = vec![None; ask.pools.len()];
-        Self { queue, ask, floors, scanned_from_start: None, ticked: None }
+        Self {
+            queue,
+            ask,
+            floors,
+            scanned_from_start: None,
+            ticked: None,
+        }
     }
 
     /// Somebody announced work, which may lie before the floor: the next scan is a full one.
@@ -93,7 +99,10 @@ impl Claimer {
     ) -> Result<Vec<Claimed>, Error> {
         self.tick(client).await?;
         let now = Instant::now();
-        if self.scanned_from_start.is_none_or(|at| now - at >= FULL_SCAN_EVERY) {
+        if self
+            .scanned_from_start
+            .is_none_or(|at| now - at >= FULL_SCAN_EVERY)
+        {
             self.floors.fill(None);
         }
         let count = count as usize;
@@ -144,24 +153,37 @@ impl Claimer {
         )
         .await?;
         metrics::claim_took(self.queue.lane(), sent.elapsed());
-        let mut order: Vec<(usize, Timestamp, &Row)> =
-            taken.iter().map(|row| (self.place(row), row.get("sort_key"), row)).collect();
+        let mut order: Vec<(usize, Timestamp, &Row)> = taken
+            .iter()
+            .map(|row| (self.place(row), row.get("sort_key"), row))
+            .collect();
         order.sort_by_key(|(pool, key, row)| (*pool, *key, row.get::<_, &str>("job_id")));
         // Earlier pools came back short, so only the last one can be full.
         let last = order.last().map_or(0, |(pool, ..)| *pool);
-        let floor = order.iter().find(|(pool, ..)| *pool == last).map(|(pool, key, _)| (*pool, *key));
+        let floor = order
+            .iter()
+            .find(|(pool, ..)| *pool == last)
+            .map(|(pool, key, _)| (*pool, *key));
         let lease = Lease::granted(sent, self.ask.lease);
         let mut claimed = Vec::with_capacity(taken.len());
         for (_, _, row) in &order {
             claimed.extend(self.queue.read_claim(row, lease)?);
         }
-        Ok(Picked { claimed, count: taken.len(), floor })
+        Ok(Picked {
+            claimed,
+            count: taken.len(),
+            floor,
+        })
     }
 
     /// Which of the pools asked for the row is in.
     fn place(&self, row: &Row) -> usize {
         let pool: &str = row.get("pool");
-        self.ask.pools.iter().position(|name| name == pool).unwrap_or(0)
+        self.ask
+            .pools
+            .iter()
+            .position(|name| name == pool)
+            .unwrap_or(0)
     }
 
     /// Ends, resets and flips what time has passed by, at most once a second.
@@ -171,8 +193,13 @@ impl Claimer {
             return Ok(());
         }
         for _ in 0..TICKS_MAX {
-            let row =
-                one(client, "tick", &self.queue.sql().tick, &[(&TICK_BATCH, Type::INT4)]).await?;
+            let row = one(
+                client,
+                "tick",
+                &self.queue.sql().tick,
+                &[(&TICK_BATCH, Type::INT4)],
+            )
+            .await?;
             let ticked = metrics::Ticked::read(&row);
             let flipped: i32 = row.get("flipped");
             ticked.count(self.queue.lane());
@@ -209,7 +236,9 @@ impl Queue {
             ],
         )
         .await?;
-        let Some(row) = taken.first() else { return Ok(None) };
+        let Some(row) = taken.first() else {
+            return Ok(None);
+        };
         let claimed = self.read_claim(row, Lease::granted(sent, lease))?;
         metrics::claimed(self.lane(), usize::from(claimed.is_some()));
         Ok(claimed)
@@ -224,7 +253,10 @@ impl Queue {
             tracing::info!(lane = self.lane(), %job, %reason, "ended instead of claimed");
             return Ok(None);
         }
-        let seconds = |name| row.get::<_, Option<f64>>(name).map(|s| Duration::from_secs_f64(s.max(0.0)));
+        let seconds = |name| {
+            row.get::<_, Option<f64>>(name)
+                .map(|s| Duration::from_secs_f64(s.max(0.0)))
+        };
         Ok(Some(Claimed {
             fence: Fence::new(job, AttemptId::new(row.get::<_, String>("attempt_id"))),
             attempt_count: row.get("attempt_count"),

@@ -54,13 +54,19 @@ impl Queue {
         let jobs: Vec<&str> = items.iter().map(|item| item.job.as_str()).collect();
         let pools: Vec<&str> = items.iter().map(|item| item.pool.as_str()).collect();
         let priorities: Vec<i16> = items.iter().map(|item| item.priority).collect();
-        let delays: Vec<f64> =
-            items.iter().map(|item| item.run_after.unwrap_or_default().as_secs_f64()).collect();
+        let delays: Vec<f64> = items
+            .iter()
+            .map(|item| item.run_after.unwrap_or_default().as_secs_f64())
+            .collect();
         let attempts: Vec<i32> = items.iter().map(|item| item.max_attempts).collect();
-        let keys: Vec<Option<&str>> =
-            items.iter().map(|item| item.concurrency_key.as_deref()).collect();
-        let deadlines: Vec<Option<f64>> =
-            items.iter().map(|item| item.deadline.map(|left| left.as_secs_f64())).collect();
+        let keys: Vec<Option<&str>> = items
+            .iter()
+            .map(|item| item.concurrency_key.as_deref())
+            .collect();
+        let deadlines: Vec<Option<f64>> = items
+            .iter()
+            .map(|item| item.deadline.map(|left| left.as_secs_f64()))
+            .collect();
         run(
             tx,
             "queue jobs",

@@ -52,6 +52,9 @@ mod tests {
     #[test]
     fn a_replaced_attempt_is_told_to_stop() {
         assert_eq!(Error::Replaced.advice(), Advice::Stop);
-        assert_eq!(Error::NotTerminal(JobStatus::Pending).advice(), Advice::GiveUp);
+        assert_eq!(
+            Error::NotTerminal(JobStatus::Pending).advice(),
+            Advice::GiveUp
+        );
     }
 }

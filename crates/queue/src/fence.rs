@@ -41,7 +41,10 @@ impl Fence {
     /// end of an attempt and refuses the others, so sending it twice is safe.
     #[must_use]
     pub fn for_retry(&self) -> Self {
-        Self { job: self.job.clone(), attempt: self.attempt.clone() }
+        Self {
+            job: self.job.clone(),
+            attempt: self.attempt.clone(),
+        }
     }
 }
 
@@ -73,7 +76,13 @@ impl Queue {
         let idle = millis(lease / GUARD_IDLE_PART);
         let wait = millis(lease / GUARD_LOCK_PART);
         let limits = &self.sql().guard_limits;
-        one(&transaction, doing, limits, &[(&idle, Type::TEXT), (&wait, Type::TEXT)]).await?;
+        one(
+            &transaction,
+            doing,
+            limits,
+            &[(&idle, Type::TEXT), (&wait, Type::TEXT)],
+        )
+        .await?;
         self.hold_row(&transaction, fence).await?;
         Ok(Guard { transaction })
     }
@@ -87,7 +96,10 @@ impl Queue {
             client,
             "hold the job's queue row",
             &self.sql().hold,
-            &[(&fence.job.as_str(), Type::TEXT), (&fence.attempt.as_str(), Type::TEXT)],
+            &[
+                (&fence.job.as_str(), Type::TEXT),
+                (&fence.attempt.as_str(), Type::TEXT),
+            ],
         )
         .await?;
         if held.is_empty() {
@@ -140,12 +152,16 @@ impl<'c> Guard<'c> {
         self.transaction
             .rollback()
             .await
-            .map_err(|source| Error::Database { doing: "roll the guard back", source })
+            .map_err(|source| Error::Database {
+                doing: "roll the guard back",
+                source,
+            })
     }
 }
 
 impl Error {
     /// Reads a failure inside a guard's transaction: a lost connection makes the outcome unknown.
+    #[must_use]
     pub fn in_guard(self) -> Self {
         match self {
             Self::Database { doing, source } if pg::outcome_unknown(&source) => {

@@ -22,16 +22,28 @@ pub struct End {
 
 impl End {
     pub fn completed() -> Self {
-        Self { status: JobStatus::Completed, reason: None, error: None }
+        Self {
+            status: JobStatus::Completed,
+            reason: None,
+            error: None,
+        }
     }
 
     pub fn failed(reason: EndReason, error: impl Into<String>) -> Self {
-        Self { status: JobStatus::Failed, reason: Some(reason), error: Some(error.into()) }
+        Self {
+            status: JobStatus::Failed,
+            reason: Some(reason),
+            error: Some(error.into()),
+        }
     }
 
     pub fn cancelled() -> Self {
         let reason = Some(EndReason::Cancelled);
-        Self { status: JobStatus::Cancelled, reason, error: None }
+        Self {
+            status: JobStatus::Cancelled,
+            reason,
+            error: None,
+        }
     }
 }
 
@@ -59,18 +71,31 @@ impl HandBack {
     /// The worker was asked to stop: due at once and free of charge.
     pub fn shutdown() -> Self {
         let reason = EndReason::Exhausted;
-        Self { after: Duration::ZERO, counts: false, reason, error: None }
+        Self {
+            after: Duration::ZERO,
+            counts: false,
+            reason,
+            error: None,
+        }
     }
 
     /// A failure that may pass: the attempt counts.
     pub fn failed(after: Duration, error: impl Into<String>) -> Self {
         let reason = EndReason::Exhausted;
-        Self { after, counts: true, reason, error: Some(error.into()) }
+        Self {
+            after,
+            counts: true,
+            reason,
+            error: Some(error.into()),
+        }
     }
 
     /// The watchdog or the attempt's deadline stopped it: the attempt counts.
     pub fn timeout(after: Duration, error: impl Into<String>) -> Self {
-        Self { reason: EndReason::Timeout, ..Self::failed(after, error) }
+        Self {
+            reason: EndReason::Timeout,
+            ..Self::failed(after, error)
+        }
     }
 }
 
@@ -86,12 +111,7 @@ pub enum HandedBack {
 impl Queue {
     /// Ends the attempt and the job: terminal record, queue row gone, lock released. Waits for
     /// whoever has the row, within a limit; [`Error::Replaced`] means that nothing was written.
-    pub async fn finish(
-        &self,
-        tx: &Transaction<'_>,
-        fence: Fence,
-        end: &End,
-    ) -> Result<(), Error> {
+    pub async fn finish(&self, tx: &Transaction<'_>, fence: Fence, end: &End) -> Result<(), Error> {
         let answers = self.finish_all(tx, vec![(fence, end.clone())]).await?;
         match answers.first() {
             Some((_, Finished::Done)) => Ok(()),
@@ -108,13 +128,20 @@ impl Queue {
         if let Some((_, end)) = ended.iter().find(|(_, end)| !end.status.terminal()) {
             return Err(Error::NotTerminal(end.status));
         }
-        let jobs: Vec<&str> = ended.iter().map(|(fence, _)| fence.job().as_str()).collect();
-        let attempts: Vec<&str> = ended.iter().map(|(fence, _)| fence.attempt().as_str()).collect();
+        let jobs: Vec<&str> = ended
+            .iter()
+            .map(|(fence, _)| fence.job().as_str())
+            .collect();
+        let attempts: Vec<&str> = ended
+            .iter()
+            .map(|(fence, _)| fence.attempt().as_str())
+            .collect();
         let statuses: Vec<&str> = ended.iter().map(|(_, end)| end.status.as_str()).collect();
-        let reasons: Vec<Option<&str>> =
-            ended.iter().map(|(_, end)| end.reason.map(EndReason::as_str)).collect();
-        let errors: Vec<Option<&str>> =
-            ended.iter().map(|(_, end)| end.error.as_deref()).collect();
+        let reasons: Vec<Option<&str>> = ended
+            .iter()
+            .map(|(_, end)| end.reason.map(EndReason::as_str))
+            .collect();
+        let errors: Vec<Option<&str>> = ended.iter().map(|(_, end)| end.error.as_deref()).collect();
         let done = rows(
             tx,
             "finish jobs",

@@ -39,7 +39,12 @@ impl Queue {
     /// The queue of schema `lane`. The schema itself is made by [`lane_migration`].
     pub fn in_lane(lane: &str, id: IdType) -> Self {
         let statements = Statements::new(lane, id);
-        Self { lane: Arc::new(Lane { name: lane.to_owned(), statements }) }
+        Self {
+            lane: Arc::new(Lane {
+                name: lane.to_owned(),
+                statements,
+            }),
+        }
     }
 
     /// The schema's name.

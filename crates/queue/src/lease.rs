@@ -16,7 +16,9 @@ pub struct Lease {
 impl Lease {
     /// A lease of `granted` that was asked for at `sent`.
     pub fn granted(sent: Instant, granted: Duration) -> Self {
-        Self { trusted_until: sent + (granted - granted / MARGIN_PART) }
+        Self {
+            trusted_until: sent + granted * (MARGIN_PART - 1) / MARGIN_PART,
+        }
     }
 
     /// Past this the holder stops writing outside the database.
@@ -37,7 +39,7 @@ mod tests {
     #[test]
     fn q18_a_lease_is_distrusted_before_it_ends_in_the_database() {
         let sent = Instant::now();
-        let lease = Lease::granted(sent, Duration::from_secs(60));
+        let lease = Lease::granted(sent, Duration::from_mins(1));
         assert_eq!(lease.trusted_until(), sent + Duration::from_millis(52_500));
         assert!(lease.trusted(sent + Duration::from_secs(52)));
         assert!(!lease.trusted(sent + Duration::from_millis(52_500)));

@@ -14,7 +14,9 @@ use crate::{Error, Queue};
 pub enum Lock {
     Taken,
     /// A live job has it, even if that job's lease has run out.
-    Held { by: JobId },
+    Held {
+        by: JobId,
+    },
 }
 
 /// A key may vanish between two statements because its holder ended; then it is tried again.
@@ -29,7 +31,9 @@ impl Queue {
         key: &str,
         holder: &JobId,
     ) -> Result<Lock, Error> {
-        let mut answers = self.lock_all(tx, &[(key.to_owned(), holder.clone())]).await?;
+        let mut answers = self
+            .lock_all(tx, &[(key.to_owned(), holder.clone())])
+            .await?;
         Ok(answers.pop().unwrap_or(Lock::Taken))
     }
 
@@ -82,7 +86,10 @@ impl Queue {
         open: &BTreeMap<&str, &JobId>,
     ) -> Result<Vec<String>, Error> {
         let (keys, holders) = columns(open.iter().map(|(key, holder)| (*key, *holder)));
-        let params = &[(&keys as _, Type::TEXT_ARRAY), (&holders as _, Type::TEXT_ARRAY)];
+        let params = &[
+            (&keys as _, Type::TEXT_ARRAY),
+            (&holders as _, Type::TEXT_ARRAY),
+        ];
         let taken = rows(tx, "take locks", &self.sql().lock_insert, params).await?;
         Ok(taken.iter().map(|row| row.get(0)).collect())
     }
@@ -96,7 +103,10 @@ impl Queue {
         let keys: Vec<&str> = open.keys().copied().collect();
         let params = &[(&keys as _, Type::TEXT_ARRAY)];
         let held = rows(tx, "look who holds locks", &self.sql().lock_holder, params).await?;
-        Ok(held.iter().map(|row| (row.get(0), JobId::new(row.get::<_, String>(1)))).collect())
+        Ok(held
+            .iter()
+            .map(|row| (row.get(0), JobId::new(row.get::<_, String>(1))))
+            .collect())
     }
 
     /// Judges the holders in a statement of its own, so by a snapshot taken after their rows were
@@ -107,8 +117,11 @@ impl Queue {
         open: &BTreeMap<&str, &JobId>,
         seen: &[(String, JobId)],
     ) -> Result<Vec<String>, Error> {
-        let new: Vec<&str> =
-            seen.iter().filter_map(|(key, _)| open.get(key.as_str())).map(|id| id.as_str()).collect();
+        let new: Vec<&str> = seen
+            .iter()
+            .filter_map(|(key, _)| open.get(key.as_str()))
+            .map(|id| id.as_str())
+            .collect();
         let (keys, old) = columns(seen.iter().map(|(key, holder)| (key.as_str(), holder)));
         let params = &[
             (&keys as _, Type::TEXT_ARRAY),
@@ -120,18 +133,12 @@ impl Queue {
     }
 }
 
-fn settle(
-    open: &mut BTreeMap<&str, &JobId>,
-    answers: &mut BTreeMap<String, JobId>,
-    key: &str,
-) {
+fn settle(open: &mut BTreeMap<&str, &JobId>, answers: &mut BTreeMap<String, JobId>, key: &str) {
     if let Some(holder) = open.remove(key) {
         answers.insert(key.to_owned(), holder.clone());
     }
 }
 
-fn columns<'a>(
-    pairs: impl Iterator<Item = (&'a str, &'a JobId)>,
-) -> (Vec<&'a str>, Vec<&'a str>) {
+fn columns<'a>(pairs: impl Iterator<Item = (&'a str, &'a JobId)>) -> (Vec<&'a str>, Vec<&'a str>) {
     pairs.map(|(key, holder)| (key, holder.as_str())).unzip()
 }

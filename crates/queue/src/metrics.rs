@@ -20,7 +20,11 @@ struct Metrics {
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
-    claims: counter("snowpack_claims_total", "Jobs claimed by this process", &["lane"]),
+    claims: counter(
+        "snowpack_claims_total",
+        "Jobs claimed by this process",
+        &["lane"],
+    ),
     claim_seconds: HistogramVec::new(
         HistogramOpts::new("snowpack_claim_seconds", "Round trip of one claim")
             .buckets(vec![0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0]),
@@ -84,20 +88,32 @@ pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
 }
 
 pub(crate) fn claimed(lane: &str, count: usize) {
-    METRICS.claims.with_label_values(&[lane]).inc_by(count as u64);
+    METRICS
+        .claims
+        .with_label_values(&[lane])
+        .inc_by(count as u64);
 }
 
 pub(crate) fn claim_took(lane: &str, took: Duration) {
-    METRICS.claim_seconds.with_label_values(&[lane]).observe(took.as_secs_f64());
+    METRICS
+        .claim_seconds
+        .with_label_values(&[lane])
+        .observe(took.as_secs_f64());
 }
 
 pub(crate) fn finished(lane: &str, end: &End) {
     let reason = end.reason.map_or("", model::EndReason::as_str);
-    METRICS.finished.with_label_values(&[lane, end.status.as_str(), reason]).inc();
+    METRICS
+        .finished
+        .with_label_values(&[lane, end.status.as_str(), reason])
+        .inc();
 }
 
 pub(crate) fn ended(lane: &str, reason: &str, count: u64) {
-    METRICS.ended.with_label_values(&[lane, reason]).inc_by(count);
+    METRICS
+        .ended
+        .with_label_values(&[lane, reason])
+        .inc_by(count);
 }
 
 pub(crate) fn handed_back(lane: &str, counts: bool) {
@@ -106,7 +122,10 @@ pub(crate) fn handed_back(lane: &str, counts: bool) {
 }
 
 pub(crate) fn lost(lane: &str, count: usize) {
-    METRICS.leases_lost.with_label_values(&[lane]).inc_by(count as u64);
+    METRICS
+        .leases_lost
+        .with_label_values(&[lane])
+        .inc_by(count as u64);
 }
 
 pub(crate) fn refused(lane: &str, operation: &str) {
@@ -142,7 +161,11 @@ impl Ticked {
 
     pub(crate) fn count(&self, lane: &str) {
         if self.exhausted > 0 {
-            tracing::warn!(lane, count = self.exhausted, "jobs exhausted their attempts");
+            tracing::warn!(
+                lane,
+                count = self.exhausted,
+                "jobs exhausted their attempts"
+            );
         }
         for (reason, count) in [
             ("exhausted", self.exhausted),
@@ -151,6 +174,9 @@ impl Ticked {
         ] {
             ended(lane, reason, count as u64);
         }
-        METRICS.leases_reset.with_label_values(&[lane]).inc_by(self.reset as u64);
+        METRICS
+            .leases_reset
+            .with_label_values(&[lane])
+            .inc_by(self.reset as u64);
     }
 }

@@ -25,12 +25,16 @@ impl Queue {
         reason: &str,
     ) -> Result<(), Error> {
         let params = &[(&by as _, Type::TEXT), (&reason as _, Type::TEXT)];
-        run(client, "pause the lane", &self.sql().pause, params).await.map(drop)
+        run(client, "pause the lane", &self.sql().pause, params)
+            .await
+            .map(drop)
     }
 
     /// Lets the lane go on; wake it afterwards.
     pub async fn resume<C: GenericClient + Sync>(&self, client: &C) -> Result<(), Error> {
-        run(client, "resume the lane", &self.sql().resume, &[]).await.map(drop)
+        run(client, "resume the lane", &self.sql().resume, &[])
+            .await
+            .map(drop)
     }
 
     /// Who paused the lane, if it is paused.
@@ -38,7 +42,13 @@ impl Queue {
         &self,
         client: &C,
     ) -> Result<Option<Paused>, Error> {
-        let found = rows(client, "look whether the lane is paused", &self.sql().paused, &[]).await?;
+        let found = rows(
+            client,
+            "look whether the lane is paused",
+            &self.sql().paused,
+            &[],
+        )
+        .await?;
         Ok(found.first().map(|row| Paused {
             at: row.get("paused_at"),
             by: row.get("paused_by"),

@@ -20,7 +20,10 @@ pub struct Renewal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RenewState {
     /// Still this attempt's. A cancelled job's lease is not extended for ever: see `lease`.
-    Renewed { cancel_requested: bool, lease: Lease },
+    Renewed {
+        cancel_requested: bool,
+        lease: Lease,
+    },
     /// Somebody has the row this moment and the attempt is current: try at the next beat.
     Busy,
     /// Not this attempt's any more: stop.
@@ -40,7 +43,10 @@ impl Queue {
             return Ok(Vec::new());
         }
         let jobs: Vec<&str> = attempts.iter().map(|(job, _)| job.as_str()).collect();
-        let ids: Vec<&str> = attempts.iter().map(|(_, attempt)| attempt.as_str()).collect();
+        let ids: Vec<&str> = attempts
+            .iter()
+            .map(|(_, attempt)| attempt.as_str())
+            .collect();
         let sent = Instant::now();
         let answers = rows(
             client,
@@ -76,7 +82,10 @@ impl Queue {
             })
             .collect();
         let renewals = renewals?;
-        let lost = renewals.iter().filter(|renewal| renewal.state == RenewState::Lost).count();
+        let lost = renewals
+            .iter()
+            .filter(|renewal| renewal.state == RenewState::Lost)
+            .count();
         metrics::lost(self.lane(), lost);
         Ok(renewals)
     }

@@ -51,7 +51,9 @@ statements! {
 
 /// Writes a template for one lane.
 pub(crate) fn fill(template: &str, lane: &str, id: IdType) -> String {
-    template.replace("{lane}", &format!("\"{lane}\"")).replace("{id}", id.as_str())
+    template
+        .replace("{lane}", &format!("\"{lane}\""))
+        .replace("{id}", id.as_str())
 }
 
 /// Parameters with their types: with them a statement needs one round trip and no name on the

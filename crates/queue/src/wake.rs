@@ -17,9 +17,9 @@ use crate::{Error, Queue, metrics};
 
 /// After a wake-up, further ones wait this long and become one.
 const DEBOUNCE: Duration = Duration::from_millis(75);
-/// Idle workers look by themselves between these.
+/// Idle workers look by themselves after this and a random part of the jitter: 1 to 5 s.
 const POLL_MIN: Duration = Duration::from_secs(1);
-const POLL_MAX: Duration = Duration::from_secs(5);
+const POLL_JITTER: Duration = Duration::from_secs(4);
 /// Woken workers spread over this, so that they do not all reach for the same row.
 const WAKE_DELAY_MAX: Duration = Duration::from_millis(3);
 /// Cancels announced in one go; the heartbeat brings any that are left out.
@@ -55,7 +55,9 @@ impl Calls {
 impl Queue {
     /// Subscribes to the lane's calls, on a connection of its own that comes back by itself.
     pub async fn calls(&self, pool: &pg::Pool) -> Result<Calls, Error> {
-        Ok(Calls { listener: pool.listen(&[&self.channel()]).await? })
+        Ok(Calls {
+            listener: pool.listen(&[&self.channel()]).await?,
+        })
     }
 
     /// Wakes the lane once, for short-lived processes; others have a [`Waker`]. Call it after the
@@ -136,7 +138,8 @@ impl Waker {
 
 fn lock(said: &Mutex<Said>) -> std::sync::MutexGuard<'_, Said> {
     // Nothing that holds it can panic, and a list of words cannot be half written.
-    said.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    said.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 async fn pass_on(
@@ -168,7 +171,7 @@ async fn say(queue: &Queue, pool: &pg::Pool, words: Said) -> Result<(), Error> {
 
 /// How long an idle worker waits before it looks by itself; different every time.
 pub fn idle_poll() -> Duration {
-    POLL_MIN + (POLL_MAX - POLL_MIN).mul_f64(rand::random::<f64>())
+    POLL_MIN + POLL_JITTER.mul_f64(rand::random::<f64>())
 }
 
 /// How long a woken worker waits before it claims; different every time.

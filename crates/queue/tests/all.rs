@@ -1,7 +1,6 @@
 //! The queue against a real Postgres, in a lane of text ids and one of uuids.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-#![expect(clippy::too_many_lines, reason = "a test reads as one story")]
 
 #[path = "all/cancel.rs"]
 mod cancel;

@@ -31,7 +31,11 @@ async fn m15_q52_cancelling_a_waiting_job_ends_it_at_once_and_frees_its_lock() {
         assert_eq!(lane.row(&job).await, None);
         assert_eq!(lane.holder("db.t").await, None);
         let record = lane.record(&job).await;
-        let got = (record.status.as_str(), record.reason.as_deref(), record.end_count);
+        let got = (
+            record.status.as_str(),
+            record.reason.as_deref(),
+            record.end_count,
+        );
         assert_eq!(got, ("cancelled", Some("cancelled"), 1));
         assert_eq!(cancel(&lane, &job).await, Cancel::NotLive);
         assert_eq!(cancel(&lane, &lane.id(99)).await, Cancel::NotLive);
@@ -52,14 +56,34 @@ async fn m16_q52_cancelling_a_running_job_reaches_its_worker_and_ends_it_cancell
         assert_eq!(calls.next().await, Call::Cancel(job.clone()));
         waker.close().await;
         // And without the call: the next heartbeat brings it.
-        let answers = lane.queue.renew(&lane.client, &[fence.ids()], LEASE).await.unwrap();
+        let answers = lane
+            .queue
+            .renew(&lane.client, &[fence.ids()], LEASE)
+            .await
+            .unwrap();
         let state = &answers[0].state;
-        assert!(matches!(state, RenewState::Renewed { cancel_requested: true, .. }), "{state:?}");
+        assert!(
+            matches!(
+                state,
+                RenewState::Renewed {
+                    cancel_requested: true,
+                    ..
+                }
+            ),
+            "{state:?}"
+        );
         let mut client = lane.database.client().await;
         let tx = client.transaction().await.unwrap();
-        let answer = lane.queue.hand_back(&tx, fence, &HandBack::shutdown()).await.unwrap();
+        let answer = lane
+            .queue
+            .hand_back(&tx, fence, &HandBack::shutdown())
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
-        assert_eq!(answer, HandedBack::Ended(JobStatus::Cancelled, EndReason::Cancelled));
+        assert_eq!(
+            answer,
+            HandedBack::Ended(JobStatus::Cancelled, EndReason::Cancelled)
+        );
         assert_eq!(lane.record(&job).await.status, "cancelled");
         assert_eq!(lane.holder("db.t").await, None);
     }
@@ -73,7 +97,10 @@ async fn q52_a_worker_that_finishes_before_it_hears_of_the_cancel_wins() {
     assert_eq!(cancel(&lane, &job).await, Cancel::Requested);
     let mut client = lane.database.client().await;
     let tx = client.transaction().await.unwrap();
-    lane.queue.finish(&tx, fence, &End::completed()).await.unwrap();
+    lane.queue
+        .finish(&tx, fence, &End::completed())
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(lane.record(&job).await.status, "completed");
 }
@@ -84,20 +111,44 @@ async fn m16_a_cancelled_job_is_renewed_for_two_more_leases_at_most() {
     let job = add(&lane, 1).await;
     let fence = lane.claim_only().await.fence;
     cancel(&lane, &job).await;
-    lane.run("update lane.job_queue set cancel_requested_at = now() - interval '110 seconds'").await;
-    lane.queue.renew(&lane.client, &[fence.ids()], LEASE).await.unwrap();
+    lane.run("update lane.job_queue set cancel_requested_at = now() - interval '110 seconds'")
+        .await;
+    lane.queue
+        .renew(&lane.client, &[fence.ids()], LEASE)
+        .await
+        .unwrap();
     let left = lane.row(&job).await.unwrap().seconds;
     assert!(left <= 60.0, "the lease that runs is not cut: {left}");
-    lane.run("update lane.job_queue set visible_at = now() + interval '1 second'").await;
-    lane.queue.renew(&lane.client, &[fence.ids()], LEASE).await.unwrap();
+    lane.run("update lane.job_queue set visible_at = now() + interval '1 second'")
+        .await;
+    lane.queue
+        .renew(&lane.client, &[fence.ids()], LEASE)
+        .await
+        .unwrap();
     let left = lane.row(&job).await.unwrap().seconds;
-    assert!(left <= 10.0, "to two leases after the request, not further: {left}");
-    lane.run("update lane.job_queue set cancel_requested_at = now() - interval '1 hour'").await;
+    assert!(
+        left <= 10.0,
+        "to two leases after the request, not further: {left}"
+    );
+    lane.run("update lane.job_queue set cancel_requested_at = now() - interval '1 hour'")
+        .await;
     lane.expire_all().await;
-    let answers = lane.queue.renew(&lane.client, &[fence.ids()], LEASE).await.unwrap();
-    let RenewState::Renewed { lease, .. } = answers[0].state else { panic!("{answers:?}") };
-    assert!(!lease.trusted(std::time::Instant::now()), "nothing is left to trust");
-    assert!(lane.claim(1).await.is_empty(), "whoever meets the row next ends it");
+    let answers = lane
+        .queue
+        .renew(&lane.client, &[fence.ids()], LEASE)
+        .await
+        .unwrap();
+    let RenewState::Renewed { lease, .. } = answers[0].state else {
+        panic!("{answers:?}")
+    };
+    assert!(
+        !lease.trusted(std::time::Instant::now()),
+        "nothing is left to trust"
+    );
+    assert!(
+        lane.claim(1).await.is_empty(),
+        "whoever meets the row next ends it"
+    );
     assert_eq!(lane.record(&job).await.status, "cancelled");
     assert_eq!(lane.holder("db.t").await, None);
 }
@@ -134,8 +185,8 @@ async fn q53_cancel_raced_with_claim_finish_and_hand_back_has_a_legal_outcome() 
     let other = lane.database.client().await;
     for round in 1..=20 {
         let job = add(&lane, round).await;
-        let mut claimer = lane.claimer("w");
-        let (cancelled, claimed) = join(cancel(&lane, &job), claimer.claim(&other, 1)).await;
+        let mut worker = lane.claimer("w");
+        let (cancelled, claimed) = join(cancel(&lane, &job), worker.claim(&other, 1)).await;
         check(&lane, &job, round).await;
         let Some(claimed) = claimed.unwrap().pop() else {
             assert_eq!(cancelled, Cancel::AtOnce, "{round}");
@@ -144,9 +195,16 @@ async fn q53_cancel_raced_with_claim_finish_and_hand_back_has_a_legal_outcome() 
         assert_eq!(cancelled, Cancel::Requested, "{round}");
         let mut own = lane.database.client().await;
         let tx = own.transaction().await.unwrap();
-        let ended = lane.queue.hand_back(&tx, claimed.fence, &HandBack::shutdown()).await.unwrap();
+        let ended = lane
+            .queue
+            .hand_back(&tx, claimed.fence, &HandBack::shutdown())
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
-        assert!(matches!(ended, HandedBack::Ended(JobStatus::Cancelled, _)), "{round}: {ended:?}");
+        assert!(
+            matches!(ended, HandedBack::Ended(JobStatus::Cancelled, _)),
+            "{round}: {ended:?}"
+        );
         check(&lane, &job, round).await;
     }
     for round in 101..=140 {
@@ -156,7 +214,10 @@ async fn q53_cancel_raced_with_claim_finish_and_hand_back_has_a_legal_outcome() 
         let write = async {
             let tx = own.transaction().await.unwrap();
             let ended = if round % 2 == 0 {
-                lane.queue.finish(&tx, fence, &End::completed()).await.map(|()| None)
+                lane.queue
+                    .finish(&tx, fence, &End::completed())
+                    .await
+                    .map(|()| None)
             } else {
                 let how = HandBack::failed(Duration::ZERO, "again");
                 lane.queue.hand_back(&tx, fence, &how).await.map(Some)
@@ -166,7 +227,10 @@ async fn q53_cancel_raced_with_claim_finish_and_hand_back_has_a_legal_outcome() 
         };
         let (cancelled, ended) = join(cancel(&lane, &job), write).await;
         check(&lane, &job, round).await;
-        assert!(!matches!(ended, Err(Error::Replaced)), "{round}: nobody else had the job");
+        assert!(
+            !matches!(ended, Err(Error::Replaced)),
+            "{round}: nobody else had the job"
+        );
         let status = lane.record(&job).await.status;
         match (cancelled, ended.unwrap()) {
             (_, None) => assert_eq!(status, "completed", "{round}"),

@@ -15,14 +15,17 @@ async fn m07_q01_one_of_many_claimers_gets_the_job() {
         lane.add_many(1).await;
         let clients = join_all((0..CLAIMERS).map(|_| lane.database.client())).await;
         for _ in 0..8 {
-            let claims = join_all(clients.iter().map(async |client| {
-                lane.claimer("w").claim(client, 1).await.unwrap()
-            }))
+            let claims = join_all(
+                clients
+                    .iter()
+                    .map(async |client| lane.claimer("w").claim(client, 1).await.unwrap()),
+            )
             .await;
             let winners: Vec<_> = claims.into_iter().flatten().collect();
             assert_eq!(winners.len(), 1);
             lane.expire_all().await;
-            lane.run("update lane.job_queue set attempt_count = 0").await;
+            lane.run("update lane.job_queue set attempt_count = 0")
+                .await;
         }
     }
 }
@@ -51,10 +54,10 @@ async fn m07_q02_many_claimers_share_all_jobs_without_overlap() {
     .await;
     let clients = join_all((0..CLAIMERS).map(|_| lane.database.client())).await;
     let claimed = join_all(clients.iter().map(async |client| {
-        let mut claimer = lane.claimer("w");
+        let mut worker = lane.claimer("w");
         let mut mine = Vec::new();
         loop {
-            let batch = claimer.claim(client, 10).await.unwrap();
+            let batch = worker.claim(client, 10).await.unwrap();
             assert!(batch.len() <= 10);
             if batch.is_empty() {
                 return mine;
@@ -66,7 +69,10 @@ async fn m07_q02_many_claimers_share_all_jobs_without_overlap() {
     let all: Vec<_> = claimed.into_iter().flatten().collect();
     assert_eq!(all.len(), 10_000);
     assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 10_000);
-    assert_eq!(lane.count("job_queue where attempt_count = 1").await, 10_000);
+    assert_eq!(
+        lane.count("job_queue where attempt_count = 1").await,
+        10_000
+    );
 }
 
 #[tokio::test]
@@ -74,19 +80,35 @@ async fn q03_a_claim_never_takes_more_than_its_limit() {
     let lane = Lane::text().await;
     lane.add_many(300).await;
     // Statistics of a table that was empty.
-    lane.run("update pg_class set reltuples = 0, relpages = 0 where relname = 'job_queue'").await;
-    let settings = ["enable_hashjoin", "enable_nestloop", "enable_mergejoin", "jit"];
+    lane.run("update pg_class set reltuples = 0, relpages = 0 where relname = 'job_queue'")
+        .await;
+    let settings = [
+        "enable_hashjoin",
+        "enable_nestloop",
+        "enable_mergejoin",
+        "jit",
+    ];
     let claims = join_all(settings.iter().map(async |setting| {
         let client = lane.database.client().await;
-        client.batch_execute(&format!("set {setting} = off")).await.unwrap();
-        let mut claimer = lane.claimer(setting);
+        client
+            .batch_execute(&format!("set {setting} = off"))
+            .await
+            .unwrap();
+        let mut worker = lane.claimer(setting);
         for _ in 0..10 {
-            assert_eq!(claimer.claim(&client, 7).await.unwrap().len(), 7, "{setting}");
+            assert_eq!(
+                worker.claim(&client, 7).await.unwrap().len(),
+                7,
+                "{setting}"
+            );
         }
     }))
     .await;
     assert_eq!(claims.len(), 4);
-    assert_eq!(lane.count("job_queue where claimed_at is not null").await, 280);
+    assert_eq!(
+        lane.count("job_queue where claimed_at is not null").await,
+        280
+    );
     assert_eq!(lane.count("jobs where begin_count = 1").await, 280);
 }
 
@@ -100,19 +122,35 @@ async fn m08_q04_each_claim_stamps_the_row_with_a_fresh_attempt() {
             let claimed = lane.claim_only().await;
             assert_eq!(claimed.attempt_count, count);
             assert_eq!(claimed.fence.job(), &job);
-            assert!(attempts.insert(claimed.fence.attempt().clone()), "{attempts:?}");
+            assert!(
+                attempts.insert(claimed.fence.attempt().clone()),
+                "{attempts:?}"
+            );
             let row = lane.row(&job).await.unwrap();
             assert_eq!(row.claimed_by.as_deref(), Some("worker"));
-            assert_eq!(row.attempt.as_deref(), Some(claimed.fence.attempt().as_str()));
+            assert_eq!(
+                row.attempt.as_deref(),
+                Some(claimed.fence.attempt().as_str())
+            );
             assert_eq!(row.attempt_count, count);
             let sql = "select visible_at - claimed_at = make_interval(secs => $1)
                            and claimed_at between now() - interval '1 minute' and now()
                        from lane.job_queue";
-            let row = lane.client.query_one(sql, &[&LEASE.as_secs_f64()]).await.unwrap();
-            assert!(row.get::<_, bool>(0), "the lease is counted by the database's clock");
+            let row = lane
+                .client
+                .query_one(sql, &[&LEASE.as_secs_f64()])
+                .await
+                .unwrap();
+            assert!(
+                row.get::<_, bool>(0),
+                "the lease is counted by the database's clock"
+            );
             let record = lane.record(&job).await;
             assert_eq!(record.status, "running");
-            assert_eq!(record.attempt.as_deref(), Some(claimed.fence.attempt().as_str()));
+            assert_eq!(
+                record.attempt.as_deref(),
+                Some(claimed.fence.attempt().as_str())
+            );
             lane.expire_all().await;
         }
     }
@@ -126,10 +164,17 @@ async fn q05_a_claim_killed_before_its_commit_leaves_no_trace() {
     lane.add(&[item]).await;
     let before = lane.row(&lane.id(1)).await;
     let mut doomed = lane.database.client().await;
-    let pid: i32 = doomed.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let pid: i32 = doomed
+        .query_one("select pg_backend_pid()", &[])
+        .await
+        .unwrap()
+        .get(0);
     let tx = doomed.transaction().await.unwrap();
     assert_eq!(lane.claimer("doomed").claim(&tx, 1).await.unwrap().len(), 1);
-    lane.client.execute("select pg_terminate_backend($1)", &[&pid]).await.unwrap();
+    lane.client
+        .execute("select pg_terminate_backend($1)", &[&pid])
+        .await
+        .unwrap();
     testkit::until("the backend is gone", async || {
         let sql = "select 1 from pg_stat_activity where pid = $1";
         lane.client.query_opt(sql, &[&pid]).await.unwrap().is_none()
@@ -139,7 +184,10 @@ async fn q05_a_claim_killed_before_its_commit_leaves_no_trace() {
     let before = before.unwrap();
     assert_eq!((after.attempt, after.attempt_count), (None, 0));
     assert_eq!(after.sort_key, before.sort_key);
-    assert_eq!(lane.holder("db.t").await.as_deref(), Some(lane.id(1).as_str()));
+    assert_eq!(
+        lane.holder("db.t").await.as_deref(),
+        Some(lane.id(1).as_str())
+    );
     assert_eq!(lane.claim_only().await.attempt_count, 1);
 }
 
@@ -152,18 +200,30 @@ async fn q11_a_worker_of_the_same_name_does_not_inherit_claims() {
     let mut new = lane.claimer("pod-1");
     assert!(new.claim(&lane.client, 1).await.unwrap().is_empty());
     let row = lane.row(&lane.id(1)).await.unwrap();
-    assert_eq!(row.attempt.as_deref(), Some(old[0].fence.attempt().as_str()));
+    assert_eq!(
+        row.attempt.as_deref(),
+        Some(old[0].fence.attempt().as_str())
+    );
     lane.expire_all().await;
     let again = lane.claimer("pod-1").claim(&lane.client, 1).await.unwrap();
     assert_ne!(again[0].fence.attempt(), old[0].fence.attempt());
-    let renewals = lane.queue.renew(&lane.client, &[old[0].fence.ids()], LEASE).await.unwrap();
+    let renewals = lane
+        .queue
+        .renew(&lane.client, &[old[0].fence.ids()], LEASE)
+        .await
+        .unwrap();
     assert_eq!(renewals[0].state, queue::RenewState::Lost);
 }
 
 #[tokio::test]
 async fn q16_no_statement_takes_a_time_from_the_worker() {
     let lane = Lane::text().await;
-    let times = [Type::TIMESTAMP, Type::TIMESTAMPTZ, Type::DATE, Type::TIMESTAMP_ARRAY];
+    let times = [
+        Type::TIMESTAMP,
+        Type::TIMESTAMPTZ,
+        Type::DATE,
+        Type::TIMESTAMP_ARRAY,
+    ];
     let mut params = BTreeMap::new();
     for (name, text) in queue::statements("lane", lane.id_type()) {
         let statement = lane.client.prepare(&text).await.unwrap();
@@ -172,7 +232,10 @@ async fn q16_no_statement_takes_a_time_from_the_worker() {
     // The claim's floors are sort keys the database gave out: where to begin, not what is due.
     assert_eq!(params["claim"].last(), Some(&Type::TIMESTAMPTZ_ARRAY));
     for (name, types) in params {
-        assert!(types.iter().all(|kind| !times.contains(kind)), "{name}: {types:?}");
+        assert!(
+            types.iter().all(|kind| !times.contains(kind)),
+            "{name}: {types:?}"
+        );
     }
 }
 
@@ -193,9 +256,20 @@ async fn one_job_is_claimed_by_name_in_the_transaction_that_submits_it() {
         let tx = client.transaction().await.unwrap();
         lane.add_in(&tx, &[lane.item(1), lane.item(2)]).await;
         let job = lane.id(2);
-        let claimed = lane.queue.claim_one(&tx, &job, LEASE, "cli").await.unwrap().unwrap();
+        let claimed = lane
+            .queue
+            .claim_one(&tx, &job, LEASE, "cli")
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(claimed.fence.job(), &job);
-        assert!(lane.queue.claim_one(&tx, &job, LEASE, "cli").await.unwrap().is_none());
+        assert!(
+            lane.queue
+                .claim_one(&tx, &job, LEASE, "cli")
+                .await
+                .unwrap()
+                .is_none()
+        );
         tx.commit().await.unwrap();
         assert_eq!(lane.record(&job).await.status, "running");
         assert_eq!(lane.record(&lane.id(1)).await.status, "pending");
@@ -206,13 +280,22 @@ async fn one_job_is_claimed_by_name_in_the_transaction_that_submits_it() {
 async fn a_worker_takes_only_from_its_pools_in_their_order() {
     let lane = Lane::text().await;
     let mut items: Vec<_> = (1..=6).map(|number| lane.item(number)).collect();
-    for (item, pool) in items.iter_mut().zip(["small", "large", "small", "other", "large", "small"])
+    for (item, pool) in items
+        .iter_mut()
+        .zip(["small", "large", "small", "other", "large", "small"])
     {
         item.pool = pool.to_owned();
     }
     lane.add(&items).await;
-    let claimed = lane.claimer_of("w", &["large", "small"]).claim(&lane.client, 9).await.unwrap();
-    let got: Vec<_> = claimed.iter().map(|claimed| claimed.fence.job().clone()).collect();
+    let claimed = lane
+        .claimer_of("w", &["large", "small"])
+        .claim(&lane.client, 9)
+        .await
+        .unwrap();
+    let got: Vec<_> = claimed
+        .iter()
+        .map(|claimed| claimed.fence.job().clone())
+        .collect();
     let want: Vec<_> = [2, 5, 1, 3, 6].map(|number| lane.id(number)).to_vec();
     assert_eq!(got, want);
 }
@@ -222,12 +305,24 @@ async fn a_paused_lane_hands_out_nothing_and_goes_on_when_resumed() {
     let lane = Lane::text().await;
     lane.add_many(2).await;
     let running = lane.claim_only().await;
-    lane.queue.pause(&lane.client, "ann", "upgrade").await.unwrap();
+    lane.queue
+        .pause(&lane.client, "ann", "upgrade")
+        .await
+        .unwrap();
     let paused = lane.queue.paused(&lane.client).await.unwrap().unwrap();
-    assert_eq!((paused.by.as_str(), paused.reason.as_str()), ("ann", "upgrade"));
+    assert_eq!(
+        (paused.by.as_str(), paused.reason.as_str()),
+        ("ann", "upgrade")
+    );
     assert!(lane.claim(5).await.is_empty());
     let job = lane.id(2);
-    assert!(lane.queue.claim_one(&lane.client, &job, LEASE, "w").await.unwrap().is_none());
+    assert!(
+        lane.queue
+            .claim_one(&lane.client, &job, LEASE, "w")
+            .await
+            .unwrap()
+            .is_none()
+    );
     // The running job loses its lease: it waits again, as the lane's other jobs do.
     lane.expire_all().await;
     assert!(lane.claim(5).await.is_empty());

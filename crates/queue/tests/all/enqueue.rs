@@ -30,12 +30,13 @@ async fn q45_a_job_exists_with_its_transaction() {
 async fn q48_a_delayed_job_is_claimed_when_due_and_not_before() {
     for lane in Lane::both().await {
         let mut item = lane.item(1);
-        item.run_after = Some(Duration::from_secs(600));
+        item.run_after = Some(Duration::from_mins(10));
         lane.add(&[item]).await;
         let row = lane.row(&lane.id(1)).await.unwrap();
         assert!(row.scheduled && row.seconds > 500.0, "{row:?}");
         assert!(lane.claim(1).await.is_empty());
-        lane.run("update lane.job_queue set visible_at = now() + interval '1 hour'").await;
+        lane.run("update lane.job_queue set visible_at = now() + interval '1 hour'")
+            .await;
         assert!(lane.claim(1).await.is_empty());
         lane.delays_pass().await;
         assert_eq!(lane.claim(1).await.len(), 1);
@@ -53,17 +54,28 @@ async fn q48_many_jobs_due_at_once_are_released_in_bounded_steps() {
     .await;
     let mut flipped = Vec::new();
     loop {
-        let swept = lane.queue.sweep(&lane.client, 1_000, &mut Cursor::default()).await.unwrap();
+        let swept = lane
+            .queue
+            .sweep(&lane.client, 1_000, &mut Cursor::default())
+            .await
+            .unwrap();
         if swept.flipped == 0 {
             break;
         }
         flipped.push(swept.flipped);
     }
-    assert_eq!(flipped, [1_000, 1_000, 1_000, 1_000], "no statement takes more than its batch");
+    assert_eq!(
+        flipped,
+        [1_000, 1_000, 1_000, 1_000],
+        "no statement takes more than its batch"
+    );
     // A worker repeats a full step at once, so that all of them are claimable in one poll.
     lane.run("update lane.job_queue set scheduled = true").await;
-    let mut claimer = lane.claimer_of("w", &["pool0", "pool1", "pool2"]);
-    assert_eq!(claimer.claim(&lane.client, 4_000).await.unwrap().len(), 4_000);
+    let mut worker = lane.claimer_of("w", &["pool0", "pool1", "pool2"]);
+    assert_eq!(
+        worker.claim(&lane.client, 4_000).await.unwrap().len(),
+        4_000
+    );
 }
 
 #[tokio::test]
@@ -76,10 +88,15 @@ async fn impossible_jobs_are_refused_by_the_table() {
         ("attempt_id = 'x'", "job_queue_claim_check"),
         ("job_id = 'nobody'", "job_queue_job_id_fkey"),
     ] {
-        lane.run("delete from lane.job_queue; delete from lane.jobs").await;
+        lane.run("delete from lane.job_queue; delete from lane.jobs")
+            .await;
         lane.add_many(1).await;
         let update = format!("update lane.job_queue set {change}");
         let error = lane.client.batch_execute(&update).await.unwrap_err();
-        assert_eq!(error.as_db_error().unwrap().constraint(), Some(constraint), "{change}");
+        assert_eq!(
+            error.as_db_error().unwrap().constraint(),
+            Some(constraint),
+            "{change}"
+        );
     }
 }

@@ -27,8 +27,14 @@ async fn m18_q06_finishing_ends_record_row_and_lock_in_one_commit() {
         let fence = lane.claim_only().await.fence;
         let mut client = lane.database.client().await;
         let tx = client.transaction().await.unwrap();
-        lane.queue.finish(&tx, fence, &End::completed()).await.unwrap();
-        assert!(lane.row(&job).await.is_some(), "nothing shows before the commit");
+        lane.queue
+            .finish(&tx, fence, &End::completed())
+            .await
+            .unwrap();
+        assert!(
+            lane.row(&job).await.is_some(),
+            "nothing shows before the commit"
+        );
         assert_eq!(lane.record(&job).await.status, "running");
         assert!(lane.holder("db.t").await.is_some());
         tx.commit().await.unwrap();
@@ -72,13 +78,23 @@ async fn q07_a_second_finish_of_the_same_attempt_is_refused_and_counts_nothing()
     finish(&lane, fence, &End::completed()).await.unwrap();
     let labels = [("lane", "lane"), ("status", "completed")];
     let counted_once = counted("snowpack_jobs_finished_total", &labels);
-    let again = finish(&lane, lost_answer, &End::failed(EndReason::ActionFailed, "x")).await;
+    let again = finish(
+        &lane,
+        lost_answer,
+        &End::failed(EndReason::ActionFailed, "x"),
+    )
+    .await;
     assert!(matches!(again, Err(Error::Replaced)), "{again:?}");
     assert_eq!(again.unwrap_err().advice(), Advice::Stop);
     let record = lane.record(&lane.id(1)).await;
     assert_eq!((record.status.as_str(), record.end_count), ("completed", 1));
     assert!(counted("snowpack_jobs_finished_total", &labels) >= counted_once);
-    assert!(counted("snowpack_stale_writes_refused_total", &[("operation", "finish")]) >= 1.0);
+    assert!(
+        counted(
+            "snowpack_stale_writes_refused_total",
+            &[("operation", "finish")]
+        ) >= 1.0
+    );
 }
 
 #[tokio::test]
@@ -112,7 +128,11 @@ async fn m09_m11_q09_every_operation_of_a_stale_attempt_is_refused() {
         lane.expire_all().await;
         let current = lane.claim_only().await.fence;
         let before = lane.row(&job).await.unwrap();
-        let renewals = lane.queue.renew(&lane.client, &[stale.ids()], LEASE * 9).await.unwrap();
+        let renewals = lane
+            .queue
+            .renew(&lane.client, &[stale.ids()], LEASE * 9)
+            .await
+            .unwrap();
         assert_eq!(renewals[0].state, RenewState::Lost);
         let mut client = lane.database.client().await;
         let refused = lane.queue.guard(&mut client, &stale, LEASE).await.map(drop);
@@ -120,7 +140,10 @@ async fn m09_m11_q09_every_operation_of_a_stale_attempt_is_refused() {
         let tx = client.transaction().await.unwrap();
         let refused = lane.queue.hold(&tx, &stale).await;
         assert!(matches!(refused, Err(Error::Replaced)), "{refused:?}");
-        for how in [HandBack::shutdown(), HandBack::failed(Duration::from_secs(5), "x")] {
+        for how in [
+            HandBack::shutdown(),
+            HandBack::failed(Duration::from_secs(5), "x"),
+        ] {
             let refused = lane.queue.hand_back(&tx, stale.for_retry(), &how).await;
             assert!(matches!(refused, Err(Error::Replaced)), "{refused:?}");
         }
@@ -128,8 +151,14 @@ async fn m09_m11_q09_every_operation_of_a_stale_attempt_is_refused() {
         assert!(matches!(refused, Err(Error::Replaced)), "{refused:?}");
         tx.commit().await.unwrap();
         let after = lane.row(&job).await.unwrap();
-        assert_eq!((after.attempt, after.sort_key), (before.attempt, before.sort_key));
-        assert!(after.seconds <= LEASE.as_secs_f64(), "the stale renewal did not extend it");
+        assert_eq!(
+            (after.attempt, after.sort_key),
+            (before.attempt, before.sort_key)
+        );
+        assert!(
+            after.seconds <= LEASE.as_secs_f64(),
+            "the stale renewal did not extend it"
+        );
         assert_eq!(lane.record(&job).await.end_count, 0);
         finish(&lane, current, &End::completed()).await.unwrap();
     }
@@ -140,16 +169,28 @@ async fn m11_a_batch_takes_effect_item_by_item() {
     for lane in Lane::both().await {
         lane.add_many(3).await;
         let mut fences: Vec<_> = lane.claim(3).await.into_iter().map(|c| c.fence).collect();
-        lane.run("update lane.job_queue set visible_at = now() where job_id::text like '%2'").await;
+        lane.run("update lane.job_queue set visible_at = now() where job_id::text like '%2'")
+            .await;
         let taken_over = lane.claim_only().await;
         let end = End::completed();
-        let batch = fences.drain(..).rev().map(|fence| (fence, end.clone())).collect();
+        let batch = fences
+            .drain(..)
+            .rev()
+            .map(|fence| (fence, end.clone()))
+            .collect();
         let mut client = lane.database.client().await;
         let tx = client.transaction().await.unwrap();
         let answers = lane.queue.finish_all(&tx, batch).await.unwrap();
         tx.commit().await.unwrap();
-        let want = [(3, Finished::Done), (2, Finished::Replaced), (1, Finished::Done)];
-        assert_eq!(answers, want.map(|(number, finished)| (lane.id(number), finished)));
+        let want = [
+            (3, Finished::Done),
+            (2, Finished::Replaced),
+            (1, Finished::Done),
+        ];
+        assert_eq!(
+            answers,
+            want.map(|(number, finished)| (lane.id(number), finished))
+        );
         assert_eq!(lane.count("job_queue").await, 1);
         assert_eq!(lane.record(taken_over.fence.job()).await.status, "running");
     }
@@ -162,22 +203,42 @@ async fn m10_q12_rescue_and_finish_at_once_have_one_winner() {
     for number in 1..=60 {
         lane.add(&[lane.item(number)]).await;
         let job = lane.id(number);
-        let fence = lane.queue.claim_one(&lane.client, &job, LEASE, "w").await.unwrap().unwrap().fence;
+        let fence = lane
+            .queue
+            .claim_one(&lane.client, &job, LEASE, "w")
+            .await
+            .unwrap()
+            .unwrap()
+            .fence;
         lane.expire_all().await;
         let end = End::completed();
         let mut cursor = Cursor::default();
-        let (finished, swept) =
-            join(finish(&lane, fence, &end), lane.queue.sweep(&sweeper, 100, &mut cursor)).await;
+        let (finished, swept) = join(
+            finish(&lane, fence, &end),
+            lane.queue.sweep(&sweeper, 100, &mut cursor),
+        )
+        .await;
         let swept = swept.unwrap();
         let record = lane.record(&job).await;
         if finished.is_ok() {
-            assert_eq!((swept.reset, record.status.as_str()), (0, "completed"), "{number}");
+            assert_eq!(
+                (swept.reset, record.status.as_str()),
+                (0, "completed"),
+                "{number}"
+            );
             assert_eq!(lane.row(&job).await, None);
         } else {
             assert!(matches!(finished, Err(Error::Replaced)), "{finished:?}");
-            assert_eq!((swept.reset, record.status.as_str()), (1, "pending"), "{number}");
+            assert_eq!(
+                (swept.reset, record.status.as_str()),
+                (1, "pending"),
+                "{number}"
+            );
             assert!(lane.row(&job).await.is_some());
-            lane.client.execute("delete from lane.job_queue", &[]).await.unwrap();
+            lane.client
+                .execute("delete from lane.job_queue", &[])
+                .await
+                .unwrap();
         }
     }
 }
@@ -190,19 +251,49 @@ async fn q67_renewals_pass_a_guard_and_takeovers_do_not() {
         let fence = lane.claim_only().await.fence;
         let mut own = lane.database.client().await;
         let guard = lane.queue.guard(&mut own, &fence, LEASE).await.unwrap();
-        let renewals = lane.queue.renew(&lane.client, &[fence.ids()], LEASE).await.unwrap();
-        assert!(matches!(renewals[0].state, RenewState::Renewed { .. }), "{renewals:?}");
+        let renewals = lane
+            .queue
+            .renew(&lane.client, &[fence.ids()], LEASE)
+            .await
+            .unwrap();
+        assert!(
+            matches!(renewals[0].state, RenewState::Renewed { .. }),
+            "{renewals:?}"
+        );
         lane.expire_all().await;
-        assert!(lane.claim(1).await.is_empty(), "the claim and its tick pass over the row");
-        let swept = lane.queue.sweep(&lane.client, 10, &mut Cursor::default()).await.unwrap();
+        assert!(
+            lane.claim(1).await.is_empty(),
+            "the claim and its tick pass over the row"
+        );
+        let swept = lane
+            .queue
+            .sweep(&lane.client, 10, &mut Cursor::default())
+            .await
+            .unwrap();
         assert_eq!((swept.reset, swept.ended), (0, 0));
-        assert!(lane.queue.claim_one(&lane.client, &job, LEASE, "w").await.unwrap().is_none());
+        assert!(
+            lane.queue
+                .claim_one(&lane.client, &job, LEASE, "w")
+                .await
+                .unwrap()
+                .is_none()
+        );
         let other = lane.database.client().await;
-        other.batch_execute("set lock_timeout = '20ms'").await.unwrap();
-        for careless in ["attempt_id = 'mine'", "attempt_id = null, claimed_at = null, claimed_by = null"] {
+        other
+            .batch_execute("set lock_timeout = '20ms'")
+            .await
+            .unwrap();
+        for careless in [
+            "attempt_id = 'mine'",
+            "attempt_id = null, claimed_at = null, claimed_by = null",
+        ] {
             let update = format!("update lane.job_queue set {careless}");
             let error = other.batch_execute(&update).await.unwrap_err();
-            assert_eq!(error.code().unwrap().code(), "55P03", "waits for the guard: {careless}");
+            assert_eq!(
+                error.code().unwrap().code(),
+                "55P03",
+                "waits for the guard: {careless}"
+            );
             assert_eq!(pg::advice(&error), Advice::RetryLater);
         }
         guard.commit().await.unwrap();
@@ -216,15 +307,25 @@ async fn q67_a_guard_whose_connection_is_lost_has_an_unknown_outcome() {
     lane.add_many(1).await;
     let fence = lane.claim_only().await.fence;
     let mut own = lane.database.client().await;
-    let pid: i32 = own.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let pid: i32 = own
+        .query_one("select pg_backend_pid()", &[])
+        .await
+        .unwrap()
+        .get(0);
     let guard = lane.queue.guard(&mut own, &fence, LEASE).await.unwrap();
-    lane.client.execute("select pg_terminate_backend($1)", &[&pid]).await.unwrap();
+    lane.client
+        .execute("select pg_terminate_backend($1)", &[&pid])
+        .await
+        .unwrap();
     let ended = guard.commit().await;
     assert!(matches!(ended, Err(Error::Unknown { .. })), "{ended:?}");
     assert_eq!(ended.unwrap_err().advice(), Advice::FindOut);
     // The row is free again: the job goes on.
     lane.expire_all().await;
-    testkit::until("the next attempt claims it", async || lane.claim(1).await.len() == 1).await;
+    testkit::until("the next attempt claims it", async || {
+        lane.claim(1).await.len() == 1
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -233,15 +334,21 @@ async fn q67_a_worker_frozen_inside_its_guard_holds_nobody_up() {
     lane.add_many(1).await;
     let fence = lane.claim_only().await.fence;
     let mut own = lane.database.client().await;
-    let lease = Duration::from_millis(800);
+    let lease = Duration::from_secs(3);
     let guard = lane.queue.guard(&mut own, &fence, lease).await.unwrap();
     let limits = "select current_setting('idle_in_transaction_session_timeout'),
                          current_setting('lock_timeout')";
     let row = guard.transaction().query_one(limits, &[]).await.unwrap();
-    assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("400ms", "133ms"));
+    assert_eq!(
+        (row.get::<_, &str>(0), row.get::<_, &str>(1)),
+        ("1500ms", "500ms")
+    );
     // Silent from here on, as a stopped process is.
     lane.expire_all().await;
-    testkit::until("another attempt claims it", async || lane.claim(1).await.len() == 1).await;
+    testkit::until("another attempt claims it", async || {
+        lane.claim(1).await.len() == 1
+    })
+    .await;
     let ended = guard.commit().await;
     assert!(matches!(ended, Err(Error::Unknown { .. })), "{ended:?}");
 }
@@ -255,10 +362,17 @@ async fn q67_a_held_row_makes_a_write_elsewhere_a_fenced_one() {
     // A takeover that is not committed yet: `exists (..)` would still see the old attempt.
     let mut taker = lane.database.client().await;
     let takeover = taker.transaction().await.unwrap();
-    assert_eq!(lane.claimer("new").claim(&takeover, 1).await.unwrap().len(), 1);
+    assert_eq!(
+        lane.claimer("new").claim(&takeover, 1).await.unwrap().len(),
+        1
+    );
     let mut own = lane.database.client().await;
     let tx = own.transaction().await.unwrap();
-    let pid: i32 = tx.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let pid: i32 = tx
+        .query_one("select pg_backend_pid()", &[])
+        .await
+        .unwrap()
+        .get(0);
     let waiting = async {
         testkit::until("the hold waits for the takeover", async || {
             let sql = "select 1 from pg_locks where pid = $1 and not granted";

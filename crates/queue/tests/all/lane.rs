@@ -7,7 +7,7 @@ use queue::{Ask, Claimed, Claimer, Enqueue, IdType, Queue, lane_migration};
 use testkit::Database;
 use tokio_postgres::Client;
 
-pub(crate) const LEASE: Duration = Duration::from_secs(60);
+pub(crate) const LEASE: Duration = Duration::from_mins(1);
 
 /// The record counts how often it began and ended, so that a second end shows.
 const RECORDS: &str = "
@@ -78,9 +78,20 @@ impl Lane {
     pub(crate) async fn new(id: IdType) -> Self {
         let database = Database::empty().await;
         let client = database.client().await;
-        client.batch_execute(&RECORDS.replace("ID", id.as_str())).await.unwrap();
-        client.batch_execute(&lane_migration("lane", id, "jobs")).await.unwrap();
-        Self { database, queue: Queue::in_lane("lane", id), client, id }
+        client
+            .batch_execute(&RECORDS.replace("ID", id.as_str()))
+            .await
+            .unwrap();
+        client
+            .batch_execute(&lane_migration("lane", id, "jobs"))
+            .await
+            .unwrap();
+        Self {
+            database,
+            queue: Queue::in_lane("lane", id),
+            client,
+            id,
+        }
     }
 
     pub(crate) async fn text() -> Self {
@@ -93,7 +104,10 @@ impl Lane {
 
     /// The lane's nth job; ids sort by number.
     pub(crate) fn id(&self, number: u32) -> JobId {
-        JobId::new(format!("00000000-0000-7000-8000-{number:012}"))
+        JobId::new(match self.id {
+            IdType::Text => format!("job-{number:06}"),
+            IdType::Uuid => format!("00000000-0000-7000-8000-{number:012}"),
+        })
     }
 
     pub(crate) fn id_type(&self) -> IdType {
@@ -142,12 +156,22 @@ impl Lane {
 
     pub(crate) fn claimer_of(&self, worker: &str, pools: &[&str]) -> Claimer {
         let pools = pools.iter().map(ToString::to_string).collect();
-        Claimer::new(self.queue.clone(), Ask { lease: LEASE, worker: worker.to_owned(), pools })
+        Claimer::new(
+            self.queue.clone(),
+            Ask {
+                lease: LEASE,
+                worker: worker.to_owned(),
+                pools,
+            },
+        )
     }
 
     /// Claims by a new worker, whose first claim always looks after expired rows.
     pub(crate) async fn claim(&self, count: u32) -> Vec<Claimed> {
-        self.claimer("worker").claim(&self.client, count).await.unwrap()
+        self.claimer("worker")
+            .claim(&self.client, count)
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn claim_only(&self) -> Claimed {
@@ -158,15 +182,19 @@ impl Lane {
 
     /// Lets the leases of all claimed jobs run out.
     pub(crate) async fn expire_all(&self) {
-        self.run("update lane.job_queue set visible_at = now() - interval '1 second'
-                  where claimed_at is not null")
-            .await;
+        self.run(
+            "update lane.job_queue set visible_at = now() - interval '1 second'
+                  where claimed_at is not null",
+        )
+        .await;
     }
 
     /// Lets the delay of all waiting jobs pass.
     pub(crate) async fn delays_pass(&self) {
-        self.run("update lane.job_queue set visible_at = now() - interval '1 second' where scheduled")
-            .await;
+        self.run(
+            "update lane.job_queue set visible_at = now() - interval '1 second' where scheduled",
+        )
+        .await;
     }
 
     pub(crate) async fn run(&self, sql: &str) {
@@ -225,7 +253,11 @@ impl Lane {
     /// Who holds `key`.
     pub(crate) async fn holder(&self, key: &str) -> Option<String> {
         let sql = "select holder::text from lane.table_locks where table_key = $1";
-        self.client.query_opt(sql, &[&key]).await.unwrap().map(|row| row.get(0))
+        self.client
+            .query_opt(sql, &[&key])
+            .await
+            .unwrap()
+            .map(|row| row.get(0))
     }
 }
 
@@ -240,7 +272,10 @@ pub(crate) fn counted(name: &str, labels: &[(&str, &str)]) -> f64 {
         .flat_map(|family| family.get_metric().to_vec())
         .filter(|metric| {
             labels.iter().all(|(label, value)| {
-                metric.get_label().iter().any(|l| l.name() == *label && l.value() == *value)
+                metric
+                    .get_label()
+                    .iter()
+                    .any(|l| l.name() == *label && l.value() == *value)
             })
         })
         .map(|metric| metric.get_counter().get_value())

@@ -9,7 +9,10 @@ use tokio_postgres::{AsyncMessage, NoTls};
 use crate::lane::Lane;
 
 fn jobs(claimed: &[queue::Claimed]) -> Vec<JobId> {
-    claimed.iter().map(|claimed| claimed.fence.job().clone()).collect()
+    claimed
+        .iter()
+        .map(|claimed| claimed.fence.job().clone())
+        .collect()
 }
 
 #[tokio::test]
@@ -23,7 +26,10 @@ async fn q32_jobs_run_by_ready_time_then_id_and_a_retried_one_keeps_its_age() {
         assert_eq!(first.fence.job(), &lane.id(1));
         let mut client = lane.database.client().await;
         let tx = client.transaction().await.unwrap();
-        lane.queue.hand_back(&tx, first.fence, &HandBack::shutdown()).await.unwrap();
+        lane.queue
+            .hand_back(&tx, first.fence, &HandBack::shutdown())
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         // A lost lease keeps the place as well.
         let first = lane.claim_only().await;
@@ -64,7 +70,10 @@ async fn q33_the_more_urgent_job_runs_first_until_the_other_is_ten_minutes_older
          where job_id like '%6'",
     )
     .await;
-    assert_eq!(jobs(&lane.claim(9).await), [3, 6, 5, 2, 4, 1].map(|number| lane.id(number)));
+    assert_eq!(
+        jobs(&lane.claim(9).await),
+        [3, 6, 5, 2, 4, 1].map(|number| lane.id(number))
+    );
 }
 
 /// 200,000 waiting rows with all priorities; statistics as the caller leaves them.
@@ -87,7 +96,10 @@ async fn buffers(lane: &Lane, call: &str) -> i64 {
     let row = lane.client.query_one(&sql, &[]).await.unwrap();
     let plan: serde_json::Value = row.get(0);
     let plan = &plan[0]["Plan"];
-    ["Shared Hit Blocks", "Shared Read Blocks"].iter().map(|k| plan[k].as_i64().unwrap()).sum()
+    ["Shared Hit Blocks", "Shared Read Blocks"]
+        .iter()
+        .map(|k| plan[k].as_i64().unwrap())
+        .sum()
 }
 
 /// The same once the session knows the catalogs, which first calls read too.
@@ -100,8 +112,9 @@ async fn warm_buffers(lane: &Lane, call: &str) -> i64 {
 
 /// The plans of every statement inside the function called.
 async fn plans(lane: &Lane, call: &str) -> String {
-    let (client, mut connection) =
-        tokio_postgres::connect(lane.database.url(), NoTls).await.unwrap();
+    let (client, mut connection) = tokio_postgres::connect(lane.database.url(), NoTls)
+        .await
+        .unwrap();
     let (sender, mut notices) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(Ok(message)) =
@@ -140,10 +153,15 @@ async fn q33_a_claim_walks_its_index_whatever_the_statistics_say() {
     ] {
         lane.run(statistics).await;
         let text = plans(&lane, CLAIM).await;
-        let pick = text.split("Query Text:").find(|plan| plan.contains("idx_job_queue_claim"));
+        let pick = text
+            .split("Query Text:")
+            .find(|plan| plan.contains("idx_job_queue_claim"));
         let pick = pick.unwrap_or_else(|| panic!("{statistics}: the index is not used\n{text}"));
         assert!(!pick.contains("Sort"), "{statistics}: {pick}");
-        assert!(!text.contains("Seq Scan on job_queue"), "{statistics}: {text}");
+        assert!(
+            !text.contains("Seq Scan on job_queue"),
+            "{statistics}: {text}"
+        );
         let cost = warm_buffers(&lane, CLAIM).await;
         assert!(cost < 500, "{statistics}: {cost} buffers");
     }
@@ -158,7 +176,8 @@ async fn q33_a_claim_walks_its_index_whatever_the_statistics_say() {
 #[tokio::test]
 async fn q49_scheduled_rows_cost_a_claim_nothing() {
     let lane = Lane::text().await;
-    lane.run("alter table lane.job_queue set (autovacuum_enabled = false)").await;
+    lane.run("alter table lane.job_queue set (autovacuum_enabled = false)")
+        .await;
     lane.add_many(200).await;
     let tick = "select * from lane.tick_v1(1000)";
     let without = warm_buffers(&lane, CLAIM).await;
@@ -171,10 +190,14 @@ async fn q49_scheduled_rows_cost_a_claim_nothing() {
     .await;
     let with = warm_buffers(&lane, CLAIM).await;
     // Only the id's own index is a level or two deeper.
-    assert!(with <= without + 60, "{without} buffers without, {with} with 200,000 scheduled");
+    assert!(
+        with <= without + 60,
+        "{without} buffers without, {with} with 200,000 scheduled"
+    );
     let ticking = warm_buffers(&lane, tick).await;
     assert!(ticking < 100, "a tick with nothing due: {ticking} buffers");
-    lane.run("delete from lane.job_queue where not scheduled").await;
+    lane.run("delete from lane.job_queue where not scheduled")
+        .await;
     lane.run("vacuum lane.job_queue").await;
     let idle = warm_buffers(&lane, CLAIM).await;
     assert!(idle < 50, "nothing ready: {idle} buffers");
@@ -185,12 +208,16 @@ async fn a_held_snapshot_does_not_slow_a_claim_that_starts_at_its_floor() {
     let lane = Lane::text().await;
     flood(&lane).await;
     let mut holder = lane.database.client().await;
-    let held = holder.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead);
+    let held = holder
+        .build_transaction()
+        .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead);
     let held = held.start().await.unwrap();
-    held.query_one("select count(*) from lane.job_queue", &[]).await.unwrap();
-    let mut claimer = lane.claimer("w");
+    held.query_one("select count(*) from lane.job_queue", &[])
+        .await
+        .unwrap();
+    let mut worker = lane.claimer("w");
     for _ in 0..20 {
-        let claimed = claimer.claim(&lane.client, 500).await.unwrap();
+        let claimed = worker.claim(&lane.client, 500).await.unwrap();
         assert_eq!(claimed.len(), 500);
     }
     let floor: String = lane
@@ -202,30 +229,34 @@ async fn a_held_snapshot_does_not_slow_a_claim_that_starts_at_its_floor() {
         .await
         .unwrap()
         .get(0);
-    let from_floor =
-        format!("select * from lane.claim_v1(10, '60 s', 'w', '{{default}}', array['{floor}'::timestamptz])");
+    let from_floor = format!(
+        "select * from lane.claim_v1(10, '60 s', 'w', '{{default}}', array['{floor}'::timestamptz])"
+    );
     let with = warm_buffers(&lane, &from_floor).await;
     let without = warm_buffers(&lane, CLAIM).await;
-    assert!(with < 500 && with * 4 < without, "{with} buffers from the floor, {without} without");
+    assert!(
+        with < 500 && with * 4 < without,
+        "{with} buffers from the floor, {without} without"
+    );
 }
 
 #[tokio::test]
 async fn a_job_put_before_the_floor_is_found_after_a_wake_up_and_before_a_worker_is_idle() {
     let lane = Lane::text().await;
     lane.add_many(20).await;
-    let mut claimer = lane.claimer("w");
-    assert_eq!(claimer.claim(&lane.client, 5).await.unwrap().len(), 5);
+    let mut worker = lane.claimer("w");
+    assert_eq!(worker.claim(&lane.client, 5).await.unwrap().len(), 5);
     let mut urgent = lane.item(21);
     urgent.priority = -3;
     lane.add(&[urgent]).await;
-    claimer.woken();
-    let claimed = claimer.claim(&lane.client, 5).await.unwrap();
+    worker.woken();
+    let claimed = worker.claim(&lane.client, 5).await.unwrap();
     assert_eq!(claimed[0].fence.job(), &lane.id(21));
     let mut urgent = lane.item(22);
     urgent.priority = -3;
     lane.add(&[urgent]).await;
     // No wake-up; but a short answer only ever comes from a scan of everything.
-    let rest = claimer.claim(&lane.client, 50).await.unwrap();
+    let rest = worker.claim(&lane.client, 50).await.unwrap();
     assert_eq!(rest.len(), 12);
     assert!(jobs(&rest).contains(&lane.id(22)));
 }
