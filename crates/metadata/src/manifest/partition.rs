@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::read::{binary, boolean, int, long, optional, text};
 use super::{FieldSummary, ManifestFile, schema};
-use crate::avro::{Container, Cursor, Encoder, Kind, Malformed, Node};
+use crate::avro::{Column, Container, Cursor, Encoder, Kind, Malformed, Node};
 use crate::spec::FIRST_PARTITION_FIELD_ID;
 use crate::{Literal, PartitionField, PartitionSpec, Primitive, Schema, TableMetadata, Transform};
 
@@ -18,6 +18,8 @@ pub(super) struct PartitionColumn {
     pub(super) name: String,
     /// `None` when no schema we have knows the source column.
     pub(super) ty: Option<Primitive>,
+    /// Always null.
+    pub(super) void: bool,
 }
 
 /// The partition columns of every spec of a table.
@@ -74,6 +76,7 @@ fn typed(spec: &PartitionSpec, source: impl Fn(i32) -> Option<Primitive>) -> Vec
             Transform::Unknown(_) => None,
             transform => source(field.source_id).map(|source| transform.result_type(&source)),
         },
+        void: field.transform == Transform::Void,
     };
     spec.fields.iter().map(column).collect()
 }
@@ -110,38 +113,81 @@ impl PartitionReader {
         let written = record
             .columns()
             .ok_or_else(|| Malformed::new("a partition is no record"))?;
-        let known = types.spec(manifest.partition_spec_id);
-        let mut columns = match (header_columns(container), known) {
-            (Some(columns), _) => columns,
-            (None, Some(columns)) => columns.to_vec(),
-            (None, None) => {
-                return Err(Malformed::new(format!(
-                    "partition spec {} is unknown",
-                    manifest.partition_spec_id
-                )));
-            }
+        let columns = Self::declared(container, manifest, types)?;
+        let mut reader = Self {
+            columns,
+            steps: Vec::with_capacity(written.len()),
         };
-        for column in columns.iter_mut().filter(|column| column.ty.is_none()) {
-            let same = |other: &&PartitionColumn| other.field_id == column.field_id;
-            column.ty = known.and_then(|known| known.iter().find(same)?.ty.clone());
-        }
-        let mut steps = Vec::with_capacity(written.len());
         for field in written {
-            let index = columns.iter().position(|column| match field.id {
-                Some(id) => column.field_id == id,
-                None => column.name == field.name || compatible_name(&column.name) == field.name,
-            });
+            let index = reader.position(field);
             let target = index.map(|index| {
                 let physical = || physical(&field.declared["type"], &field.node);
-                let ty = columns[index].ty.get_or_insert_with(physical).clone();
+                let ty = reader.columns[index]
+                    .ty
+                    .get_or_insert_with(physical)
+                    .clone();
                 Target { index, ty }
             });
-            steps.push(Step {
-                target,
-                node: field.node.clone(),
-            });
+            let node = field.node.clone();
+            reader.steps.push(Step { target, node });
         }
-        Ok(Self { columns, steps })
+        reader.complete()
+    }
+
+    /// The spec's columns. Types are those the table has now: a value written before its column
+    /// was widened must equal one written after, or deletes would miss its files.
+    fn declared(
+        container: &Container<'_>,
+        manifest: &ManifestFile,
+        types: &SpecTypes,
+    ) -> Result<Vec<PartitionColumn>, Malformed> {
+        let spec_id = manifest.partition_spec_id;
+        let own_id = container
+            .text("partition-spec-id")
+            .and_then(|id| id.parse::<i32>().ok());
+        if let Some(own_id) = own_id.filter(|own_id| *own_id != spec_id) {
+            return Err(Malformed::new(format!(
+                "written under partition spec {own_id} where the manifest list says {spec_id}"
+            )));
+        }
+        let own = header_columns(container);
+        let Some(known) = types.spec(spec_id) else {
+            let why = || Malformed::new(format!("partition spec {spec_id} is unknown"));
+            return own.ok_or_else(why);
+        };
+        let mut columns = known.to_vec();
+        for column in columns.iter_mut().filter(|column| column.ty.is_none()) {
+            let same = |other: &&PartitionColumn| other.field_id == column.field_id;
+            column.ty = own
+                .iter()
+                .flatten()
+                .find(same)
+                .and_then(|own| own.ty.clone());
+        }
+        Ok(columns)
+    }
+
+    /// The column a written field belongs to: by id, or by name where its writer knew no ids.
+    fn position(&self, field: &Column) -> Option<usize> {
+        self.columns.iter().position(|column| match field.id {
+            Some(id) => column.field_id == id,
+            None => column.name == field.name || compatible_name(&column.name) == field.name,
+        })
+    }
+
+    /// Refuses a record that lacks a value: it would read as null, which is another partition.
+    fn complete(self) -> Result<Self, Malformed> {
+        for (index, column) in self.columns.iter().enumerate() {
+            let count = self.steps.iter().filter_map(|step| step.target.as_ref());
+            let count = count.filter(|target| target.index == index).count();
+            if count > 1 || (count == 0 && !column.void) {
+                return Err(Malformed::new(format!(
+                    "partition field {} ({}) is written {count} times",
+                    column.field_id, column.name
+                )));
+            }
+        }
+        Ok(self)
     }
 
     pub(super) fn columns(&self) -> &[PartitionColumn] {
@@ -207,12 +253,16 @@ fn decode(cursor: &mut Cursor<'_>, node: &Node, ty: &Primitive) -> Result<Litera
     match ty {
         Primitive::Boolean => literal(&[u8::from(boolean(cursor, node)?)]),
         Primitive::Int | Primitive::Date => literal(&int(cursor, node)?.to_le_bytes()),
-        Primitive::Long
-        | Primitive::Time
+        Primitive::Long => literal(&long(cursor, node)?.to_le_bytes()),
+        Primitive::Time
         | Primitive::Timestamp
         | Primitive::Timestamptz
         | Primitive::TimestampNs
-        | Primitive::TimestamptzNs => literal(&long(cursor, node)?.to_le_bytes()),
+        | Primitive::TimestamptzNs => match node.kind {
+            Kind::Long => literal(&cursor.long()?.to_le_bytes()),
+            // A date, from before its column was widened: days are not microseconds.
+            _ => Err(Malformed::new("a time is written as another type")),
+        },
         Primitive::Float => match node.kind {
             Kind::Float => literal(&cursor.float()?.to_le_bytes()),
             _ => Err(Malformed::new("a float is written as another type")),

@@ -37,6 +37,7 @@ pub(crate) async fn load(
     });
     match decoded.await {
         Ok(entries) => entries,
+        // Blocking work is cancelled only when the runtime ends, and then nobody polls this.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

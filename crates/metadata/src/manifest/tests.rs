@@ -401,21 +401,27 @@ fn a_manifest_of_format_v1_reads_sequence_zero_and_is_not_rewritten() {
             {"name": "file_path", "type": "string", "field-id": 100},
             {"name": "file_format", "type": "string", "field-id": 101},
             {"name": "partition", "field-id": 102, "type":
-                {"type": "record", "name": "r102", "fields": []}},
+                {"type": "record", "name": "r102", "fields": [
+                    {"name": "id_x2Ebucket", "type": ["null", "int"], "field-id": 1000},
+                    {"name": "ratio", "type": ["null", "double"], "field-id": 1001}]}},
             {"name": "record_count", "type": "long", "field-id": 103},
             {"name": "file_size_in_bytes", "type": "long", "field-id": 104},
             {"name": "block_size_in_bytes", "type": "long", "field-id": 105}]}}]});
+    let partition_spec = json!([
+        {"source-id": 1, "name": "id.bucket", "transform": "bucket[4]"},
+        {"source-id": 2, "name": "ratio", "transform": "identity"}]);
     let mut value = crate::avro::Encoder::default();
     value.int(0);
     value.long(5);
     value.string("/old");
     value.string("PARQUET");
-    for number in [3, 30, 67_108_864] {
+    for number in [0, 0, 3, 30, 67_108_864] {
         value.long(number);
     }
     let header = [
         ("schema", "{}".to_owned()),
-        ("partition-spec", "[]".to_owned()),
+        // Early writers gave partition fields no ids.
+        ("partition-spec", partition_spec.to_string()),
     ];
     let mut container =
         crate::avro::ContainerWriter::new(&schema, crate::avro::Codec::Null, &header);
@@ -507,4 +513,66 @@ fn what_a_writer_cannot_keep_it_refuses() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("lzo"), "{error}");
+}
+
+#[test]
+fn a_value_written_before_its_column_was_widened_equals_one_written_after() {
+    let with_ratio = |ty: &str| {
+        let table = self::table(&json!({}));
+        let mut document: serde_json::Value = serde_json::from_slice(&table.to_json()).unwrap();
+        document["schemas"][0]["fields"][1]["type"] = ty.into();
+        TableMetadata::parse(document.to_string().as_bytes()).unwrap()
+    };
+    let (narrow, wide) = (with_ratio("float"), with_ratio("double"));
+    let written = |table: &TableMetadata, ratio: Literal| {
+        let mut writer = ManifestWriter::new(ManifestContent::Data, table, 0, 7).unwrap();
+        let mut file = file("/a", None, None, 1);
+        file.partition[1] = Some(ratio);
+        writer.add(&file, Some(1)).unwrap();
+        writer.finish("/m").unwrap()
+    };
+    let value = |(bytes, manifest): &(Bytes, ManifestFile), table: &TableMetadata| {
+        let types = SpecTypes::of(table);
+        let manifest = ManifestFile {
+            sequence_number: 9,
+            ..manifest.clone()
+        };
+        let entries = decode(bytes, &manifest, &types, Fields::PLAN).unwrap();
+        entries[0].file.partition[1].clone()
+    };
+    let before = written(&narrow, Literal::Float(1.5));
+    let after = written(&wide, Literal::Double(1.5));
+    assert_eq!(value(&before, &narrow), Some(Literal::Float(1.5)));
+    assert_eq!(value(&before, &wide), Some(Literal::Double(1.5)));
+    assert_eq!(value(&after, &wide), value(&before, &wide));
+    // And a file planned under the old type can be written under the new one.
+    let again = written(&wide, Literal::Float(1.5));
+    assert_eq!(value(&again, &wide), Some(Literal::Double(1.5)));
+}
+
+#[test]
+fn a_partition_that_lacks_a_field_is_not_read_as_null() {
+    let table = table(&json!({}));
+    let (bytes, manifest) = written(&table);
+    let mut document: serde_json::Value = serde_json::from_slice(&table.to_json()).unwrap();
+    let fields = document["partition-specs"][0]["fields"]
+        .as_array_mut()
+        .unwrap();
+    fields.push(json!({"source-id": 1, "field-id": 1002, "name": "id", "transform": "identity"}));
+    let other = TableMetadata::parse(document.to_string().as_bytes()).unwrap();
+    let why = decode(&bytes, &manifest, &SpecTypes::of(&other), Fields::PLAN).unwrap_err();
+    assert!(
+        why.to_string().contains("1002 (id) is written 0 times"),
+        "{why}"
+    );
+    let moved = ManifestFile {
+        partition_spec_id: 1,
+        ..manifest
+    };
+    let why = decode(&bytes, &moved, &SpecTypes::of(&table), Fields::PLAN).unwrap_err();
+    assert!(
+        why.to_string()
+            .contains("spec 0 where the manifest list says 1"),
+        "{why}"
+    );
 }
