@@ -65,10 +65,9 @@ impl Error {
             Self::Queue(source) => source.advice(),
             Self::Database { source, .. } => pg::advice(source),
             Self::Pool { source, .. } => source.advice(),
-            Self::Locked { .. } | Self::Draining { .. } | Self::Unreadable { .. } => {
-                Advice::RetryLater
-            }
+            Self::Locked { .. } | Self::Draining { .. } => Advice::RetryLater,
             Self::NoActions
+            | Self::Unreadable { .. }
             | Self::StrayOptions(_)
             | Self::BadSubmission { .. }
             | Self::IdempotencyMismatch { .. }

@@ -16,6 +16,7 @@ use crate::statement::{maybe, read, rows, run};
 const GET: &str = include_str!("../sql/jobs/get.sql");
 const LIST: &str = include_str!("../sql/jobs/list.sql");
 const CLAIMED: &str = include_str!("../sql/jobs/claimed.sql");
+const CANCEL_REQUESTED: &str = include_str!("../sql/jobs/cancel_requested.sql");
 const ENDED_AS: &str = include_str!("../sql/jobs/ended_as.sql");
 const HIDE: &str = include_str!("../sql/jobs/hide.sql");
 const STORE_PLAN: &str = include_str!("../sql/jobs/store_plan.sql");
@@ -41,7 +42,7 @@ pub struct Job {
     pub error: Option<String>,
     /// The current attempt, or the last one of a job that ended.
     pub attempt: Option<AttemptId>,
-    /// `{action: plan}`, for the actions planned so far.
+    /// `{action: plan}`, for the actions planned so far. Only [`get`] brings it.
     pub plan: Option<Value>,
     pub submitted_by: String,
     pub idempotency_key: Option<String>,
@@ -130,6 +131,27 @@ pub async fn claimed_job<C: GenericClient + Sync>(client: &C, fence: &Fence) -> 
     found
         .as_ref()
         .map_or(Err(queue::Error::Replaced.into()), from_row)
+}
+
+/// Whether somebody asked to cancel the job of a claim. Fails with the queue's `Replaced` when the
+/// attempt is not current.
+pub async fn cancel_requested<C: GenericClient + Sync>(
+    client: &C,
+    fence: &Fence,
+) -> Result<bool, Error> {
+    let found = maybe(
+        client,
+        "look for a cancel",
+        CANCEL_REQUESTED,
+        &[
+            (&fence.job().as_str(), Type::TEXT),
+            (&fence.attempt().as_str(), Type::TEXT),
+        ],
+    )
+    .await?;
+    found.map_or(Err(queue::Error::Replaced.into()), |row| {
+        read(&row, "cancel_requested")
+    })
 }
 
 /// How a job ended, when it was `attempt` that ended it. An attempt that lost the answer to its

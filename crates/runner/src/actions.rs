@@ -158,10 +158,10 @@ impl Work<'_> {
     async fn ask_for_cancel(&self, at: At) -> Result<(), Outcome> {
         let asked = steadily(self.patience(), |_| async {
             let client = self.runner.client("look for a cancel").await?;
-            maintenance::claimed_job(&**client, self.fence).await
+            maintenance::jobs::cancel_requested(&**client, self.fence).await
         });
-        let job = asked.await.map_err(|error| self.failed(at, &error))?;
-        if job.queue.is_some_and(|queue| queue.cancel_requested) {
+        let cancel = asked.await.map_err(|error| self.failed(at, &error))?;
+        if cancel {
             self.beat.state.stop(Why::Cancelled);
         }
         self.check(at)

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use maintenance::ActionResult;
-use model::{Action, ActionOutcome, JobStatus};
+use model::{Action, ActionOutcome, Advice, JobStatus};
 use policy::retry::{self, Attempts, Failure, Next};
 use queue::{Claimed, End, HandBack, HandedBack};
 use tracing::{info, warn};
@@ -186,7 +186,7 @@ impl<'a> Ending<'a> {
         let until = Instant::now() + self.runner.heart.lease() * LEASES_OF_TRYING;
         let written = steadily(until, |tries| self.write_once(last, rows, tries)).await;
         written.unwrap_or_else(|error| {
-            if error.advice() != model::Advice::Stop {
+            if error.advice() != Advice::Stop {
                 warn!(job = %self.claimed.fence.job(), %error, "the end could not be written");
             }
             How::Replaced
@@ -212,9 +212,7 @@ impl<'a> Ending<'a> {
         };
         match (&written, last) {
             // An earlier try may have got through without its answer.
-            (Err(error), Last::Finish(end))
-                if tries > 0 && error.advice() == model::Advice::Stop =>
-            {
+            (Err(error), Last::Finish(end)) if tries > 0 && error.advice() == Advice::Stop => {
                 let ended =
                     maintenance::jobs::ended_as(&**client, fence.job(), fence.attempt()).await?;
                 if ended == Some(end.status) {
@@ -223,7 +221,10 @@ impl<'a> Ending<'a> {
                     written
                 }
             }
-            (Ok(How::HandedBack), _) => {
+            (Err(error), Last::HandBack(_)) if tries > 0 && error.advice() == Advice::Stop => {
+                Ok(How::HandedBack)
+            }
+            (Ok(How::HandedBack), Last::HandBack(back)) if back.after.is_zero() => {
                 // Others look by themselves soon; this only tells them now.
                 let _ = self.runner.queue.notify(&**client).await;
                 written

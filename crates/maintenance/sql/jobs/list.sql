@@ -1,3 +1,4 @@
+-- Without the plans, which may be large.
 select jobs.job_id,
        jobs.database_name,
        jobs.table_name,
@@ -8,7 +9,7 @@ select jobs.job_id,
        jobs.reason,
        jobs.error,
        jobs.attempt_id,
-       jobs.plan,
+       null::jsonb as plan,
        jobs.submitted_by,
        jobs.idempotency_key,
        jobs.trace_context,

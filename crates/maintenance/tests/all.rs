@@ -1,0 +1,14 @@
+//! The maintenance tables on a real Postgres.
+
+#[path = "all/jobs.rs"]
+mod jobs;
+#[path = "all/lane.rs"]
+mod lane;
+#[path = "all/ledger.rs"]
+mod ledger;
+#[path = "all/locks.rs"]
+mod locks;
+#[path = "all/schema.rs"]
+mod schema;
+#[path = "all/submit.rs"]
+mod submit;

@@ -1,0 +1,18 @@
+//! Attempts on a real Postgres, with a scripted engine in place of a lake.
+
+#[path = "all/cancel.rs"]
+mod cancel;
+#[path = "all/crash.rs"]
+mod crash;
+#[path = "all/ends.rs"]
+mod ends;
+#[path = "all/engine.rs"]
+mod engine;
+#[path = "all/heart.rs"]
+mod heart;
+#[path = "all/rig.rs"]
+mod rig;
+#[path = "all/shutdown.rs"]
+mod shutdown;
+#[path = "all/stale.rs"]
+mod stale;
