@@ -156,14 +156,14 @@ impl Catalog for SqlCatalog {
         if names.is_empty() && !self.rows.namespace_exists(&key).await? {
             return Err(Error::NoSuchNamespace(key));
         }
-        let named = |table: String| match TableName::new(namespace, table) {
+        let usable = |table: String| match TableName::new(namespace, table) {
             Ok(name) => Some(name),
             Err(error) => {
                 tracing::warn!(catalog = self.name(), %error, "table left out of the list");
                 None
             }
         };
-        Ok(names.into_iter().filter_map(named).collect())
+        Ok(names.into_iter().filter_map(usable).collect())
     }
 
     async fn load(&self, table: &TableName) -> Result<Table, Error> {

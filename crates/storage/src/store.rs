@@ -299,7 +299,10 @@ mod tests {
             "{error:?}"
         );
         #[expect(clippy::reversed_empty_ranges, reason = "the point of the test")]
-        let error = storage.read_ranges(&location, &[3..1]).await.unwrap_err();
+        let error = storage
+            .read_ranges(&location, &[0..1, 3..1])
+            .await
+            .unwrap_err();
         assert!(matches!(error, Error::OutOfRange { .. }));
     }
 

@@ -240,26 +240,20 @@ impl Rows {
         within: Option<&pg::Transaction<'_>>,
     ) -> Result<(), Error> {
         let table = &prepared.base.name;
-        match within {
-            Some(tx) => {
-                // Whatever breaks here, the transaction cannot commit: it surely did not happen.
-                let swapped = self.swap_through(tx, prepared).await;
-                let swapped = swapped.map_err(|source| failed("swap a table", source))?;
-                self.settle(tx, prepared, swapped).await
-            }
-            None => {
-                let client = self.client().await?;
-                // One statement, so its answer is the answer of its commit.
-                let swapped = match self.swap_through(&**client, prepared).await {
-                    Ok(swapped) => swapped,
-                    Err(source) if pg::outcome_unknown(&source) => {
-                        return Err(unknown(table, source));
-                    }
-                    Err(source) => return Err(failed("swap a table", source)),
-                };
-                self.settle(&**client, prepared, swapped).await
-            }
+        if let Some(tx) = within {
+            // Whatever breaks here, the transaction cannot commit: it surely did not happen.
+            let swapped = self.swap_through(tx, prepared).await;
+            let swapped = swapped.map_err(|source| failed("swap a table", source))?;
+            return self.settle(tx, prepared, swapped).await;
         }
+        let client = self.client().await?;
+        // One statement, so its answer is the answer of its commit.
+        let swapped = match self.swap_through(&**client, prepared).await {
+            Ok(swapped) => swapped,
+            Err(source) if pg::outcome_unknown(&source) => return Err(unknown(table, source)),
+            Err(source) => return Err(failed("swap a table", source)),
+        };
+        self.settle(&**client, prepared, swapped).await
     }
 
     async fn swap_through(
@@ -309,7 +303,7 @@ impl Rows {
     }
 }
 
-fn text<'a, T: ToSql + Sync>(value: &'a T) -> Parameter<'a> {
+fn text<T: ToSql + Sync>(value: &T) -> Parameter<'_> {
     (value, Type::TEXT)
 }
 
