@@ -1,5 +1,7 @@
 //! The maintenance tables on a real Postgres.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 #[path = "all/jobs.rs"]
 mod jobs;
 #[path = "all/lane.rs"]

@@ -214,6 +214,8 @@ impl Work<'_> {
         }
         match error {
             EngineError::Stopped if self.leaving() => Outcome::HandBack,
+            // Told to stop at once, an engine may trip over what it was refused since.
+            EngineError::Failed { .. } if self.shutdown.stop.is_cancelled() => Outcome::HandBack,
             EngineError::Failed {
                 advice: Advice::Stop,
                 ..

@@ -35,7 +35,7 @@ pub struct Config {
 }
 
 impl Config {
-    pub const STALL_DEFAULT: Duration = Duration::from_secs(900);
+    pub const STALL_DEFAULT: Duration = Duration::from_mins(15);
     pub const ATTEMPT_TIMEOUT_DEFAULT: Duration = Duration::from_hours(6);
     pub const STOPS_WITHIN_DEFAULT: Duration = Duration::from_secs(5);
 

@@ -210,7 +210,7 @@ impl Progress for Watched {
 mod tests {
     use super::*;
 
-    const LEASE: Duration = Duration::from_secs(60);
+    const LEASE: Duration = Duration::from_mins(1);
 
     fn state(start: Instant) -> State {
         let ids = (JobId::new("job"), AttemptId::new("attempt"));

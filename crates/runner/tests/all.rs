@@ -1,5 +1,7 @@
 //! Attempts on a real Postgres, with a scripted engine in place of a lake.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 #[path = "all/cancel.rs"]
 mod cancel;
 #[path = "all/crash.rs"]

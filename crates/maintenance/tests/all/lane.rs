@@ -8,7 +8,7 @@ use queue::{Claimed, End};
 use testkit::Database;
 use tokio_postgres::Client;
 
-pub(crate) const LEASE: Duration = Duration::from_secs(60);
+pub(crate) const LEASE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Lane {
     pub(crate) database: Database,

@@ -23,7 +23,7 @@ async fn m19_q41_a_live_jobs_lock_is_kept_whatever_becomes_of_its_lease() {
     held(&mut lane).await;
     let claimed = lane.claim(&id).await;
     let tx = lane.client.transaction().await.unwrap();
-    let back = HandBack::failed(std::time::Duration::from_secs(60), "later");
+    let back = HandBack::failed(std::time::Duration::from_mins(1), "later");
     maintenance::queue()
         .hand_back(&tx, claimed.fence, &back)
         .await

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use model::{Advice, JobId, TableName};
 use planner::{Attempt, Engine, EngineError, Plan, Report, Reserved, Swap, SwapError, Task};
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 /// What one call of `execute` does. Without a script it is [`Step::Commit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,7 @@ pub(crate) struct Fake {
     pub(crate) reached: Semaphore,
     pub(crate) go_on: Notify,
     pub(crate) unblock: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
+    cancel: Mutex<Option<CancellationToken>>,
     /// When told to stop: had the lease time left in the database?
     pub(crate) lease_left_at_stop: Mutex<Option<bool>>,
 }
@@ -71,6 +73,7 @@ impl Fake {
             reached: Semaphore::new(0),
             go_on: Notify::new(),
             unblock: Mutex::default(),
+            cancel: Mutex::default(),
             lease_left_at_stop: Mutex::default(),
         }
     }
@@ -81,6 +84,15 @@ impl Fake {
 
     pub(crate) fn executed(&self) -> usize {
         self.executed.load(Ordering::SeqCst)
+    }
+
+    /// The last execution was told to stop at once.
+    pub(crate) fn told_to_stop(&self) -> bool {
+        self.cancel
+            .lock()
+            .unwrap()
+            .as_ref()
+            .is_some_and(CancellationToken::is_cancelled)
     }
 
     /// Waits for the next execution to reach its step.
@@ -223,6 +235,7 @@ impl Engine for Fake {
 
     async fn execute(&self, _: &Plan, attempt: &Attempt<'_>) -> Result<Report, EngineError> {
         self.executed.fetch_add(1, Ordering::SeqCst);
+        *self.cancel.lock().unwrap() = Some(attempt.signals.cancel.clone());
         let step = self
             .script
             .lock()

@@ -16,7 +16,7 @@ use tokio_postgres::Client;
 use crate::engine::{Fake, Lies, Step};
 
 /// Long enough that no test meets its end unless it wants to.
-pub(crate) const LEASE: Duration = Duration::from_secs(60);
+pub(crate) const LEASE: Duration = Duration::from_mins(1);
 
 /// The only action that is built; those behind it in a job end it as not built.
 pub(crate) const REWRITE: Action = Action::RewriteDataFiles;
@@ -51,8 +51,8 @@ pub(crate) struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         let backoff = Backoff {
-            base: Duration::from_secs(3_600),
-            cap: Duration::from_secs(7_200),
+            base: Duration::from_hours(1),
+            cap: Duration::from_hours(2),
         };
         let memory = Memory::new(64 << 20);
         Self {

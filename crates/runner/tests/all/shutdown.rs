@@ -84,6 +84,25 @@ async fn m35_an_engine_that_does_not_stop_is_dropped() {
 }
 
 #[tokio::test]
+async fn m35_nothing_is_committed_after_the_second_signal() {
+    let mut rig = Rig::new(&[Step::HoldThenCommit]).await;
+    let (job, claimed) = rig.submit_and_claim(&[REWRITE]).await;
+    let running = rig.start(claimed);
+    rig.engine.reached().await;
+    rig.shutdown.drain.cancel();
+    rig.shutdown.stop.cancel();
+    testkit::until("the engine is told", async || rig.engine.told_to_stop()).await;
+    rig.engine.go_on.notify_one();
+    assert_eq!(running.await.unwrap().how, How::HandedBack);
+    assert_eq!(
+        (rig.commits(&job).await, rig.outcomes(&job).await),
+        (0, vec![])
+    );
+    let (_, attempts, hand_backs, due) = place(&rig).await;
+    assert_eq!((attempts, hand_backs, due), (0, 1, true));
+}
+
+#[tokio::test]
 async fn q27_hand_backs_without_a_cost_have_an_end() {
     let mut rig = Rig::new(&[]).await;
     let job = rig.submit(&crate::rig::submission(&[REWRITE])).await;
