@@ -8,10 +8,12 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{GenericClient, Row};
 
 use crate::sql::{one, rows};
-use crate::{Error, Fence, Lease, Queue, metrics};
+use crate::{Cursor, Error, Fence, Lease, Queue, metrics};
 
 /// Expired and due rows are looked after this often by each worker.
 const TICK_EVERY: Duration = Duration::from_secs(1);
+/// One tick in this time is a sweep, so that orphans go without a sweeper alive too.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// Rows of each kind that one tick handles; a full batch is repeated at once.
 const TICK_BATCH: i32 = 1_000;
 /// Repeats before the claim goes first; the next claim goes on with the tick.
@@ -63,6 +65,8 @@ pub struct Claimer {
     floors: Vec<Option<Timestamp>>,
     scanned_from_start: Option<Instant>,
     ticked: Option<Instant>,
+    swept: Option<Instant>,
+    cursor: Cursor,
 }
 
 struct Picked {
@@ -82,6 +86,8 @@ impl Claimer {
             floors,
             scanned_from_start: None,
             ticked: None,
+            swept: None,
+            cursor: Cursor::default(),
         }
     }
 
@@ -186,11 +192,20 @@ impl Claimer {
             .unwrap_or(0)
     }
 
-    /// Ends, resets and flips what time has passed by, at most once a second.
+    /// Ends, resets and flips what time has passed by, at most once a second. The first tick and
+    /// one a minute look for orphans as well.
     async fn tick<C: GenericClient + Sync>(&mut self, client: &C) -> Result<(), Error> {
         let now = Instant::now();
         if self.ticked.is_some_and(|at| now - at < TICK_EVERY) {
             return Ok(());
+        }
+        if self.swept.is_none_or(|at| now - at >= SWEEP_EVERY) {
+            self.swept = Some(now);
+            let cursor = &mut self.cursor;
+            let swept = self.queue.sweep(client, TICK_BATCH, cursor).await?;
+            if swept.reset > 0 || swept.flipped > 0 {
+                self.floors.fill(None);
+            }
         }
         for _ in 0..TICKS_MAX {
             let row = one(

@@ -22,6 +22,8 @@ mod lock;
 mod order;
 #[path = "all/retry.rs"]
 mod retry;
+#[path = "all/schedule.rs"]
+mod schedule;
 #[path = "all/sweep.rs"]
 mod sweep;
 #[path = "all/wake.rs"]

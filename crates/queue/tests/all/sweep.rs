@@ -102,3 +102,19 @@ async fn many_sweeps_at_once_reset_each_job_once() {
     assert_eq!(swept.iter().sum::<i32>(), 200, "{swept:?}");
     assert_eq!(lane.count("jobs where status = 'pending'").await, 200);
 }
+
+#[tokio::test]
+async fn a_worker_clears_orphans_with_no_sweeper_alive() {
+    let lane = Lane::text().await;
+    let mut items = [lane.item(1), lane.item(2)];
+    for item in &mut items {
+        item.concurrency_key = Some(format!("db.{}", item.job));
+    }
+    lane.add(&items).await;
+    lane.run("update lane.jobs set status = 'completed' where job_id like '%1'")
+        .await;
+    let claimed = lane.claim(9).await;
+    assert_eq!(claimed.len(), 1, "an ended job is not run");
+    assert_eq!(claimed[0].fence.job(), &lane.id(2));
+    assert_eq!(lane.count("table_locks").await, 1);
+}
