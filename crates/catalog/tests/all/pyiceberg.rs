@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use storage::Storage;
 use testkit::{Database, oracle};
 
+use crate::sql::V0;
+
 struct Lake {
     catalog: SqlCatalog,
     task: Value,
@@ -50,8 +52,9 @@ fn columns(schema: &Schema) -> Vec<String> {
         .collect()
 }
 
-async fn lake() -> Lake {
+async fn lake(before: &str) -> Lake {
     let database = Database::empty().await;
+    database.client().await.batch_execute(before).await.unwrap();
     let warehouse = tempfile::tempdir().unwrap();
     let root = format!("file://{}", warehouse.path().display());
     let task = json!({"uri": database.url(), "catalog": "lake", "warehouse": root});
@@ -83,7 +86,15 @@ fn new() -> NewTable {
 
 #[tokio::test]
 async fn a_table_of_ours_is_read_and_written_by_pyiceberg_and_read_back() {
-    let lake = lake().await;
+    shared(&lake("").await).await;
+}
+
+#[tokio::test]
+async fn and_so_it_is_in_layout_v0() {
+    shared(&lake(V0).await).await;
+}
+
+async fn shared(lake: &Lake) {
     let name: TableName = "a.b.t".parse().unwrap();
     lake.catalog
         .create_namespace(name.namespace(), &BTreeMap::new())
@@ -121,7 +132,7 @@ async fn a_table_of_ours_is_read_and_written_by_pyiceberg_and_read_back() {
 
 #[tokio::test]
 async fn a_table_of_pyicebergs_is_listed_loaded_and_committed_to() {
-    let lake = lake().await;
+    let lake = lake("").await;
     lake.ask("create", "theirs.t");
     assert_eq!(
         lake.catalog.namespaces().await.unwrap(),

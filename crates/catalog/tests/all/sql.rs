@@ -11,7 +11,7 @@ use storage::Storage;
 use testkit::Database;
 
 /// The layout before views: no column `iceberg_type`.
-const V0: &str = "
+pub(crate) const V0: &str = "
     create table iceberg_tables (
         catalog_name varchar(255) not null, table_namespace varchar(255) not null,
         table_name varchar(255) not null, metadata_location varchar(1000),
