@@ -10,6 +10,8 @@ mod lane;
 mod ledger;
 #[path = "all/locks.rs"]
 mod locks;
+#[path = "all/plans.rs"]
+mod plans;
 #[path = "all/schema.rs"]
 mod schema;
 #[path = "all/submit.rs"]

@@ -1,0 +1,95 @@
+//! Pages and sweeps cost what they return, not what the tables hold.
+
+use std::path::Path;
+
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::lane::Lane;
+
+const JOBS: i64 = 20_000;
+
+type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// The plan of a statement with these parameters, as text, run once.
+async fn explain(lane: &Lane, file: &str, params: &[Param<'_>]) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql").join(file);
+    let sql = std::fs::read_to_string(&path).unwrap();
+    let explained = format!("explain (analyze, buffers, timing off, costs off) {sql}");
+    let rows = lane.client.query_typed(&explained, params).await.unwrap();
+    let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    lines.join("\n")
+}
+
+/// Buffers touched by the whole statement.
+fn buffers(plan: &str) -> i64 {
+    let line = plan.lines().find(|line| line.contains("Buffers:")).unwrap();
+    let number = |name: &str| {
+        let found = line.split(name).nth(1).unwrap_or("0");
+        found
+            .split_whitespace()
+            .next()
+            .unwrap_or("0")
+            .parse::<i64>()
+            .unwrap()
+    };
+    number("hit=") + number("read=")
+}
+
+async fn many_jobs() -> Lane {
+    let lane = Lane::new().await;
+    let sql = format!(
+        "insert into snowpack.jobs (job_id, database_name, table_name, actions, dry_run, status, \
+         submitted_at, completed_at, submitted_by, request_hash) \
+         select 'job' || n, 'db', 't' || n % 500, '{{rewrite_data_files}}', false, 'completed', \
+         now() - n * interval '1 second', now(), 'test', 'v1:' from generate_series(1, {JOBS}) n; \
+         insert into snowpack.attempt_files (path, job_id, attempt_id, table_uuid, kind) \
+         select 'f/' || n, 'job' || n, 'attempt' || n, 'uuid', 'data' \
+         from generate_series(1, {JOBS}) n; \
+         analyze snowpack.jobs; analyze snowpack.attempt_files"
+    );
+    lane.client.batch_execute(&sql).await.unwrap();
+    lane
+}
+
+#[tokio::test]
+async fn a_page_of_jobs_is_read_from_its_index() {
+    let lane = many_jobs().await;
+    let none: Option<&str> = None;
+    let limit = 50_i64;
+    for (table, at) in [(None, None), (None, Some("job9000")), (Some("t7"), None)] {
+        let database = table.map(|_| "db");
+        let sql = "select submitted_at from snowpack.jobs where job_id = 'job9000'";
+        let time: jiff::Timestamp = lane.client.query_one(sql, &[]).await.unwrap().get(0);
+        let time = at.map(|_| time);
+        let params: [Param<'_>; 6] = [
+            (&none, Type::TEXT),
+            (&database, Type::TEXT),
+            (&table, Type::TEXT),
+            (&time, Type::TIMESTAMPTZ),
+            (&at, Type::TEXT),
+            (&limit, Type::INT8),
+        ];
+        let plan = explain(&lane, "jobs/list.sql", &params).await;
+        assert!(
+            !plan.contains("Seq Scan on jobs"),
+            "table {table:?}, after {at:?}:\n{plan}"
+        );
+        assert!(
+            buffers(&plan) < 500,
+            "table {table:?}, after {at:?}:\n{plan}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_of_ten_files_does_not_read_them_all() {
+    let lane = many_jobs().await;
+    let params: [Param<'_>; 2] = [(&"lakehouse", Type::TEXT), (&10_i64, Type::INT8)];
+    let plan = explain(&lane, "ledger/sweep.sql", &params).await;
+    assert!(buffers(&plan) < 1_000, "{plan}");
+    assert_eq!(
+        lane.count("select count(*) from snowpack.pending_deletions")
+            .await,
+        10
+    );
+}
