@@ -1,7 +1,7 @@
 """Makes a table of small files with PyIceberg, or looks at one as PyIceberg sees it.
 
 Input: uri, catalog, warehouse, table, and for `"op": "create"` files and rows_per_file.
-Output of `"op": "look"`: row count and an order-free fingerprint, live data files, and the
+Output: row count and an order-free fingerprint, live data files, and the
 operation of every snapshot in order.
 """
 
@@ -37,18 +37,18 @@ if asked["op"] == "create":
     table = catalog.create_table(asked["table"], schema=rows(0, 1).schema)
     for number in range(asked["files"]):
         table.append(rows(number * asked["rows_per_file"], asked["rows_per_file"]))
-    print(json.dumps({}))
 else:
     table = catalog.load_table(asked["table"])
-    found = table.scan().to_arrow().to_pylist()
-    lines = sorted(json.dumps(row, sort_keys=True) for row in found)
-    print(
-        json.dumps(
-            {
-                "rows": len(lines),
-                "fingerprint": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-                "files": len(list(table.scan().plan_files())),
-                "operations": [s.summary.operation.value for s in table.metadata.snapshots],
-            }
-        )
+
+found = table.scan().to_arrow().to_pylist()
+lines = sorted(json.dumps(row, sort_keys=True) for row in found)
+print(
+    json.dumps(
+        {
+            "rows": len(lines),
+            "fingerprint": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+            "files": len(list(table.scan().plan_files())),
+            "operations": [s.summary.operation.value for s in table.metadata.snapshots],
+        }
     )
+)

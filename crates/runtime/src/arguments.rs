@@ -5,6 +5,7 @@
 //! in words here: variable, value, what is allowed.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -52,6 +53,22 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "allowed: an IP address and a port, as in 127.0.0.1:9090 or [::1]:9090".to_owned()
     })
+}
+
+/// For `value_parser`: a whole number in `allowed`.
+pub fn number(
+    allowed: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync + 'static {
+    move |text: &str| {
+        let number = text.parse().ok().filter(|number| allowed.contains(number));
+        number.ok_or_else(|| {
+            let least = allowed.start();
+            match *allowed.end() {
+                u64::MAX => format!("allowed: a whole number, {least} or more"),
+                most => format!("allowed: a whole number from {least} to {most}"),
+            }
+        })
+    }
 }
 
 /// The refusal with its variable, or `None` where clap says all there is to say.
@@ -151,7 +168,7 @@ mod tests {
                 Arg::new("slots")
                     .long("slots")
                     .env("SNOWPACK_WORKER_SLOTS")
-                    .value_parser(clap::value_parser!(u16).range(1..=64)),
+                    .value_parser(number(1..=64)),
             )
             .arg(
                 Arg::new("kind")
@@ -165,7 +182,7 @@ mod tests {
                     .long("token")
                     .env("SNOWPACK_SCALER_TOKEN")
                     .hide_env_values(true)
-                    .value_parser(clap::value_parser!(u16)),
+                    .value_parser(number(7..=u64::MAX)),
             )
             .arg(
                 Arg::new("url")
@@ -192,12 +209,12 @@ mod tests {
         check(
             &["--url=x", "--slots=65"],
             &slots,
-            "environment variable SNOWPACK_WORKER_SLOTS = `65`: 65 is not in 1..=64",
+            "environment variable SNOWPACK_WORKER_SLOTS = `65`: allowed: a whole number from 1 to 64",
         );
         check(
             &["--url=x", "--slots=0"],
             &slots,
-            "--slots = `0`: 0 is not in 1..=64",
+            "--slots = `0`: allowed: a whole number from 1 to 64",
         );
         check(
             &["--url=x", "--kind=glue"],
@@ -217,7 +234,7 @@ mod tests {
         check(
             &["--url=x", "--token=hunter2"],
             &[],
-            "--token = `(hidden)`: invalid digit found in string",
+            "--token = `(hidden)`: allowed: a whole number, 7 or more",
         );
     }
 

@@ -15,7 +15,7 @@ mod shutdown;
 mod trace;
 
 pub use admin::{Admin, AdminArgs, Ready};
-pub use arguments::{address, arguments};
+pub use arguments::{address, arguments, number};
 pub use environment::SETTINGS;
 pub use error::Error;
 pub use process::{chain, run};

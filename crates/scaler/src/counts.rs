@@ -84,7 +84,7 @@ impl Counts {
         // A map of timestamps and pointers is never half written.
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if !entries.contains_key(pool) && entries.len() >= ENTRIES_MAX {
+        if pool.is_some() && !entries.contains_key(pool) && entries.len() >= ENTRIES_MAX {
             entries.retain(|_, entry| entry.asked + FORGOTTEN_AFTER > now);
             if entries.len() >= ENTRIES_MAX {
                 return Err(NoCount::TooManyPools);

@@ -1,6 +1,5 @@
 //! The worker's settings. Interfaces others call: names do not change.
 
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 const EXIT_CODES: &str = "\
@@ -31,9 +30,9 @@ pub(crate) struct Args {
         env = "SNOWPACK_WORKER_SLOTS",
         default_value = "2",
         value_name = "COUNT",
-        value_parser = clap::value_parser!(u16).range(1..=256)
+        value_parser = runtime::number(1..=256)
     )]
-    worker_slots: u16,
+    worker_slots: u64,
     /// Pools served, the first one first, separated by commas
     #[arg(
         long,
@@ -54,7 +53,7 @@ pub(crate) struct Args {
         long,
         env = "SNOWPACK_MEMORY_BYTES",
         value_name = "BYTES",
-        value_parser = clap::value_parser!(u64).range(crate::budget::BYTES_MIN..)
+        value_parser = runtime::number(crate::budget::BYTES_MIN..=u64::MAX)
     )]
     pub(crate) memory_bytes: Option<u64>,
     /// A job whose worker says nothing for so long is given to another, 2 to 600; below 15 a
@@ -64,7 +63,7 @@ pub(crate) struct Args {
         env = "SNOWPACK_LEASE_SECONDS",
         default_value = "60",
         value_name = "SECONDS",
-        value_parser = clap::value_parser!(u64).range(2..=600)
+        value_parser = runtime::number(2..=600)
     )]
     lease_seconds: u64,
     /// An action without progress for so long is stopped, 1 to 86400
@@ -73,7 +72,7 @@ pub(crate) struct Args {
         env = "SNOWPACK_STALL_SECONDS",
         default_value = "900",
         value_name = "SECONDS",
-        value_parser = clap::value_parser!(u64).range(1..=86_400)
+        value_parser = runtime::number(1..=86_400)
     )]
     stall_seconds: u64,
     /// After SIGTERM, time for a job to reach a safe point, 0 to 3600; stay well below the
@@ -83,7 +82,7 @@ pub(crate) struct Args {
         env = "SNOWPACK_GRACE_SECONDS",
         default_value = "25",
         value_name = "SECONDS",
-        value_parser = clap::value_parser!(u64).range(0..=3_600)
+        value_parser = runtime::number(0..=3_600)
     )]
     grace_seconds: u64,
     /// At start, time Postgres may take to come up, 0 to 3600
@@ -92,7 +91,7 @@ pub(crate) struct Args {
         env = "SNOWPACK_START_SECONDS",
         default_value = "30",
         value_name = "SECONDS",
-        value_parser = clap::value_parser!(u64).range(0..=3_600)
+        value_parser = runtime::number(0..=3_600)
     )]
     start_seconds: u64,
     /// Exit when nothing is due and nothing runs
@@ -103,8 +102,13 @@ pub(crate) struct Args {
     )]
     pub(crate) exit_when_idle: bool,
     /// Exit after so many jobs
-    #[arg(long, env = "SNOWPACK_MAX_JOBS", value_name = "COUNT")]
-    pub(crate) max_jobs: Option<NonZeroU64>,
+    #[arg(
+        long,
+        env = "SNOWPACK_MAX_JOBS",
+        value_name = "COUNT",
+        value_parser = runtime::number(1..=u64::MAX)
+    )]
+    pub(crate) max_jobs: Option<u64>,
     #[command(flatten)]
     pub(crate) admin: runtime::AdminArgs,
     #[command(flatten)]
@@ -113,7 +117,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn slots(&self) -> usize {
-        usize::from(self.worker_slots)
+        usize::try_from(self.worker_slots).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn lease(&self) -> Duration {
@@ -134,11 +138,15 @@ impl Args {
 }
 
 fn pool(text: &str) -> Result<String, String> {
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    let plain = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     if text.is_empty() || text.len() > 63 || !plain {
-        return Err("allowed: names of 1 to 63 letters, digits, `_`, `-`, `.`, separated by \
+        return Err(
+            "allowed: names of 1 to 63 letters, digits, `_`, `-`, `.`, separated by \
                     commas"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(text.to_owned())
 }
@@ -168,7 +176,12 @@ mod tests {
     #[test]
     fn pools_are_a_list_of_plain_names() {
         let parse = |pools: &str| {
-            Args::try_parse_from([crate::NAME, "--database-url=postgres://h/d", "--worker-pools", pools])
+            Args::try_parse_from([
+                crate::NAME,
+                "--database-url=postgres://h/d",
+                "--worker-pools",
+                pools,
+            ])
         };
         assert_eq!(parse("l,default").unwrap().worker_pools, ["l", "default"]);
         for bad in ["", "a,", "a b", "a;b"] {

@@ -13,7 +13,9 @@ pub(crate) fn default_bytes() -> u64 {
     let container = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse().ok());
     let machine = read("/proc/meminfo").and_then(|text| total_bytes(&text));
     let limit: Option<u64> = [container, machine].into_iter().flatten().min();
-    limit.map_or(BYTES_UNKNOWN, |limit| limit / 4 * 3).max(BYTES_MIN)
+    limit
+        .map_or(BYTES_UNKNOWN, |limit| limit / 4 * 3)
+        .max(BYTES_MIN)
 }
 
 fn total_bytes(meminfo: &str) -> Option<u64> {
@@ -28,7 +30,10 @@ mod tests {
 
     #[test]
     fn the_machine_says_how_much_memory_it_has() {
-        assert_eq!(total_bytes("MemTotal:  2048 kB\nMemFree: 1 kB\n"), Some(2048 * 1024));
+        assert_eq!(
+            total_bytes("MemTotal:  2048 kB\nMemFree: 1 kB\n"),
+            Some(2048 * 1024)
+        );
         assert_eq!(total_bytes("nothing"), None);
         assert!(default_bytes() >= BYTES_MIN);
     }

@@ -60,7 +60,9 @@ struct Slots {
 impl Slots {
     fn free(&self) -> usize {
         let free = self.count - self.jobs.len();
-        self.left.map_or(free, |left| free.min(usize::try_from(left).unwrap_or(usize::MAX)))
+        self.left.map_or(free, |left| {
+            free.min(usize::try_from(left).unwrap_or(usize::MAX))
+        })
     }
 
     fn done(&self) -> bool {
@@ -79,7 +81,11 @@ enum Woken {
 impl Daemon {
     /// Runs until told to stop or done; returns when it holds no job any more.
     pub(crate) async fn run(mut self) -> Result<()> {
-        let mut slots = Slots { jobs: JoinSet::new(), count: self.slots, left: self.until.jobs };
+        let mut slots = Slots {
+            jobs: JoinSet::new(),
+            count: self.slots,
+            left: self.until.jobs,
+        };
         let mut pause = PAUSE_MIN;
         self.metrics.active.set(1);
         while !self.shutdown.drain.is_cancelled() && !slots.done() {
@@ -117,7 +123,10 @@ impl Daemon {
         let count = u32::try_from(free).unwrap_or(u32::MAX);
         let claim = async {
             let client = self.pool.get().await.map_err(|error| chain(&error))?;
-            self.claimer.claim(&**client, count).await.map_err(|error| chain(&error))
+            self.claimer
+                .claim(&**client, count)
+                .await
+                .map_err(|error| chain(&error))
         };
         tokio::time::timeout(CLAIM_WITHIN, claim)
             .await
@@ -125,7 +134,9 @@ impl Daemon {
     }
 
     fn start(&self, slots: &mut Slots, claimed: Vec<Claimed>) {
-        slots.left = slots.left.map(|left| left.saturating_sub(claimed.len() as u64));
+        slots.left = slots
+            .left
+            .map(|left| left.saturating_sub(claimed.len() as u64));
         for job in claimed {
             let runner = Arc::clone(&self.runner);
             let shutdown = runner::Shutdown {
@@ -133,7 +144,9 @@ impl Daemon {
                 stop: self.shutdown.stop.clone(),
             };
             self.metrics.running.inc();
-            slots.jobs.spawn(async move { runner.run(job, &shutdown, Arc::new(Quiet)).await });
+            slots
+                .jobs
+                .spawn(async move { runner.run(job, &shutdown, Arc::new(Quiet)).await });
         }
     }
 

@@ -59,7 +59,10 @@ async fn work(args: Args) -> Result<()> {
     let admin_stop = CancellationToken::new();
     let (_, admin_task) = admin.start(&args.admin, admin_stop.clone()).await?;
     if args.lease() < LEASE_SHORT {
-        warn!(lease_seconds = args.lease().as_secs(), "the lease is short: a pause costs attempts");
+        warn!(
+            lease_seconds = args.lease().as_secs(),
+            "the lease is short: a pause costs attempts"
+        );
     }
     if let Some(parts) = start::open(&args, &shutdown.drain).await? {
         started.set(&parts.pool);
@@ -82,14 +85,26 @@ async fn daemon(
     let queue = maintenance::queue();
     let heart = Arc::new(Heart::start(&parts.pool, &queue, args.lease())?);
     let memory_bytes = args.memory_bytes.unwrap_or_else(budget::default_bytes);
-    let config = Config { stall: args.stall(), ..Config::new(Memory::new(memory_bytes)) };
+    let config = Config {
+        stall: args.stall(),
+        ..Config::new(Memory::new(memory_bytes))
+    };
     let engine = Arc::new(lake::NativeEngine::new(parts.catalog));
-    let runner =
-        Runner::new(parts.pool.clone(), engine, Arc::clone(&heart), runner_metrics, config);
+    let runner = Runner::new(
+        parts.pool.clone(),
+        engine,
+        Arc::clone(&heart),
+        runner_metrics,
+        config,
+    );
     let worker = name::worker_id(args.worker_name.as_deref());
     metrics.slots.set(i64::try_from(args.slots())?);
     info!(worker, slots = args.slots(), pools = ?args.worker_pools, memory_bytes, "started");
-    let ask = Ask { lease: args.lease(), worker, pools: args.worker_pools.clone() };
+    let ask = Ask {
+        lease: args.lease(),
+        worker,
+        pools: args.worker_pools.clone(),
+    };
     Ok(Daemon {
         calls: queue.calls(&parts.pool).await?,
         claimer: Claimer::new(queue, ask),
@@ -101,7 +116,7 @@ async fn daemon(
         slots: args.slots(),
         until: Until {
             idle: args.exit_when_idle,
-            jobs: args.max_jobs.map(std::num::NonZeroU64::get),
+            jobs: args.max_jobs,
         },
     })
 }
@@ -127,7 +142,10 @@ impl Started {
                 }
                 let pool = started.0.get().ok_or("starting")?;
                 let client = pool.get().await.map_err(|error| runtime::chain(&error))?;
-                client.simple_query("").await.map_err(|error| runtime::chain(&error))?;
+                client
+                    .simple_query("")
+                    .await
+                    .map_err(|error| runtime::chain(&error))?;
                 Ok(())
             }
             .boxed()

@@ -27,7 +27,10 @@ impl Metrics {
         registry.register(Box::new(claim_errors.clone()))?;
         Ok(Self {
             active: gauge("snowpack_workers_active", "1 while this worker takes jobs")?,
-            slots: gauge("snowpack_worker_slots", "Jobs this worker runs at once at most")?,
+            slots: gauge(
+                "snowpack_worker_slots",
+                "Jobs this worker runs at once at most",
+            )?,
             running: gauge("snowpack_worker_jobs_running", "Jobs this worker runs now")?,
             claim_errors,
         })

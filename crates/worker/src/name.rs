@@ -13,7 +13,12 @@ pub(crate) fn worker_id(name: Option<&str>) -> String {
 fn host() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = text.trim();
-    if name.is_empty() || name.len() > HOST_BYTES_MAX { "worker" } else { name }.to_owned()
+    if name.is_empty() || name.len() > HOST_BYTES_MAX {
+        "worker"
+    } else {
+        name
+    }
+    .to_owned()
 }
 
 #[cfg(test)]
@@ -23,7 +28,10 @@ mod tests {
     #[test]
     fn q11_two_processes_of_one_name_are_two_workers() {
         let (one, two) = (worker_id(Some("pod-0")), worker_id(Some("pod-0")));
-        assert!(one.starts_with("pod-0-") && two.starts_with("pod-0-"), "{one} {two}");
+        assert!(
+            one.starts_with("pod-0-") && two.starts_with("pod-0-"),
+            "{one} {two}"
+        );
         assert_ne!(one, two);
         assert!(!worker_id(None).starts_with('-'));
     }

@@ -45,7 +45,11 @@ pub(crate) async fn open(args: &Args, stop: &CancellationToken) -> Result<Option
     let deadline = Instant::now() + args.start_within();
     let mut pause = PAUSE_MIN;
     loop {
-        let error = match parts(args, &storage).await {
+        let tried = tokio::select! {
+            tried = parts(args, &storage) => tried,
+            () = stop.cancelled() => return Ok(None),
+        };
+        let error = match tried {
             Ok(parts) => return Ok(Some(parts)),
             Err(error) => error,
         };
@@ -54,7 +58,11 @@ pub(crate) async fn open(args: &Args, stop: &CancellationToken) -> Result<Option
         }
         if pause == PAUSE_MIN {
             let why = runtime::chain(error.as_ref());
-            warn!(why, seconds_max = args.start_within().as_secs(), "waiting to start");
+            warn!(
+                why,
+                seconds_max = args.start_within().as_secs(),
+                "waiting to start"
+            );
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -70,9 +78,9 @@ async fn parts(args: &Args, storage: &Storage) -> Result<Parts> {
     let pool = pg::Pool::connect(&args.database.database_url, connections, crate::NAME)
         .await
         .map_err(|error| match error {
-            pg::Error::BadUrl { .. } => {
-                usage(format!("environment variable SNOWPACK_DATABASE_URL: {error}"))
-            }
+            pg::Error::BadUrl { .. } => usage(format!(
+                "environment variable SNOWPACK_DATABASE_URL: {error}"
+            )),
             error => error.into(),
         })?;
     check_schema(&pool).await?;
@@ -89,7 +97,10 @@ async fn parts(args: &Args, storage: &Storage) -> Result<Parts> {
 /// A schema newer than this program is fine until it says that it is too new for it.
 async fn check_schema(pool: &pg::Pool) -> Result<()> {
     let Some(state) = pg::schema_state(pool, maintenance::SCHEMA).await? else {
-        return Err(NotMigrated { found: "not".to_owned() }.into());
+        return Err(NotMigrated {
+            found: "not".to_owned(),
+        }
+        .into());
     };
     if maintenance::SCHEMA_VERSION < state.oldest_binary_schema {
         return Err(pg::Error::SchemaTooNew {
@@ -101,7 +112,10 @@ async fn check_schema(pool: &pg::Pool) -> Result<()> {
         .into());
     }
     if state.version < maintenance::SCHEMA_VERSION {
-        return Err(NotMigrated { found: format!("at version {}", state.version) }.into());
+        return Err(NotMigrated {
+            found: format!("at version {}", state.version),
+        }
+        .into());
     }
     Ok(())
 }

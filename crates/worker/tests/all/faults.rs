@@ -47,7 +47,10 @@ async fn m10_a_worker_killed_after_the_swap_is_not_repeated() {
     end.release().await;
     house.rewritten_once("events", &before).await;
 
-    house.worker(&[LEASE], &["--max-jobs=1"]).ended_with(0, &[SHORT]).await;
+    house
+        .worker(&[LEASE], &["--max-jobs=1"])
+        .ended_with(0, &[SHORT])
+        .await;
     assert_eq!(house.status(&job).await, JobStatus::Completed);
     assert_eq!(house.leftovers(&job).await, (1, 0));
     house.rewritten_once("events", &before).await;
@@ -87,7 +90,10 @@ async fn q11_a_pod_that_comes_back_under_its_name_does_not_inherit_its_jobs() {
     house.table("events").await;
     let job = house.submit("events").await;
     let hold = house.hold_swap("events").await;
-    let pod = [("SNOWPACK_WORKER_NAME", "pod-0"), ("SNOWPACK_LEASE_SECONDS", "600")];
+    let pod = [
+        ("SNOWPACK_WORKER_NAME", "pod-0"),
+        ("SNOWPACK_LEASE_SECONDS", "600"),
+    ];
     let killed = house.worker(&pod, &[]);
     hold.holds().await;
     let claimed = (house.claimed_by(&job).await, house.job(&job).await.attempt);
@@ -97,7 +103,10 @@ async fn q11_a_pod_that_comes_back_under_its_name_does_not_inherit_its_jobs() {
     hold.release().await;
 
     house.work_off(&pod, &[]).await;
-    assert_eq!((house.claimed_by(&job).await, house.job(&job).await.attempt), claimed);
+    assert_eq!(
+        (house.claimed_by(&job).await, house.job(&job).await.attempt),
+        claimed
+    );
     assert_eq!(house.status(&job).await, JobStatus::Running);
 }
 

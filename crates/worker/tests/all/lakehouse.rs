@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use maintenance::{Job, Submission};
 use model::{Action, JobId, JobStatus};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use testkit::{Database, Process, get, until};
 use tokio_postgres::Client;
@@ -38,37 +38,37 @@ pub(crate) struct Look {
 impl Lakehouse {
     pub(crate) async fn new() -> Self {
         let warehouse = tempfile::tempdir().unwrap();
-        Self { database: Database::new().await, warehouse, files: Mutex::default() }
+        Self {
+            database: Database::new().await,
+            warehouse,
+            files: Mutex::default(),
+        }
     }
 
     /// A new table of [`FILES`] small files.
     pub(crate) async fn table(&self, name: &str) -> Look {
-        self.oracle("create", name).await;
+        let look = self.oracle("create", name).await;
         let mut found = BTreeSet::new();
         files_below(self.warehouse.path(), &mut found);
         *self.files.lock().unwrap() = found;
-        self.look(name).await
+        look
     }
 
     pub(crate) async fn look(&self, name: &str) -> Look {
-        let look = self.oracle("look", name).await;
-        let operations = look["operations"].as_array().unwrap().iter();
-        Look {
-            rows: look["rows"].as_u64().unwrap(),
-            fingerprint: look["fingerprint"].as_str().unwrap().to_owned(),
-            files: look["files"].as_u64().unwrap(),
-            operations: operations.map(|name| name.as_str().unwrap().to_owned()).collect(),
-        }
+        self.oracle("look", name).await
     }
 
     /// Files that were not there when the last table was created.
     pub(crate) fn files_of_workers(&self) -> Vec<String> {
         let mut found = BTreeSet::new();
         files_below(self.warehouse.path(), &mut found);
-        found.difference(&self.files.lock().unwrap()).cloned().collect()
+        found
+            .difference(&self.files.lock().unwrap())
+            .cloned()
+            .collect()
     }
 
-    async fn oracle(&self, op: &str, name: &str) -> Value {
+    async fn oracle(&self, op: &str, name: &str) -> Look {
         let asked = json!({
             "op": op,
             "uri": self.database.url(),
@@ -79,7 +79,16 @@ impl Lakehouse {
             "rows_per_file": ROWS_PER_FILE,
         });
         let run = move || testkit::oracle("small_table", &asked);
-        tokio::task::spawn_blocking(run).await.unwrap()
+        let look = tokio::task::spawn_blocking(run).await.unwrap();
+        let operations = look["operations"].as_array().unwrap().iter();
+        Look {
+            rows: look["rows"].as_u64().unwrap(),
+            fingerprint: look["fingerprint"].as_str().unwrap().to_owned(),
+            files: look["files"].as_u64().unwrap(),
+            operations: operations
+                .map(|name| name.as_str().unwrap().to_owned())
+                .collect(),
+        }
     }
 
     fn warehouse(&self) -> String {
@@ -89,9 +98,16 @@ impl Lakehouse {
     /// The table was rewritten exactly once since `before`, and holds the same rows.
     pub(crate) async fn rewritten_once(&self, name: &str, before: &Look) {
         let after = self.look(name).await;
-        let replaces = after.operations.iter().filter(|name| *name == "replace").count();
+        let replaces = after
+            .operations
+            .iter()
+            .filter(|name| *name == "replace")
+            .count();
         assert_eq!((after.files, replaces), (1, 1), "{after:?}");
-        assert_eq!((after.rows, &after.fingerprint), (before.rows, &before.fingerprint));
+        assert_eq!(
+            (after.rows, &after.fingerprint),
+            (before.rows, &before.fingerprint)
+        );
     }
 
     pub(crate) async fn submit(&self, table: &str) -> JobId {
@@ -108,7 +124,11 @@ impl Lakehouse {
         let actions = vec![Action::RewriteDataFiles];
         let mut asked = Submission::new(format!("db.{table}").parse().unwrap(), actions, "test");
         change(&mut asked);
-        let job = maintenance::submit(&tx, &asked).await.unwrap().job().clone();
+        let job = maintenance::submit(&tx, &asked)
+            .await
+            .unwrap()
+            .job()
+            .clone();
         tx.commit().await.unwrap();
         maintenance::queue().notify(&client).await.unwrap();
         job
@@ -125,20 +145,35 @@ impl Lakehouse {
 
     /// Waits until the job has this status.
     pub(crate) async fn becomes(&self, job: &JobId, status: JobStatus) {
-        until(&format!("the job is {status}"), async || self.status(job).await == status).await;
+        until(&format!("the job is {status}"), async || {
+            self.status(job).await == status
+        })
+        .await;
     }
 
     /// How often the job was claimed and not handed back for free.
     pub(crate) async fn attempts(&self, job: &JobId) -> i32 {
-        self.one("select attempt_count from snowpack.job_queue where job_id = $1", job).await
+        self.one(
+            "select attempt_count from snowpack.job_queue where job_id = $1",
+            job,
+        )
+        .await
     }
 
     pub(crate) async fn claimed_by(&self, job: &JobId) -> String {
-        self.one("select claimed_by from snowpack.job_queue where job_id = $1", job).await
+        self.one(
+            "select claimed_by from snowpack.job_queue where job_id = $1",
+            job,
+        )
+        .await
     }
 
     pub(crate) async fn lease_ends(&self, job: &JobId) -> String {
-        self.one("select visible_at::text from snowpack.job_queue where job_id = $1", job).await
+        self.one(
+            "select visible_at::text from snowpack.job_queue where job_id = $1",
+            job,
+        )
+        .await
     }
 
     /// Result rows of the job, and locks and queue rows left of it.
@@ -154,7 +189,11 @@ impl Lakehouse {
         T: for<'a> tokio_postgres::types::FromSql<'a>,
     {
         let client = self.database.client().await;
-        client.query_one(sql, &[&job.as_str()]).await.unwrap().get(0)
+        client
+            .query_one(sql, &[&job.as_str()])
+            .await
+            .unwrap()
+            .get(0)
     }
 
     pub(crate) fn worker(&self, more: &[(&str, &str)], arguments: &[&str]) -> Process {
@@ -169,7 +208,9 @@ impl Lakehouse {
 
     /// Runs a worker until nothing is left to do.
     pub(crate) async fn work_off(&self, more: &[(&str, &str)], announced: &[&str]) {
-        self.worker(more, &["--exit-when-idle"]).ended_with(0, announced).await;
+        self.worker(more, &["--exit-when-idle"])
+            .ended_with(0, announced)
+            .await;
     }
 
     /// Holds whoever wants to swap the table's metadata.
@@ -178,15 +219,21 @@ impl Lakehouse {
         self.hold(&sql).await
     }
 
+    /// Holds whoever wants to load any table.
+    pub(crate) async fn hold_catalog(&self) -> Hold {
+        self.hold("lock table iceberg_tables in access exclusive mode")
+            .await
+    }
+
     /// Holds whoever wants to write down which files it is going to write.
     pub(crate) async fn hold_ledger(&self) -> Hold {
-        self.hold("lock table snowpack.attempt_files in exclusive mode").await
+        self.hold("lock table snowpack.attempt_files in exclusive mode")
+            .await
     }
 
     /// Holds whoever wants to end the job.
     pub(crate) async fn hold_end(&self, job: &JobId) -> Hold {
-        let sql =
-            format!("select 1 from snowpack.jobs where job_id = '{job}' for no key update");
+        let sql = format!("select 1 from snowpack.jobs where job_id = '{job}' for no key update");
         self.hold(&sql).await
     }
 
@@ -194,8 +241,16 @@ impl Lakehouse {
         let client = self.database.client().await;
         client.batch_execute("begin").await.unwrap();
         client.batch_execute(sql).await.unwrap();
-        let pid = client.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
-        Hold { client, pid, watcher: self.database.client().await }
+        let pid = client
+            .query_one("select pg_backend_pid()", &[])
+            .await
+            .unwrap()
+            .get(0);
+        Hold {
+            client,
+            pid,
+            watcher: self.database.client().await,
+        }
     }
 }
 
@@ -223,7 +278,11 @@ impl Hold {
         let sql = "select exists (select 1 from pg_stat_activity \
                    where $1 = any (pg_blocking_pids(pid)))";
         until("somebody is held", async || {
-            self.watcher.query_one(sql, &[&self.pid]).await.unwrap().get(0)
+            self.watcher
+                .query_one(sql, &[&self.pid])
+                .await
+                .unwrap()
+                .get(0)
         })
         .await;
     }

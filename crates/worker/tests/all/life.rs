@@ -16,7 +16,10 @@ async fn m18_a_worker_completes_a_job_and_leaves_nothing_of_it_in_the_queue() {
     let job = house.submit("events").await;
     house.work_off(&[], &[]).await;
     let done = house.job(&job).await;
-    assert_eq!((done.status, done.reason, done.error), (JobStatus::Completed, None, None));
+    assert_eq!(
+        (done.status, done.reason, done.error),
+        (JobStatus::Completed, None, None)
+    );
     assert_eq!(house.leftovers(&job).await, (1, 0));
     house.rewritten_once("events", &before).await;
 }
@@ -47,7 +50,11 @@ async fn m07_each_of_many_jobs_is_claimed_by_one_of_two_workers() {
     let mut claims = Vec::new();
     for worker in &workers {
         worker.ended_with(0, &[]).await;
-        for line in worker.log().lines().filter(|line| line.contains("\"job_claimed\"")) {
+        for line in worker
+            .log()
+            .lines()
+            .filter(|line| line.contains("\"job_claimed\""))
+        {
             let entry: serde_json::Value = serde_json::from_str(line).unwrap();
             claims.push(entry["job"].as_str().unwrap().to_owned());
         }
@@ -67,10 +74,16 @@ async fn m07_each_of_many_jobs_is_claimed_by_one_of_two_workers() {
 #[tokio::test]
 async fn a_worker_serves_its_pools_only() {
     let house = Lakehouse::new().await;
-    let large = house.submit_with("large", |asked| asked.pool = "l".to_owned()).await;
-    house.work_off(&[("SNOWPACK_WORKER_POOLS", "s,default")], &[]).await;
+    let large = house
+        .submit_with("large", |asked| asked.pool = "l".to_owned())
+        .await;
+    house
+        .work_off(&[("SNOWPACK_WORKER_POOLS", "s,default")], &[])
+        .await;
     assert_eq!(house.status(&large).await, JobStatus::Pending);
-    house.work_off(&[("SNOWPACK_WORKER_POOLS", "default,l")], &[JOB_FAILED]).await;
+    house
+        .work_off(&[("SNOWPACK_WORKER_POOLS", "default,l")], &[JOB_FAILED])
+        .await;
     assert_eq!(house.status(&large).await, JobStatus::Failed);
 }
 
@@ -79,9 +92,15 @@ async fn max_jobs_ends_a_worker_after_so_many() {
     let house = Lakehouse::new().await;
     let before = house.table("one").await;
     let (one, two) = (house.submit("one").await, house.submit("two").await);
-    house.worker(&[], &["--max-jobs=1"]).ended_with(0, &[]).await;
+    house
+        .worker(&[], &["--max-jobs=1"])
+        .ended_with(0, &[])
+        .await;
     assert_eq!(house.status(&one).await, JobStatus::Completed);
-    assert_eq!((house.status(&two).await, house.attempts(&two).await), (JobStatus::Pending, 0));
+    assert_eq!(
+        (house.status(&two).await, house.attempts(&two).await),
+        (JobStatus::Pending, 0)
+    );
     house.rewritten_once("one", &before).await;
 }
 
@@ -92,7 +111,10 @@ async fn a_job_on_a_table_that_is_gone_fails_with_its_name() {
     let job = house.submit("gone").await;
     house.work_off(&[], &[JOB_FAILED]).await;
     let job = house.job(&job).await;
-    assert_eq!((job.status, job.reason), (JobStatus::Failed, Some(EndReason::ActionFailed)));
+    assert_eq!(
+        (job.status, job.reason),
+        (JobStatus::Failed, Some(EndReason::ActionFailed))
+    );
     let error = job.error.unwrap();
     assert!(error.contains("db.gone"), "{error}");
 }
@@ -111,9 +133,15 @@ async fn m16_a_running_job_that_is_cancelled_stops_before_it_changes_the_table()
     maintenance::cancel(&tx, &job).await.unwrap();
     tx.commit().await.unwrap();
     let lease = house.lease_ends(&job).await;
-    maintenance::queue().notify_cancel(&client, &job).await.unwrap();
+    maintenance::queue()
+        .notify_cancel(&client, &job)
+        .await
+        .unwrap();
     // The renewal's answer is what tells the worker.
-    until("the lease was renewed", async || house.lease_ends(&job).await != lease).await;
+    until("the lease was renewed", async || {
+        house.lease_ends(&job).await != lease
+    })
+    .await;
     hold.release().await;
     worker.ended_with(0, &[]).await;
     let job_after = house.job(&job).await;
@@ -142,5 +170,14 @@ async fn a_worker_whose_connections_are_cut_goes_on() {
     })
     .await;
     worker.signal("TERM");
-    worker.ended_with(0, &["listen connection lost", "claim failed", "deadpool.postgres"]).await;
+    worker
+        .ended_with(
+            0,
+            &[
+                "listen connection lost",
+                "claim failed",
+                "deadpool.postgres",
+            ],
+        )
+        .await;
 }

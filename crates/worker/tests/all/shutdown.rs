@@ -1,12 +1,12 @@
 //! SIGTERM and SIGINT in every phase: what runs is committed or handed back, never lost.
 
-use model::JobStatus;
+use model::{JobId, JobStatus};
+use testkit::Process;
 
-use crate::lakehouse::{Lakehouse, readiness};
+use crate::lakehouse::{Hold, Lakehouse, Look, readiness};
 
-/// A guard that waits for the table's row gives up after a sixth of the lease: short enough
-/// for a test to wait for, long enough for a busy machine to get there.
-const LEASE: (&str, &str) = ("SNOWPACK_LEASE_SECONDS", "15");
+/// What a worker says when a step does not answer although it has to go.
+const DROPPED: &str = "dropped an engine that did not stop";
 
 #[tokio::test]
 async fn m35_an_idle_worker_ends_at_once() {
@@ -35,7 +35,10 @@ async fn m35_a_worker_told_to_stop_ends_the_commit_it_has_begun_and_takes_nothin
     assert_eq!(house.status(&job).await, JobStatus::Completed);
     assert_eq!(house.leftovers(&job).await, (1, 0));
     house.rewritten_once("events", &before).await;
-    assert_eq!((house.status(&late).await, house.attempts(&late).await), (JobStatus::Pending, 0));
+    assert_eq!(
+        (house.status(&late).await, house.attempts(&late).await),
+        (JobStatus::Pending, 0)
+    );
 }
 
 #[tokio::test]
@@ -51,10 +54,54 @@ async fn m35_q30_a_worker_told_to_stop_before_it_wrote_anything_hands_back() {
     hold.release().await;
     worker.ended_with(0, &[]).await;
     // Handed back for free, and due at once.
-    assert_eq!((house.status(&job).await, house.attempts(&job).await), (JobStatus::Pending, 0));
+    assert_eq!(
+        (house.status(&job).await, house.attempts(&job).await),
+        (JobStatus::Pending, 0)
+    );
     assert_eq!(house.look("events").await, before);
     house.work_off(&[], &[]).await;
     assert_eq!(house.status(&job).await, JobStatus::Completed);
+    house.rewritten_once("events", &before).await;
+}
+
+#[tokio::test]
+async fn m35_a_worker_told_to_stop_while_it_plans_hands_back() {
+    let house = Lakehouse::new().await;
+    let before = house.table("events").await;
+    let worker = house.worker(&[], &[]);
+    readiness(&worker, 200).await;
+    let hold = house.hold_catalog().await;
+    let job = house.submit("events").await;
+    hold.holds().await;
+    assert_eq!(house.status(&job).await, JobStatus::Running);
+    worker.signal("TERM");
+    worker.logged("draining").await;
+    hold.release().await;
+    worker.ended_with(0, &[]).await;
+    assert_eq!(
+        (house.status(&job).await, house.attempts(&job).await),
+        (JobStatus::Pending, 0)
+    );
+    assert_eq!(house.look("events").await, before);
+}
+
+#[tokio::test]
+async fn m35_a_worker_told_to_stop_while_it_ends_a_job_completes_it() {
+    let house = Lakehouse::new().await;
+    let before = house.table("events").await;
+    let job = house.submit("events").await;
+    let swap = house.hold_swap("events").await;
+    let worker = house.worker(&[], &[]);
+    swap.holds().await;
+    let end = house.hold_end(&job).await;
+    swap.release().await;
+    end.holds().await;
+    worker.signal("TERM");
+    worker.logged("draining").await;
+    end.release().await;
+    worker.ended_with(0, &[]).await;
+    assert_eq!(house.status(&job).await, JobStatus::Completed);
+    assert_eq!(house.leftovers(&job).await, (1, 0));
     house.rewritten_once("events", &before).await;
 }
 
@@ -64,16 +111,10 @@ async fn m35_without_grace_even_a_begun_commit_is_handed_back() {
     let before = house.table("events").await;
     let job = house.submit("events").await;
     let hold = house.hold_swap("events").await;
-    let worker = house.worker(&[LEASE, ("SNOWPACK_GRACE_SECONDS", "0")], &[]);
+    let worker = house.worker(&[("SNOWPACK_GRACE_SECONDS", "0")], &[]);
     hold.holds().await;
     worker.signal("TERM");
-    worker.ended_with(0, &[]).await;
-    hold.release().await;
-    assert_eq!((house.status(&job).await, house.attempts(&job).await), (JobStatus::Pending, 0));
-    assert_eq!(house.look("events").await, before);
-    house.work_off(&[], &[]).await;
-    assert_eq!(house.status(&job).await, JobStatus::Completed);
-    house.rewritten_once("events", &before).await;
+    handed_back_at_once(&house, &worker, hold, &job, &before).await;
 }
 
 #[tokio::test]
@@ -82,15 +123,31 @@ async fn m35_a_second_signal_hands_back_at_once() {
     let before = house.table("events").await;
     let job = house.submit("events").await;
     let hold = house.hold_swap("events").await;
-    let worker = house.worker(&[LEASE, ("SNOWPACK_GRACE_SECONDS", "3600")], &[]);
+    let worker = house.worker(&[("SNOWPACK_GRACE_SECONDS", "3600")], &[]);
     hold.holds().await;
     worker.signal("TERM");
     worker.logged("draining").await;
     worker.signal("TERM");
-    worker.logged("stopping").await;
-    worker.ended_with(0, &[]).await;
+    handed_back_at_once(&house, &worker, hold, &job, &before).await;
+}
+
+/// The worker leaves the held step behind and hands back for free; the next one completes.
+async fn handed_back_at_once(
+    house: &Lakehouse,
+    worker: &Process,
+    hold: Hold,
+    job: &JobId,
+    before: &Look,
+) {
+    worker.mentions(DROPPED).await;
     hold.release().await;
-    assert_eq!((house.status(&job).await, house.attempts(&job).await), (JobStatus::Pending, 0));
+    worker.ended_with(0, &[DROPPED]).await;
+    assert_eq!(
+        (house.status(job).await, house.attempts(job).await),
+        (JobStatus::Pending, 0)
+    );
+    assert_eq!(&house.look("events").await, before);
     house.work_off(&[], &[]).await;
-    house.rewritten_once("events", &before).await;
+    assert_eq!(house.status(job).await, JobStatus::Completed);
+    house.rewritten_once("events", before).await;
 }
