@@ -166,6 +166,40 @@ async fn the_same_database_is_recognised_under_another_url_and_another_schema_is
 }
 
 #[tokio::test]
+async fn the_database_is_recognised_also_where_the_servers_identity_is_not_told() {
+    let database = Database::empty().await;
+    let (admin, role) = (database.client().await, database.name());
+    let restrict = format!(
+        "create role {role} login;
+         grant all on schema public to {role};
+         revoke execute on function pg_control_system() from public"
+    );
+    admin.batch_execute(&restrict).await.unwrap();
+    let (scheme, rest) = database.url().split_once("://").unwrap();
+    let (_, host) = rest.split_once('@').unwrap();
+    let url = format!("{scheme}://{role}@{host}");
+    let pool = pg::Pool::connect(&url, 2, "test").await.unwrap();
+    let denied = pool
+        .get()
+        .await
+        .unwrap()
+        .simple_query("select pg_control_system()")
+        .await;
+    assert!(denied.is_err());
+    let again = pg::Pool::connect(&url, 2, "test").await.unwrap();
+    let storage = Storage::local();
+    let catalog = SqlCatalog::open("lake", pool, Some(&again), &storage, None)
+        .await
+        .unwrap();
+    assert!(catalog.swaps_within());
+    drop((catalog, again));
+    admin
+        .batch_execute(&format!("drop owned by {role}; drop role {role}"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn many_may_open_a_new_catalog_at_once() {
     let database = Database::empty().await;
     let pool = database.pool().await;
