@@ -97,6 +97,14 @@ pub(crate) async fn execute(
     ended
 }
 
+/// What earlier attempts of the job committed of an action they did not complete.
+fn earlier(table: &Table, attempt: &Attempt<'_>) -> Report {
+    match summary::committed_by(&table.metadata, attempt.job) {
+        (Some(report), false) => report,
+        _ => Report::default(),
+    }
+}
+
 fn show_progress(machine: &Machine, attempt: &Attempt<'_>) {
     let done = machine.done.swap(0, Ordering::Relaxed);
     if done > 0 {

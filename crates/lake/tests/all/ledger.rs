@@ -1,0 +1,147 @@
+//! A ledger without a queue: it remembers what was reserved, can pause before a swap, and can
+//! break at it.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use model::Advice;
+use planner::{Ledger, LedgerError, Report, Reserved, Swap, SwapError};
+use tokio::sync::Semaphore;
+
+/// What goes wrong at the next commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// The process ends before the swap.
+    Before,
+    /// The process ends after the swap, before it hears so.
+    After,
+    /// The swap is made and the answer lost.
+    LostAnswer,
+    /// The swap is not made and the answer lost.
+    LostRequest,
+    /// Another attempt has the job.
+    Replaced,
+}
+
+#[derive(Debug)]
+pub(crate) struct TestLedger {
+    pool: pg::Pool,
+    pub(crate) reserved: Mutex<HashSet<String>>,
+    pub(crate) landed: Mutex<Vec<String>>,
+    pub(crate) reports: Mutex<Vec<Report>>,
+    breaks: Mutex<Vec<Break>>,
+    pauses: Mutex<u32>,
+    arrived: Semaphore,
+    go: Semaphore,
+    pub(crate) swaps: Mutex<u32>,
+}
+
+impl TestLedger {
+    pub(crate) fn new(pool: pg::Pool) -> Self {
+        Self {
+            pool,
+            reserved: Mutex::default(),
+            landed: Mutex::default(),
+            reports: Mutex::default(),
+            breaks: Mutex::default(),
+            pauses: Mutex::default(),
+            arrived: Semaphore::new(0),
+            go: Semaphore::new(0),
+            swaps: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn break_next(&self, how: Break) {
+        self.breaks.lock().unwrap().push(how);
+    }
+
+    /// The next `count` commits wait before their swap until they are let go.
+    pub(crate) fn pause(&self, count: u32) {
+        *self.pauses.lock().unwrap() = count;
+    }
+
+    pub(crate) async fn paused(&self) {
+        let arrived = tokio::time::timeout(testkit::WAIT_MAX, self.arrived.acquire()).await;
+        arrived.expect("the rewrite reaches its swap").unwrap().forget();
+    }
+
+    pub(crate) fn resume(&self) {
+        self.go.add_permits(1);
+    }
+
+    async fn wait(&self) {
+        let pause = {
+            let mut pauses = self.pauses.lock().unwrap();
+            let pause = *pauses > 0;
+            *pauses = pauses.saturating_sub(1);
+            pause
+        };
+        if pause {
+            self.arrived.add_permits(1);
+            self.go.acquire().await.unwrap().forget();
+        }
+    }
+}
+
+fn crash() -> SwapError {
+    SwapError::Failed { advice: Advice::RetryLater, source: "the process ended here".into() }
+}
+
+fn lost() -> SwapError {
+    SwapError::Unknown("the answer was lost".into())
+}
+
+fn database(source: impl std::error::Error + Send + Sync + 'static) -> SwapError {
+    SwapError::Failed { advice: Advice::RetryLater, source: Box::new(source) }
+}
+
+#[async_trait]
+impl Ledger for TestLedger {
+    async fn reserve(&self, _table_uuid: &str, files: &[Reserved]) -> Result<(), LedgerError> {
+        for file in files {
+            let path = file.path.trim_start_matches("file://");
+            assert!(!Path::new(path).exists(), "{path} was written before it was reserved");
+            assert!(self.reserved.lock().unwrap().insert(file.path.clone()), "{path} was reserved twice");
+        }
+        Ok(())
+    }
+
+    async fn commit(
+        &self,
+        swap: &dyn Swap,
+        landed: &[String],
+        report: Option<&Report>,
+    ) -> Result<(), SwapError> {
+        self.wait().await;
+        *self.swaps.lock().unwrap() += 1;
+        let broken = self.breaks.lock().unwrap().pop();
+        match broken {
+            Some(Break::Before) => return Err(crash()),
+            Some(Break::LostRequest) => return Err(lost()),
+            Some(Break::Replaced) => return Err(SwapError::Replaced),
+            Some(Break::After | Break::LostAnswer) | None => {}
+        }
+        let mut client = self.pool.get().await.map_err(database)?;
+        let tx = client.transaction().await.map_err(database)?;
+        swap.swap(&tx).await?;
+        tx.commit().await.map_err(database)?;
+        for path in landed {
+            assert!(self.reserved.lock().unwrap().contains(path), "{path} landed unreserved");
+        }
+        self.landed.lock().unwrap().extend(landed.iter().cloned());
+        self.reports.lock().unwrap().extend(report.cloned());
+        match broken {
+            Some(Break::After) => Err(crash()),
+            Some(Break::LostAnswer) => Err(lost()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn now_ms(&self) -> Result<i64, LedgerError> {
+        let client = self.pool.get().await.expect("a connection");
+        let sql = "select (extract(epoch from clock_timestamp()) * 1000)::bigint";
+        Ok(client.query_one(sql, &[]).await.expect("the time").get(0))
+    }
+}

@@ -1,0 +1,230 @@
+//! One test's world: database, catalog, warehouse, engine, and the oracles on the same tables.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use catalog::{Catalog, SqlCatalog, Table};
+use lake::NativeEngine;
+use metadata::{Fields, LiveFiles, live_files};
+use model::{Action, AttemptId, JobId, TableName};
+use planner::{Attempt, Engine, EngineError, Plan, Progress, Report, Signals, Task};
+use serde_json::{Value, json};
+use storage::Storage;
+
+use crate::ledger::TestLedger;
+
+const CATALOG: &str = "snowpack";
+const MEMORY_BYTES: u64 = 256 << 20;
+
+#[derive(Debug, Default)]
+pub(crate) struct Units {
+    pub(crate) total: AtomicU64,
+    pub(crate) done: AtomicU64,
+}
+
+impl Progress for Units {
+    fn total(&self, units: u64) {
+        self.total.store(units, Ordering::Relaxed);
+    }
+
+    fn advance(&self, units: u64) {
+        self.done.fetch_add(units, Ordering::Relaxed);
+    }
+
+    fn alive(&self) {}
+}
+
+pub(crate) struct World {
+    database: testkit::Database,
+    warehouse: tempfile::TempDir,
+    pub(crate) catalog: Arc<SqlCatalog>,
+    pub(crate) engine: NativeEngine,
+    pub(crate) ledger: TestLedger,
+    pub(crate) signals: Signals,
+    pub(crate) progress: Units,
+    pub(crate) name: TableName,
+    jobs: AtomicU64,
+}
+
+/// What both readers see.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rows {
+    pub(crate) pyiceberg: Value,
+    pub(crate) duckdb: Value,
+}
+
+impl Rows {
+    pub(crate) fn count(&self) -> u64 {
+        self.duckdb["rows"].as_u64().expect("a count")
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let database = testkit::Database::empty().await;
+        let warehouse = tempfile::tempdir().expect("a folder");
+        let pool = database.pool().await;
+        let storage = Storage::local();
+        let at = format!("file://{}", warehouse.path().display());
+        let catalog = SqlCatalog::open(CATALOG, pool.clone(), Some(&pool), &storage, Some(&at)).await;
+        let catalog = Arc::new(catalog.expect("a catalog"));
+        Self {
+            database,
+            warehouse,
+            engine: NativeEngine::new(catalog.clone()),
+            catalog,
+            ledger: TestLedger::new(pool),
+            signals: Signals::default(),
+            progress: Units::default(),
+            name: "db.t".parse().expect("a name"),
+            jobs: AtomicU64::new(1),
+        }
+    }
+
+    /// A world whose table PyIceberg made, in `files` appends.
+    pub(crate) async fn with(schema: &str, spec: &str, files: u32, rows: u32) -> Self {
+        Self::with_properties(schema, spec, files, rows, json!({})).await
+    }
+
+    pub(crate) async fn with_properties(
+        schema: &str,
+        spec: &str,
+        files: u32,
+        rows: u32,
+        properties: Value,
+    ) -> Self {
+        let world = Self::new().await;
+        let seed = testkit::seed() % 1_000_000;
+        let made = json!({
+            "schema": schema, "spec": spec, "files": files, "rows": rows, "seed": seed,
+            "properties": properties,
+        });
+        world.oracle("make", made).await;
+        world
+    }
+
+    /// Runs the oracle `lake_tables` on this world's table.
+    pub(crate) async fn oracle(&self, what: &str, more: Value) -> Value {
+        let mut asked = json!({
+            "do": what,
+            "uri": self.database.url(),
+            "catalog": CATALOG,
+            "warehouse": format!("file://{}", self.warehouse.path().display()),
+            "table": self.name.key(),
+        });
+        if let (Some(asked), Value::Object(more)) = (asked.as_object_mut(), more) {
+            asked.extend(more);
+        }
+        tokio::task::spawn_blocking(move || testkit::oracle("lake_tables", &asked))
+            .await
+            .expect("the oracle answers")
+    }
+
+    pub(crate) async fn rows(&self) -> Rows {
+        let read = self.oracle("read", json!({"readers": ["pyiceberg", "duckdb"]})).await;
+        Rows { pyiceberg: read["pyiceberg"].clone(), duckdb: read["duckdb"].clone() }
+    }
+
+    pub(crate) async fn append(&self, start: u32, files: u32, rows: u32) {
+        let more = json!({"schema": "plain", "start": start, "files": files, "rows": rows});
+        self.oracle("append", more).await;
+    }
+
+    pub(crate) async fn table(&self) -> Table {
+        self.catalog.load(&self.name).await.expect("the table loads")
+    }
+
+    pub(crate) async fn live(&self) -> LiveFiles {
+        let table = self.table().await;
+        let Some(current) = table.metadata.current_snapshot() else { return LiveFiles::default() };
+        let live = live_files(&table.storage, &table.metadata, current.snapshot_id, Fields::ALL).await;
+        live.expect("the files list")
+    }
+
+    pub(crate) fn task(options: &[(&str, &str)]) -> Task {
+        let options: BTreeMap<String, String> =
+            options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Task::parse(Action::RewriteDataFiles, &options).expect("valid options")
+    }
+
+    pub(crate) async fn plan(&self, options: &[(&str, &str)]) -> Plan {
+        self.engine.plan(&self.name, &Self::task(options)).await.expect("a plan")
+    }
+
+    pub(crate) async fn execute(&self, plan: &Plan) -> Result<Report, EngineError> {
+        self.execute_as("job-1", "attempt-1", plan).await
+    }
+
+    pub(crate) async fn execute_as(
+        &self,
+        job: &str,
+        attempt: &str,
+        plan: &Plan,
+    ) -> Result<Report, EngineError> {
+        self.execute_with(job, attempt, plan, MEMORY_BYTES).await
+    }
+
+    pub(crate) async fn execute_with(
+        &self,
+        job: &str,
+        attempt: &str,
+        plan: &Plan,
+        memory_bytes: u64,
+    ) -> Result<Report, EngineError> {
+        let (job, id) = (JobId::new(job), AttemptId::new(attempt));
+        let attempt = Attempt {
+            job: &job,
+            attempt: &id,
+            ledger: &self.ledger,
+            progress: &self.progress,
+            signals: &self.signals,
+            memory_bytes,
+        };
+        self.engine.execute(plan, &attempt).await
+    }
+
+    /// Plans and executes, as a job of its own: `job-1`, then `job-2`.
+    pub(crate) async fn maintain(&self, options: &[(&str, &str)]) -> Report {
+        let plan = self.plan(options).await;
+        let number = self.jobs.fetch_add(1, Ordering::Relaxed);
+        let (job, attempt) = (format!("job-{number}"), format!("attempt-{number}"));
+        self.execute_as(&job, &attempt, &plan).await.expect("the rewrite succeeds")
+    }
+
+    /// The rewrite runs up to its first swap; then `meanwhile` runs; then the swap goes on.
+    pub(crate) async fn interrupted<F: Future<Output = ()>>(
+        &self,
+        options: &[(&str, &str)],
+        meanwhile: F,
+    ) -> Result<Report, EngineError> {
+        let plan = self.plan(options).await;
+        assert_eq!(plan.nothing(), None);
+        self.ledger.pause(1);
+        let other = async {
+            self.ledger.paused().await;
+            meanwhile.await;
+            self.ledger.resume();
+        };
+        let (ended, ()) = tokio::join!(self.execute(&plan), other);
+        ended
+    }
+
+    pub(crate) async fn now_ms(&self) -> i64 {
+        planner::Ledger::now_ms(&self.ledger).await.expect("the time")
+    }
+}
+
+/// Options that make every table of small files one file a partition.
+pub(crate) const ALL: &[(&str, &str)] = &[("rewrite-all", "true")];
+
+/// The error's whole chain in one line.
+pub(crate) fn chain(error: &EngineError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(next) = source {
+        text = format!("{text}: {next}");
+        source = next.source();
+    }
+    text
+}
