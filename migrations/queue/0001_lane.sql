@@ -770,6 +770,7 @@ set enable_bitmapscan = off
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off
 as $$
 #variable_conflict use_column
 declare
@@ -786,9 +787,10 @@ begin
             select 1 from {lane}.job_queue as q
             where q.claimed_at is null and q.visible_at > now() limit p_cap
         ) as s;
+        -- claimed_at is null throughout, but only named here does the index give the order.
         select q.visible_at into v_oldest from {lane}.job_queue as q
         where q.claimed_at is null and q.visible_at <= now()
-        order by q.visible_at limit 1;
+        order by q.claimed_at, q.visible_at limit 1;
         select count(*) into v_expired from (
             select 1 from {lane}.job_queue as q
             where q.claimed_at is not null and q.visible_at <= now() limit p_cap

@@ -82,29 +82,43 @@ async fn m33_a_paused_lane_asks_for_no_new_workers() {
 #[tokio::test]
 async fn m33_a_count_is_capped_and_reads_no_more_than_its_cap() {
     let lane = Lane::text().await;
+    // Never vacuumed: an index-only scan still looks at the rows it counts, and at no others.
     lane.run(
-        "alter table lane.job_queue drop constraint job_queue_job_id_fkey;
+        "alter table lane.job_queue set (autovacuum_enabled = false);
+         alter table lane.job_queue drop constraint job_queue_job_id_fkey;
          insert into lane.job_queue (job_id, visible_at)
-         select lpad(n::text, 8, '0'), now() from generate_series(1, 100000) n;",
+         select lpad(n::text, 8, '0'), now() - n * interval '1 s' from generate_series(1, 190000) n;
+         insert into lane.job_queue (job_id, visible_at, scheduled)
+         select 's' || n, now() + n * interval '1 h', true from generate_series(1, 10000) n;
+         insert into lane.job_queue
+             (job_id, visible_at, claimed_at, claimed_by, attempt_id, attempt_count)
+         select 'c' || n, now() + (n % 3) * interval '1 h' - interval '1 s', now(), 'w', n, 1
+         from generate_series(1, 900) n;",
     )
     .await;
-    lane.run("vacuum lane.job_queue").await;
     for statistics in [
         "analyze lane.job_queue",
         "update pg_class set reltuples = -1, relpages = 0 where relname = 'job_queue'",
     ] {
         lane.run(statistics).await;
         for pool in [None, Some("default")] {
+            // The first call of a session also reads the catalogs.
+            depth(&lane, pool).await;
             let got = depth(&lane, pool).await;
-            assert_eq!((got.ready, got.demand), (1_000, 1_000), "{pool:?}");
+            let want = (1_000, 600, 1_600, 1_000);
+            let got = (got.ready, got.running, got.demand, got.scheduled);
+            assert_eq!(got, want, "{pool:?}");
             let text = pool.map_or("null".to_owned(), |pool| format!("'{pool}'"));
             let sql = format!(
                 "explain (analyze, buffers, format json) select * from lane.depth_v1({text})"
             );
             let row = lane.client.query_one(&sql, &[]).await.unwrap();
             let plan: serde_json::Value = row.get(0);
-            let hit = plan[0]["Plan"]["Shared Hit Blocks"].as_i64().unwrap();
-            assert!(hit < 500, "{statistics}, {pool:?}: {hit} buffers");
+            let read: i64 = ["Shared Hit Blocks", "Shared Read Blocks"]
+                .map(|name| plan[0]["Plan"][name].as_i64().unwrap())
+                .iter()
+                .sum();
+            assert!(read < 500, "{statistics}, {pool:?}: {read} buffers");
         }
     }
 }
