@@ -6,9 +6,7 @@
 
 mod account;
 mod child;
-mod commit;
 mod event;
-mod files;
 mod home;
 mod postgres;
 mod read_back;
@@ -92,8 +90,13 @@ async fn story(args: &Demo, database_url: &str, steps: Steps<'_>) -> Result<Repo
     let warehouse = Warehouse::make(args.keep.as_deref())?;
     let catalog = open_catalog(&pool, &warehouse).await?;
     let table = TableName::new([NAMESPACE], TABLE)?;
-    let mut writer =
-        Writer::create(Arc::clone(&catalog), table.clone(), args.seed, args.rows).await?;
+    let mut writer = Writer::create(
+        Arc::clone(&catalog),
+        table.clone(),
+        args.seed,
+        (args.files, args.rows),
+    )
+    .await?;
     fill(&mut writer, args.files, steps).await?;
 
     let step = steps.begin("reading every row back");
@@ -200,8 +203,9 @@ async fn maintain(
     // However the job ends, the writer is told, so that it is not left writing.
     let ended = wait_for(pool, &job, &mut worker, &step).await;
     enough.cancel();
-    let writer = writing.await??;
+    let writer = writing.await?;
     let ended = ended?;
+    let writer = writer?;
     worker.stop()?;
     if ended.status != JobStatus::Completed {
         bail!(
@@ -220,7 +224,11 @@ async fn maintain(
 }
 
 async fn submit(pool: &Pool, table: &TableName) -> Result<JobId> {
-    let submission = Submission::new(table.clone(), vec![Action::RewriteDataFiles], "demo");
+    let options = [("remove-dangling-deletes".to_owned(), "true".to_owned())];
+    let submission = Submission {
+        options: [(Action::RewriteDataFiles, options.into())].into(),
+        ..Submission::new(table.clone(), vec![Action::RewriteDataFiles], "demo")
+    };
     let mut client = pool.get().await?;
     let tx = (**client).transaction().await?;
     let submitted = maintenance::submit(&tx, &submission).await?;

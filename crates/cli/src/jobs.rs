@@ -60,7 +60,9 @@ pub(crate) async fn show(args: OneJob, out: &Out) -> Result<()> {
         return Err(maintenance::Error::NoSuchJob(args.id).into());
     };
     let actions = maintenance::actions::list(&**client, &args.id).await?;
-    out.result(&with_actions(&job, &actions), || text(&job, &actions))
+    let mut document = with_actions(&job, &actions);
+    document["plan"] = json!(job.plan);
+    out.result(&document, || text(&job, &actions))
 }
 
 pub(crate) async fn cancel(args: OneJob, out: &Out) -> Result<()> {
@@ -124,7 +126,6 @@ fn text_of(at: Option<Timestamp>) -> Option<String> {
 /// A job with what its actions did, oldest first.
 pub(crate) fn with_actions(job: &Job, actions: &[ActionRow]) -> Value {
     let mut document = document(job);
-    document["plan"] = json!(job.plan);
     document["results"] = actions.iter().map(result).collect();
     document
 }
@@ -153,7 +154,7 @@ fn grid(jobs: &[Job]) -> String {
         "ACTIONS",
         "STATUS",
         "SUBMITTED",
-        "TOOK",
+        ">TOOK",
         "WORKER",
     ]);
     for job in jobs {
@@ -202,7 +203,7 @@ fn text(job: &Job, results: &[ActionRow]) -> String {
         let _ = writeln!(text, "{name:<10} {value}");
     }
     if !results.is_empty() {
-        let mut grid = Grid::new(&["ACTION", "OUTCOME", "TOOK", "MESSAGE"]);
+        let mut grid = Grid::new(&["ACTION", "OUTCOME", ">TOOK", "MESSAGE"]);
         for row in results {
             let said = row.result.error.as_ref().or(row.result.message.as_ref());
             grid.row([

@@ -281,11 +281,11 @@ fn grid(done: &[Done]) -> Grid {
     let mut grid = Grid::new(&[
         "ACTION",
         "OUTCOME",
-        "FILES",
-        "BYTES",
-        "ROWS",
-        "DELETES APPLIED",
-        "TOOK",
+        ">FILES",
+        ">BYTES",
+        ">ROWS",
+        ">DELETES APPLIED",
+        ">TOOK",
         "MESSAGE",
     ]);
     for done in done {

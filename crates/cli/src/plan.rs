@@ -80,10 +80,10 @@ fn rewrite_text(plan: &rewrite::Plan) -> String {
 fn groups(plan: &rewrite::Plan) -> Grid {
     let mut grid = Grid::new(&[
         "PARTITION",
-        "FILES",
-        "BYTES",
-        "DELETE FILES",
-        "BECOME",
+        ">FILES",
+        ">BYTES",
+        ">DELETE FILES",
+        ">BECOME",
         "WHY",
     ]);
     for group in &plan.groups {
@@ -105,7 +105,7 @@ fn groups(plan: &rewrite::Plan) -> Grid {
 }
 
 fn skipped(plan: &rewrite::Plan) -> Grid {
-    let mut grid = Grid::new(&["PARTITION", "FILES", "BYTES", "WHY"]);
+    let mut grid = Grid::new(&["PARTITION", ">FILES", ">BYTES", "WHY"]);
     for skipped in &plan.skipped {
         grid.row([
             partition(&skipped.partition_path).to_owned(),

@@ -86,12 +86,12 @@ fn grid(found: &[(TableName, Result<Facts>)]) -> String {
     }
     let mut grid = Grid::new(&[
         "TABLE",
-        "FILES",
-        "BYTES",
-        "SMALL",
-        "DELETE FILES",
-        "ROWS",
-        "SNAPSHOTS",
+        ">FILES",
+        ">BYTES",
+        ">SMALL",
+        ">DELETE FILES",
+        ">RECORDS",
+        ">SNAPSHOTS",
     ]);
     let mut unreadable = String::new();
     for (name, facts) in found {

@@ -7,10 +7,9 @@ use anyhow::{Context, Result};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
-    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray,
+    TimestampMicrosecondArray,
 };
-use rand::rngs::StdRng;
-use rand::{Rng, RngExt, SeedableRng};
 use sha2::{Digest, Sha256};
 
 /// The partitions.
@@ -32,7 +31,11 @@ const NOTES: [&str; 4] = [
     "returning, logged in",
     "support asked to look",
 ];
-const USERS: i64 = 200_000;
+const PAGES: u64 = 500;
+/// Room for a row written as bytes.
+const ROW_BYTES_USUAL: usize = 256;
+const USERS: u64 = 200_000;
+const EVENTS_PER_SESSION: i64 = 16;
 /// 2026-01-01T00:00:00Z in microseconds; the events follow it.
 const FIRST_AT: i64 = 1_767_225_600_000_000;
 const BETWEEN_EVENTS: i64 = 730_000;
@@ -47,29 +50,29 @@ pub(crate) struct Event {
     pub(crate) user: i64,
     pub(crate) session: String,
     pub(crate) kind: String,
+    pub(crate) page: String,
     pub(crate) amount: f64,
     pub(crate) note: Option<String>,
 }
 
 impl Event {
-    /// Row `id` of the table with this seed.
+    /// Row `id` of the table with this seed. Neighbours share a session, as they do in streams.
     pub(crate) fn new(seed: u64, id: i64, region: &str) -> Self {
-        let mut random =
-            StdRng::seed_from_u64(seed ^ (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let kind = KINDS[random.random_range(0..KINDS.len())];
+        let mut visit = Dice::new(seed, id / EVENTS_PER_SESSION);
+        let mut event = Dice::new(!seed, id);
+        let kind = event.pick(&KINDS);
         let paid = matches!(kind, "purchase" | "refund");
-        let note = random
-            .random_ratio(1, 10)
-            .then(|| NOTES[random.random_range(0..NOTES.len())].to_owned());
+        let note = (event.below(10) == 0).then(|| event.pick(&NOTES).to_owned());
         Self {
             id,
-            at: FIRST_AT + id * BETWEEN_EVENTS + random.random_range(0..BETWEEN_EVENTS),
+            at: FIRST_AT + id * BETWEEN_EVENTS + event.below(BETWEEN_EVENTS as u64) as i64,
             region: region.to_owned(),
-            user: random.random_range(0..USERS),
-            session: format!("{:016x}", random.next_u64()),
+            user: visit.below(USERS) as i64,
+            session: format!("{:016x}", visit.throw()),
             kind: kind.to_owned(),
+            page: page(event.below(PAGES)),
             amount: if paid {
-                f64::from(random.random_range(1..1_000_000_u32)) / 100.0
+                event.below(1_000_000) as f64 / 100.0
             } else {
                 0.0
             },
@@ -77,26 +80,64 @@ impl Event {
         }
     }
 
-    /// The row as bytes that only this row has: fixed widths, or a length before what varies.
+    /// Half of the SHA-256 of the row written as bytes that only this row has: fixed widths, and
+    /// a length before what varies.
     fn hash(&self) -> u128 {
-        let mut hash = Sha256::new();
-        for number in [self.id, self.at, self.user] {
-            hash.update(number.to_le_bytes());
+        let mut bytes = Vec::with_capacity(ROW_BYTES_USUAL);
+        for number in [self.id, self.at, self.user, self.amount.to_bits() as i64] {
+            bytes.extend(number.to_le_bytes());
         }
-        hash.update(self.amount.to_bits().to_le_bytes());
-        for text in [
-            Some(&self.region),
-            Some(&self.session),
-            Some(&self.kind),
-            self.note.as_ref(),
-        ] {
+        let texts = [&self.region, &self.session, &self.kind, &self.page].map(Some);
+        for text in texts.into_iter().chain([self.note.as_ref()]) {
             // A null is no empty text.
-            hash.update(text.map_or(-1, |text| text.len() as i64).to_le_bytes());
-            hash.update(text.map_or("", String::as_str));
+            bytes.extend(text.map_or(-1, |text| text.len() as i64).to_le_bytes());
+            bytes.extend_from_slice(text.map_or(b"", |text| text.as_bytes()));
         }
-        let digest: [u8; 32] = hash.finalize().into();
+        let digest: [u8; 32] = Sha256::digest(&bytes).into();
         let half = digest.first_chunk().expect("32 bytes hold 16");
         u128::from_le_bytes(*half)
+    }
+}
+
+fn page(number: u64) -> String {
+    const WORDS: [&str; 7] = [
+        "lamp", "chair", "kettle", "carpet", "mirror", "shelf", "blanket",
+    ];
+    let word = |n: u64| WORDS[(number / n % 7) as usize];
+    format!(
+        "/shop/{}-{}-{}/{}?from=home",
+        word(1),
+        word(7),
+        word(49),
+        10_000 + number
+    )
+}
+
+/// Numbers that look random and follow from a seed and an id (SplitMix64).
+#[derive(Debug)]
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64, id: i64) -> Self {
+        let mut dice = Self(seed);
+        dice.0 = dice.throw() ^ id as u64;
+        dice
+    }
+
+    fn throw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.throw() % bound
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.below(from.len() as u64) as usize]
     }
 }
 
@@ -132,7 +173,7 @@ impl Fingerprint {
 /// The columns in the order of [`COLUMNS`].
 pub(crate) fn columns(events: &[Event]) -> Vec<ArrayRef> {
     let longs = |get: fn(&Event) -> i64| Int64Array::from_iter_values(events.iter().map(get));
-    let texts = |get: fn(&Event) -> &str| StringArray::from_iter_values(events.iter().map(get));
+    let texts = |get: fn(&Event) -> &str| StringViewArray::from_iter_values(events.iter().map(get));
     let at = TimestampMicrosecondArray::from_iter_values(events.iter().map(|event| event.at));
     vec![
         Arc::new(longs(|event| event.id)),
@@ -141,6 +182,7 @@ pub(crate) fn columns(events: &[Event]) -> Vec<ArrayRef> {
         Arc::new(longs(|event| event.user)),
         Arc::new(texts(|event| &event.session)),
         Arc::new(texts(|event| &event.kind)),
+        Arc::new(texts(|event| &event.page)),
         Arc::new(Float64Array::from_iter_values(
             events.iter().map(|event| event.amount),
         )),
@@ -148,19 +190,20 @@ pub(crate) fn columns(events: &[Event]) -> Vec<ArrayRef> {
             events
                 .iter()
                 .map(|event| event.note.as_deref())
-                .collect::<StringArray>(),
+                .collect::<StringViewArray>(),
         ),
     ]
 }
 
 /// Names and Iceberg types; field ids count from 1 in this order. Only the last may be null.
-pub(crate) const COLUMNS: [(&str, &str); 8] = [
+pub(crate) const COLUMNS: [(&str, &str); 9] = [
     ("id", "long"),
     ("at", "timestamptz"),
     ("region", "string"),
     ("user", "long"),
     ("session", "string"),
     ("kind", "string"),
+    ("page", "string"),
     ("amount", "double"),
     ("note", "string"),
 ];
@@ -191,6 +234,7 @@ pub(crate) fn events(batch: &RecordBatch) -> Result<Vec<Event>> {
         .context("`amount` is no double")?;
     let (region, session) = (text("region")?, text("session")?);
     let (kind, note) = (text("kind")?, text("note")?);
+    let page = text("page")?;
     let event = |row: usize| Event {
         id: id.value(row),
         at: at.value(row),
@@ -198,6 +242,7 @@ pub(crate) fn events(batch: &RecordBatch) -> Result<Vec<Event>> {
         user: user.value(row),
         session: session.value(row).to_owned(),
         kind: kind.value(row).to_owned(),
+        page: page.value(row).to_owned(),
         amount: amount.value(row),
         note: note.is_valid(row).then(|| note.value(row).to_owned()),
     };
@@ -206,6 +251,8 @@ pub(crate) fn events(batch: &RecordBatch) -> Result<Vec<Event>> {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::StringArray;
+
     use super::*;
 
     fn some(count: i64) -> Vec<Event> {
@@ -227,7 +274,13 @@ mod tests {
             events.iter().any(|event| event.note.is_some())
                 && events.iter().any(|event| event.note.is_none())
         );
-        let named = COLUMNS.iter().map(|(name, _)| *name).zip(columns(&events));
+        // As a reader that goes by the Parquet schema gives them.
+        let plain = |column: ArrayRef| match column.as_string_view_opt() {
+            Some(text) => Arc::new(text.iter().collect::<StringArray>()),
+            None => column,
+        };
+        let columns = columns(&events).into_iter().map(plain);
+        let named = COLUMNS.iter().map(|(name, _)| *name).zip(columns);
         let batch = RecordBatch::try_from_iter(named).unwrap();
         assert_eq!(super::events(&batch).unwrap(), events);
     }
@@ -237,13 +290,14 @@ mod tests {
         let events = some(50);
         let want = fingerprint(&events);
         assert_eq!(fingerprint(events.iter().rev()), want);
-        let changes: [fn(&mut Event); 8] = [
+        let changes: [fn(&mut Event); 9] = [
             |event| event.id += 1,
             |event| event.at += 1,
             |event| event.region.push('x'),
             |event| event.user += 1,
             |event| event.session.push('x'),
             |event| event.kind.push('x'),
+            |event| event.page.push('x'),
             |event| event.amount += 0.01,
             |event| {
                 event.note = if event.note.is_some() {

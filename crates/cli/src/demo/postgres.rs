@@ -47,14 +47,14 @@ impl Postgres {
         let account = account::other_than_root(folder.path())?;
         let binaries = binaries(account.as_ref(), fetching).await?;
         let password = Uuid::new_v4().simple().to_string();
-        let folder_path = folder.path().to_owned();
-        let made = Cluster {
+        let cluster = Cluster {
             binaries,
             account,
-            folder: folder_path,
+            folder: folder.path().to_owned(),
             password,
         };
-        let cluster = tokio::task::spawn_blocking(move || made.create().map(|()| made)).await??;
+        // In place: an interruption waits for it, so that the folder is not removed under it.
+        tokio::task::block_in_place(|| cluster.create())?;
         for _ in 0..PORTS_TRIED_MAX {
             let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
             let mut server = cluster.serve(port)?;
@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(found[1..], [fifteen, nine]);
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_private_postgres_answers_and_is_gone_afterwards() {
         let postgres = Postgres::start(|_| {}).await.unwrap();
         let (client, connection) = tokio_postgres::connect(postgres.url(), tokio_postgres::NoTls)

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use catalog::Table;
 use futures::{StreamExt, TryStreamExt, stream};
 use metadata::{Content, Fields, LiveFile, live_files};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use super::event::{self, Fingerprint};
 
@@ -85,7 +85,7 @@ fn file(
 ) -> Result<(Fingerprint, Fingerprint)> {
     let (mut before, mut meanwhile) = (Fingerprint::default(), Fingerprint::default());
     let mut position = 0;
-    for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()? {
+    for batch in plain(bytes)?.build()? {
         for event in event::events(&batch?)? {
             // A delete applies to files of its own or an earlier sequence number.
             let dead = deleted
@@ -114,7 +114,7 @@ async fn deletes(table: &Table, files: &[LiveFile]) -> Result<BTreeMap<String, D
             "{path} holds no position deletes"
         );
         let bytes = table.storage.read(path).await?;
-        for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()? {
+        for batch in plain(bytes)?.build()? {
             for (data_file, position) in positions(&batch?).with_context(|| path.clone())? {
                 let newest = deletes
                     .entry(data_file)
@@ -126,6 +126,14 @@ async fn deletes(table: &Table, files: &[LiveFile]) -> Result<BTreeMap<String, D
         }
     }
     Ok(deletes)
+}
+
+/// A reader that goes by the Parquet schema alone, whatever Arrow types the file's writer noted.
+fn plain(bytes: Bytes) -> Result<ParquetRecordBatchReaderBuilder<Bytes>> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    Ok(ParquetRecordBatchReaderBuilder::try_new_with_options(
+        bytes, options,
+    )?)
 }
 
 fn positions(batch: &RecordBatch) -> Result<Vec<(String, u64)>> {

@@ -99,7 +99,7 @@ impl Report {
 
     fn table(&self) -> Grid {
         let (before, after) = (&self.before, &self.after);
-        let mut grid = Grid::new(&["", "BEFORE", "AFTER"]);
+        let mut grid = Grid::new(&["", ">BEFORE", ">AFTER"]);
         let small = |facts: &Facts| print::share(facts.small_files, facts.data_files);
         grid.row([
             "data files".to_owned(),
@@ -171,7 +171,7 @@ impl Report {
     }
 
     fn jobs(&self) -> Grid {
-        let mut grid = Grid::new(&["JOB", "STATUS", "ACTION", "OUTCOME", "TOOK", "MESSAGE"]);
+        let mut grid = Grid::new(&["JOB", "STATUS", "ACTION", "OUTCOME", ">TOOK", "MESSAGE"]);
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         for job in &self.jobs {
             let results = job["results"]

@@ -10,7 +10,8 @@ use crate::print;
 use crate::progress::style;
 
 const TICK_EVERY: Duration = Duration::from_millis(100);
-const SAID_WIDTH: usize = 78;
+/// Of the longest time a step usually takes.
+const TOOK_WIDTH: usize = 7;
 
 /// Shows steps: finished ones as lines of standard output (unless that is for a program), the
 /// current one as a moving line of standard error (when that is a terminal).
@@ -70,8 +71,7 @@ impl Step<'_> {
     pub(crate) fn done(self, said: &str) -> Result<()> {
         self.bar.finish_and_clear();
         let took = print::seconds(self.begun.elapsed());
-        self.out
-            .text(&format!("  ✓ {said:<SAID_WIDTH$} {took:>8}\n"))
+        self.out.text(&format!("  ✓ {took:>TOOK_WIDTH$}  {said}\n"))
     }
 }
 

@@ -1,32 +1,38 @@
 //! The simulated streaming writer: checkpoints of one small file per partition, and now and then
 //! position deletes of rows written earlier, as a job that keeps a table up to date does.
 //!
-//! Shares nothing with the engine that will maintain its table: it brings its own Parquet writer
-//! ([`super::files`]) and its own commits ([`super::commit`]).
+//! Keeps an account of its own of every row it wrote and deleted, made from the rows and not from
+//! the table: what is read back is held against it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::Result;
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use catalog::{Catalog, NewTable};
+use futures::{StreamExt, TryStreamExt, stream};
+use lake::{Changes, FileWriter};
 use metadata::{
-    DataFile, Field, PartitionField, PartitionSpec, Primitive, Schema, StructType, Transform, Type,
+    DataFile, Field, Literal, PartitionField, PartitionSpec, Primitive, Schema, StructType,
+    Transform, Type,
 };
 use model::TableName;
 
-use super::commit::{self, Change};
-use super::event::{COLUMNS, Event, Fingerprint, REGIONS};
-use super::files;
+use super::event::{self, COLUMNS, Event, Fingerprint, REGIONS};
 
+/// Part of the names of its files.
+const OWNER: &str = "writer";
 /// Every so many checkpoints some rows are deleted again.
 const DELETES_EVERY: u64 = 5;
 /// One row in so many of the file that is hit.
 const DELETED_ONE_IN: i64 = 40;
 /// What a row costs on disk, about; decides the table's target size.
-const ROW_BYTES: u64 = 30;
-/// Small files that make one file of the target size, about.
-const FILES_PER_TARGET: u64 = 16;
-const TARGET_BYTES_MIN: u64 = 1024 * 1024;
+const ROW_BYTES: u64 = 15;
+/// A partition becomes two files: its rows make a little less than twice the target size.
+const TARGETS_PER_PARTITION: f64 = 1.95;
+const TARGET_BYTES_MIN: u64 = 64 * 1024;
 /// Field ids of `region` in the schema and in the partition spec.
 const REGION_ID: i32 = 3;
 const REGION_FIELD_ID: i32 = 1000;
@@ -34,7 +40,7 @@ const REGION_FIELD_ID: i32 = 1000;
 /// A data file the writer made.
 #[derive(Debug, Clone)]
 struct Made {
-    file: DataFile,
+    path: String,
     region: &'static str,
     first_id: i64,
 }
@@ -52,6 +58,7 @@ pub(crate) struct Writer {
     account: Fingerprint,
     deleted: u64,
     commits: u64,
+    checkpoints: u64,
     files: BTreeSet<String>,
 }
 
@@ -61,12 +68,12 @@ impl Writer {
         catalog: Arc<dyn Catalog>,
         table: TableName,
         seed: u64,
-        rows_per_file: u32,
+        (files, rows_per_file): (u32, u32),
     ) -> Result<Self> {
         catalog
             .create_namespace(table.namespace(), &BTreeMap::new())
             .await?;
-        let target = TARGET_BYTES_MIN.max(u64::from(rows_per_file) * ROW_BYTES * FILES_PER_TARGET);
+        let target = target_bytes(files, rows_per_file);
         let properties = [
             ("write.target-file-size-bytes", target.to_string()),
             ("write.delete.mode", "merge-on-read".to_owned()),
@@ -92,6 +99,7 @@ impl Writer {
             account: Fingerprint::default(),
             deleted: 0,
             commits: 0,
+            checkpoints: 0,
             files: BTreeSet::new(),
         })
     }
@@ -101,7 +109,8 @@ impl Writer {
     pub(crate) async fn checkpoint(&mut self, files_max: usize) -> Result<usize> {
         let before: Vec<Made> = self.last.values().cloned().collect();
         let wrote = self.write(REGIONS.len().min(files_max)).await?;
-        if self.commits.is_multiple_of(DELETES_EVERY) {
+        self.checkpoints += 1;
+        if self.checkpoints.is_multiple_of(DELETES_EVERY) {
             self.delete_some(&before).await?;
         }
         Ok(wrote)
@@ -149,77 +158,122 @@ impl Writer {
 
     async fn write(&mut self, files: usize) -> Result<usize> {
         let table = self.catalog.load(&self.table).await?;
-        let mut change = Change::default();
-        for &region in &REGIONS[..files] {
-            let ids = self.next_id..self.next_id + i64::from(self.rows_per_file);
+        let writer = FileWriter::new(&table, OWNER)?;
+        let schema = lake::arrow_schema(table.metadata.current_schema())?;
+        let (seed, rows) = (self.seed, i64::from(self.rows_per_file));
+        let mut made = Vec::new();
+        for region in REGIONS.into_iter().take(files) {
+            let ids = self.next_id..self.next_id + rows;
             self.next_id = ids.end;
-            let first_id = ids.start;
-            let seed = self.seed;
-            // Making rows and encoding them keeps a core busy: not on the threads that wait.
-            let encode = move || {
-                let events: Vec<Event> = ids.map(|id| Event::new(seed, id, region)).collect();
-                let mut rows = Fingerprint::default();
-                events.iter().for_each(|event| rows.add(event));
-                files::encode(&events).map(|bytes| (bytes, rows))
-            };
-            let (bytes, rows) = tokio::task::spawn_blocking(encode).await??;
-            let file = files::put(&table, region, bytes, rows.rows).await?;
-            self.account.join(rows);
-            self.files.insert(file.file_path.clone());
-            self.last.insert(
-                region,
-                Made {
-                    file: file.clone(),
-                    region,
-                    first_id,
-                },
-            );
-            change.data.push(file);
+            made.push(make(&writer, &schema, seed, ids, region));
         }
-        commit::commit(self.catalog.as_ref(), &self.table, &change).await?;
-        self.commits += 1;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let made: Vec<_> = stream::iter(made).buffered(cores).try_collect().await?;
+        let mut changes = Changes::default();
+        for (made, file, rows) in made {
+            self.account.join(rows);
+            self.files.insert(made.path.clone());
+            self.last.insert(made.region, made);
+            changes.data.push(file);
+        }
+        self.commit(&changes).await?;
         Ok(files)
     }
 
     async fn delete_some(&mut self, from: &[Made]) -> Result<()> {
         let table = self.catalog.load(&self.table).await?;
-        let mut change = Change::default();
+        let writer = FileWriter::new(&table, OWNER)?;
+        let mut changes = Changes::default();
         for made in from {
-            let positions: Vec<i64> = (0..i64::from(self.rows_per_file))
-                .filter(|position| (made.first_id + position) % DELETED_ONE_IN == 0)
-                .collect();
-            if positions.is_empty() {
+            let positions = 0..i64::from(self.rows_per_file);
+            let hit = positions.filter(|position| (made.first_id + position) % DELETED_ONE_IN == 0);
+            let deletes: Vec<(String, i64)> =
+                hit.map(|position| (made.path.clone(), position)).collect();
+            if deletes.is_empty() {
                 continue;
             }
-            for position in &positions {
+            for (_, position) in &deletes {
                 self.account.remove(&Event::new(
                     self.seed,
                     made.first_id + position,
                     made.region,
                 ));
             }
-            self.deleted += positions.len() as u64;
-            change
-                .deletes
-                .push(files::put_deletes(&table, &made.file, made.region, &positions).await?);
+            self.deleted += deletes.len() as u64;
+            changes.must_exist.push(made.path.clone());
+            changes.deletes.push(
+                writer
+                    .position_deletes(partition(made.region), deletes)
+                    .await?,
+            );
         }
-        if change.deletes.is_empty() {
-            return Ok(());
+        if changes.deletes.is_empty() {
+            Ok(())
+        } else {
+            self.commit(&changes).await
         }
-        commit::commit(self.catalog.as_ref(), &self.table, &change).await
+    }
+
+    async fn commit(&mut self, changes: &Changes) -> Result<()> {
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        lake::commit_changes(self.catalog.as_ref(), &self.table, changes, now_ms).await?;
+        self.commits += 1;
+        Ok(())
     }
 }
 
+/// Makes one file, and says what it adds to the account.
+async fn make(
+    writer: &FileWriter,
+    schema: &SchemaRef,
+    seed: u64,
+    ids: Range<i64>,
+    region: &'static str,
+) -> Result<(Made, DataFile, Fingerprint)> {
+    let (first_id, schema) = (ids.start, Arc::clone(schema));
+    // Making rows keeps a core busy: not on the threads that wait.
+    let rows = move || batch(seed, ids, region, schema);
+    let (batch, rows) = tokio::task::spawn_blocking(rows).await??;
+    let file = writer.data_file(partition(region), &[batch]).await?;
+    Ok((
+        Made {
+            path: file.file_path.clone(),
+            region,
+            first_id,
+        },
+        file,
+        rows,
+    ))
+}
+
+/// The rows with these ids, and what they add to the account.
+fn batch(
+    seed: u64,
+    ids: Range<i64>,
+    region: &str,
+    schema: SchemaRef,
+) -> Result<(RecordBatch, Fingerprint)> {
+    let events: Vec<Event> = ids.map(|id| Event::new(seed, id, region)).collect();
+    let mut rows = Fingerprint::default();
+    events.iter().for_each(|event| rows.add(event));
+    Ok((RecordBatch::try_new(schema, event::columns(&events))?, rows))
+}
+
+/// A target size at which the small files are small and what they become is not.
+fn target_bytes(files: u32, rows_per_file: u32) -> u64 {
+    let bytes = u64::from(files) * u64::from(rows_per_file) * ROW_BYTES;
+    let partition = bytes as f64 / REGIONS.len() as f64;
+    TARGET_BYTES_MIN.max((partition / TARGETS_PER_PARTITION) as u64)
+}
+
+fn partition(region: &str) -> Vec<Option<Literal>> {
+    vec![Some(Literal::String(region.to_owned()))]
+}
+
 fn schema() -> Schema {
-    let fields = (1..).zip(COLUMNS).map(|(id, (name, ty))| Field {
-        id,
-        name: name.to_owned(),
-        required: name != "note",
-        ty: Type::Primitive(primitive(ty)),
-        doc: None,
-        initial_default: None,
-        write_default: None,
-    });
+    let field =
+        |(id, (name, ty))| Field::new(id, name, name != "note", Type::Primitive(primitive(ty)));
+    let fields = (1..).zip(COLUMNS).map(field);
     Schema {
         schema_id: 0,
         root: StructType {

@@ -1,9 +1,14 @@
 //! The demo in a small size, on the test server and on a Postgres of its own.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use serde_json::Value;
+use tempfile::TempDir;
 use testkit::Database;
 
-use crate::program::run;
+use crate::program::{Background, run};
 
 const SMALL: [&str; 7] = ["demo", "--output", "json", "--files", "80", "--rows", "50"];
 
@@ -16,6 +21,7 @@ fn check(report: &Value) {
         report["delete_files_before"].as_u64().unwrap() > 0,
         "{report}"
     );
+    assert_eq!(report["delete_files_after"], 0, "{report}");
     assert!(
         report["rows_before"].as_u64().unwrap() < 80 * 50,
         "nothing was deleted: {report}"
@@ -90,4 +96,60 @@ fn the_demo_tells_its_story_to_people() {
     ] {
         assert!(told.contains(what), "{what} is missing in\n{told}");
     }
+}
+
+/// A folder for temporary files that the user Postgres runs as can pass through.
+fn scratch() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).unwrap();
+    folder
+}
+
+/// Processes whose command line names the folder.
+fn processes(folder: &Path) -> Vec<String> {
+    let folder = folder.to_str().unwrap();
+    let lines = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    lines.filter(|line| line.contains(folder)).collect()
+}
+
+async fn started(folder: &Path) -> Background {
+    let settings = [("TMPDIR", folder.to_str().unwrap())];
+    let demo = Background::start(&["demo", "--rows", "20000"], &settings);
+    testkit::until("its Postgres runs", async || {
+        std::fs::read_dir(folder)
+            .unwrap()
+            .flatten()
+            .any(|entry| entry.path().join("data/postmaster.pid").exists())
+    })
+    .await;
+    demo
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_demo_leaves_no_process_and_no_file() {
+    let folder = scratch();
+    let demo = started(folder.path()).await;
+    demo.signal("INT");
+    demo.ended().await.expect(1).complains(&["interrupted"]);
+    assert_eq!(processes(folder.path()), Vec::<String>::new());
+    assert_eq!(
+        folder.path().read_dir().unwrap().count(),
+        0,
+        "files are left"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_outlives_a_demo_that_was_killed() {
+    let folder = scratch();
+    let demo = started(folder.path()).await;
+    demo.signal("KILL");
+    demo.ended().await.expect(-1);
+    testkit::until("its Postgres is gone", async || {
+        processes(folder.path()).is_empty()
+    })
+    .await;
 }

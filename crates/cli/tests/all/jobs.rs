@@ -3,7 +3,7 @@
 use serde_json::Value;
 use testkit::Database;
 
-use crate::program::{Lake, run};
+use crate::program::{Background, Lake, run};
 
 const JSON: [&str; 2] = ["--output", "json"];
 
@@ -187,4 +187,20 @@ async fn a_paused_lane_hands_out_nothing_until_it_is_resumed() {
         false
     );
     lake.run(&maintain).expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watching_shows_every_change_until_it_is_interrupted() {
+    let lake = Lake::new().await;
+    let watch = Background::start(&["jobs", "--watch", "--output", "json"], &lake.settings());
+    let seen = |text: &str| watch.stdout().lines().any(|line| line.contains(text));
+    testkit::until("the empty list is shown", async || seen(r#"{"jobs":[]}"#)).await;
+    let job = submit(&lake, "db.events", &[]);
+    let id = job["job_id"].as_str().unwrap();
+    testkit::until("the job is shown", async || seen(id) && seen("pending")).await;
+    lake.run(&["cancel", id]).expect(0);
+    testkit::until("its end is shown", async || seen("cancelled")).await;
+    watch.signal("INT");
+    let shown = watch.ended().await.expect(0).stdout;
+    assert_eq!(shown.lines().count(), 3, "one line a change: {shown}");
 }

@@ -1,8 +1,11 @@
 //! Tables made by PyIceberg are looked at, planned and maintained from the terminal.
 
+use std::path::PathBuf;
+use std::process::Command;
+
 use serde_json::Value;
 
-use crate::program::Lake;
+use crate::program::{Background, Lake};
 
 const FILES: u32 = 6;
 
@@ -281,4 +284,126 @@ async fn a_missing_data_file_fails_naming_it_and_the_table_stays() {
     assert_eq!(job["status"], "failed");
     let tables = lake.run(&["tables", "--output", "json"]).expect(0).json();
     assert_eq!(tables["tables"][0]["data_files"], FILES, "{tables}");
+}
+
+/// Puts a pipe nobody writes to in the place of a data file: whoever reads it waits for ever.
+fn block(table: &Value) -> Blocked {
+    let location = table["files"][0].as_str().unwrap();
+    let path = PathBuf::from(location.trim_start_matches("file://"));
+    let aside = path.with_extension("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    assert!(
+        Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+    Blocked { path, aside }
+}
+
+struct Blocked {
+    path: PathBuf,
+    aside: PathBuf,
+}
+
+impl Blocked {
+    fn restore(self) {
+        std::fs::rename(self.aside, self.path).unwrap();
+    }
+}
+
+async fn running(lake: &Lake) -> String {
+    let mut id = None;
+    testkit::until("the job runs", async || {
+        let jobs = lake
+            .run(&["jobs", "--status", "running", "--output", "json"])
+            .json();
+        id = jobs["jobs"][0]["job_id"].as_str().map(str::to_owned);
+        id.is_some()
+    })
+    .await;
+    id.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_the_job_cancelled_and_frees_the_table() {
+    let lake = Lake::new().await;
+    let before = lake.make("db.events", FILES);
+    let blocked = block(&before);
+    let words = [
+        "maintain",
+        "db.events",
+        "rewrite_data_files",
+        "--output",
+        "json",
+    ];
+    let program = Background::start(&words, &lake.settings());
+    let job = running(&lake).await;
+    program.signal("INT");
+    let ran = program
+        .ended()
+        .await
+        .expect(1)
+        .complains(&[&job, "cancelled"]);
+    assert_eq!(
+        (&ran.json()["success"], &ran.json()["job_id"]),
+        (&false.into(), &job.as_str().into())
+    );
+    let job = lake
+        .run(&["job", &job, "--output", "json"])
+        .expect(0)
+        .json();
+    assert_eq!(
+        (&job["status"], &job["reason"]),
+        (&"cancelled".into(), &"cancelled".into())
+    );
+    blocked.restore();
+    assert_eq!(lake.read("db.events"), before);
+    lake.run(&words).expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_run_frees_its_table_after_one_lease() {
+    let lake = Lake::new().await;
+    let before = lake.make("db.events", FILES);
+    let blocked = block(&before);
+    let words = [
+        "maintain",
+        "db.events",
+        "rewrite_data_files",
+        "--lease-seconds",
+        "2",
+        "--output",
+        "json",
+    ];
+    let program = Background::start(&words, &lake.settings());
+    let job = running(&lake).await;
+    program.signal("KILL");
+    program.ended().await.expect(-1);
+    blocked.restore();
+    let mut last = None;
+    testkit::until("the table is free", async || {
+        let ran = lake.run(&words);
+        let free = ran.code == 0;
+        if !free {
+            assert!(ran.stderr.contains(&job), "{ran:?}");
+        }
+        last = Some(ran);
+        free
+    })
+    .await;
+    assert_eq!(
+        last.unwrap().json()["actions"][0]["result"]["rows_out"],
+        600
+    );
+    assert_eq!(lake.read("db.events")["rows"], before["rows"]);
+    let job = lake
+        .run(&["job", &job, "--output", "json"])
+        .expect(0)
+        .json();
+    assert_eq!(
+        (&job["status"], &job["reason"]),
+        (&"failed".into(), &"exhausted".into())
+    );
 }

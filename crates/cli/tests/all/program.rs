@@ -125,3 +125,66 @@ impl Lake {
         self.oracle(&json!({ "do": "read", "table": table }))
     }
 }
+
+/// A program left running. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Background {
+    child: std::process::Child,
+    folder: TempDir,
+}
+
+impl Background {
+    pub(crate) fn start(words: &[&str], settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("make a folder");
+        let file =
+            |name: &str| std::fs::File::create(folder.path().join(name)).expect("make a file");
+        let child = command(words, settings)
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .spawn()
+            .expect("start snowpack");
+        Self { child, folder }
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("stdout")).expect("read its output")
+    }
+
+    /// By name, as in `INT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -s {name} {}", self.child.id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .expect("run sh")
+                .success(),
+            "{kill}"
+        );
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(mut self) -> Ran {
+        testkit::until("snowpack ends", async || {
+            self.child.try_wait().expect("look at it").is_some()
+        })
+        .await;
+        let status = self.child.wait().expect("it has ended");
+        let stderr =
+            std::fs::read_to_string(self.folder.path().join("stderr")).expect("read its log");
+        // Killed by a signal: no code.
+        Ran {
+            code: status.code().unwrap_or(-1),
+            stdout: self.stdout(),
+            stderr,
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
