@@ -215,7 +215,7 @@ mod tests {
     fn state(start: Instant) -> State {
         let ids = (JobId::new("job"), AttemptId::new("attempt"));
         let limits = Limits {
-            stall: Duration::from_secs(900),
+            stall: Duration::from_mins(15),
             attempt: Duration::from_secs(20_000),
         };
         State::new(

@@ -1,6 +1,6 @@
 //! Cancelling a running job.
 
-use model::{ActionOutcome, EndReason, JobStatus};
+use model::{ActionOutcome, Advice, EndReason, JobStatus};
 use runner::How;
 
 use crate::engine::Step;
@@ -79,6 +79,22 @@ async fn q53_a_cancel_raced_with_the_end_leaves_one_legal_outcome() {
             committed == 1 || how == How::Cancelled,
             "{committed} commits, {how:?}"
         );
+        rig.assert_nothing_is_live().await;
+    }
+}
+
+#[tokio::test]
+async fn q53_a_cancel_raced_with_a_failure_always_cancels() {
+    let mut rig = Rig::new(&[]).await;
+    for _ in 0..40 {
+        rig.engine.script(&[Step::Fail(Advice::RetryLater)]);
+        let (job, claimed) = rig.submit_and_claim(&[REWRITE]).await;
+        let running = rig.start(claimed);
+        rig.cancel(&job).await;
+        rig.heart.nudge();
+        let how = running.await.unwrap().how;
+        assert!(matches!(how, How::Cancelled | How::HandedBack), "{how:?}");
+        assert_eq!(rig.job(&job).await.status, JobStatus::Cancelled, "{how:?}");
         rig.assert_nothing_is_live().await;
     }
 }

@@ -92,7 +92,7 @@ async fn q20_a_blocked_runtime_does_not_lose_the_lease() {
 }
 
 #[tokio::test]
-async fn q57_a_heartbeat_survives_the_loss_of_every_connection() {
+async fn q18_q57_a_heartbeat_survives_the_loss_of_every_connection() {
     let mut rig = Rig::with(
         Setup {
             lease: SHORT,
