@@ -16,7 +16,9 @@ fn demo(arguments: &[&str]) -> Output {
 }
 
 fn number(report: &Value, key: &str) -> u64 {
-    report[key].as_u64().unwrap_or_else(|| panic!("{key} is missing in {report}"))
+    report[key]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{key} is missing in {report}"))
 }
 
 #[test]
@@ -28,11 +30,17 @@ fn the_demo_compacts_a_streaming_table_and_keeps_every_row() {
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)));
 
     assert!(number(&report, "files_before") >= 400, "{report}");
-    assert!(number(&report, "files_after") * 4 < number(&report, "files_before"), "{report}");
+    assert!(
+        number(&report, "files_after") * 4 < number(&report, "files_before"),
+        "{report}"
+    );
     assert!(number(&report, "rows_before") > 0, "{report}");
     assert_eq!(report["rows_before"], report["rows_after"], "{report}");
     assert!(report["fingerprint_before"].is_string(), "{report}");
-    assert_eq!(report["fingerprint_before"], report["fingerprint_after"], "{report}");
+    assert_eq!(
+        report["fingerprint_before"], report["fingerprint_after"],
+        "{report}"
+    );
     let jobs = report["jobs"].as_array().expect("jobs is a list");
     assert!(!jobs.is_empty(), "{report}");
     for job in jobs {

@@ -1,7 +1,7 @@
 """Tables for the native engine's tests: PyIceberg writes and changes them, PyIceberg and DuckDB read.
 
-JSON on standard input: {"do": .., "uri", "catalog", "warehouse", "table", ..}; JSON on standard
-output. Rows are compared as multisets: every value in a canonical text, sorted, hashed.
+Tasks on standard input, one JSON object a line: {"do": .., "uri", "catalog", "warehouse",
+"table", ..}; on standard output a line for each: {"answer": ..} or {"error": ..}. Rows are compared as multisets: every value in a canonical text, sorted, hashed.
 """
 
 import datetime
@@ -13,6 +13,7 @@ import os
 import random
 import re
 import sys
+import traceback
 import uuid
 
 import duckdb
@@ -109,7 +110,7 @@ def catalog(task):
     return SqlCatalog(task["catalog"], uri=uri, warehouse=task["warehouse"])
 
 
-def plain_rows(start, count, columns=None):
+def plain_rows(start, count, columns=None, large=False):
     ids = list(range(start, start + count))
     rows = {
         "id": pa.array(ids, pa.int64()),
@@ -117,6 +118,8 @@ def plain_rows(start, count, columns=None):
         "amount": pa.array([None if i % 11 == 0 else i / 4 for i in ids], pa.float64()),
         "note": pa.array([None if i % 3 == 0 else f"note {i % 17} ✓ ü" for i in ids], pa.string()),
     }
+    if large:
+        rows["note"] = pa.array([random.Random(i).randbytes(2_000).hex() for i in ids], pa.string())
     if columns:
         rows = {name: values for name, values in rows.items() if name in columns}
     return pa.table(rows)
@@ -236,7 +239,7 @@ def read(task):
 def make(task):
     lake = catalog(task)
     lake.create_namespace_if_not_exists(task["table"].rsplit(".", 1)[0])
-    schema = {"plain": PLAIN, "wide": WIDE}[task["schema"]]
+    schema = {"plain": PLAIN, "large": PLAIN, "wide": WIDE}[task["schema"]]
     properties = {"format-version": "2", **task.get("properties", {})}
     lake.create_table(task["table"], schema=schema, partition_spec=SPECS[task["spec"]], properties=properties)
     return append(task)
@@ -249,7 +252,7 @@ def append(task):
         if task["schema"] == "wide":
             table.append(wide_rows(table, start, task["rows"], task["seed"]))
         else:
-            table.append(plain_rows(start, task["rows"], task.get("columns")))
+            table.append(plain_rows(start, task["rows"], task.get("columns"), task["schema"] == "large"))
     return {"snapshot_id": table.current_snapshot().snapshot_id}
 
 
@@ -376,5 +379,13 @@ def object_path(task):
 
 
 DO = [read, make, append, delete, evolve, add_file, drop, rollback, files, parquet, object_path]
-asked = json.load(sys.stdin)
-json.dump({do.__name__: do for do in DO}[asked["do"]](asked), sys.stdout)
+BY_NAME = {do.__name__: do for do in DO}
+
+# One task a line, one answer a line: starting Python costs more than most tasks.
+for line in sys.stdin:
+    asked = json.loads(line)
+    try:
+        answer = {"answer": BY_NAME[asked["do"]](asked)}
+    except Exception:
+        answer = {"error": traceback.format_exc()}
+    print(json.dumps(answer), flush=True)

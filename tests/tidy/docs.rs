@@ -12,7 +12,9 @@ fn read(path: &str) -> String {
 fn section<'a>(document: &'a str, name: &str) -> &'a str {
     let (open, close) = (format!("<!-- {name} -->"), format!("<!-- /{name} -->"));
     let start = document.find(&open).unwrap_or_else(|| panic!("no {open}")) + open.len();
-    let end = document.find(&close).unwrap_or_else(|| panic!("no {close}"));
+    let end = document
+        .find(&close)
+        .unwrap_or_else(|| panic!("no {close}"));
     document[start..end].trim()
 }
 
@@ -33,22 +35,36 @@ fn readme_lists_every_metric_and_no_other() {
     let readme = read("README.md");
     let documented: BTreeSet<String> = section(&readme, "metrics")
         .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next().map(str::to_owned))
+        .filter_map(|line| {
+            line.strip_prefix("| `")?
+                .split(['`', '{'])
+                .next()
+                .map(str::to_owned)
+        })
         .collect();
     let mut registered = BTreeSet::new();
-    for file in rust().iter().filter(|file| !file.path.contains("/tests/") && !file.path.starts_with("tests/")) {
+    for file in rust()
+        .iter()
+        .filter(|file| !file.path.contains("/tests/") && !file.path.starts_with("tests/"))
+    {
         for text in file.text.split('"').skip(1).step_by(2) {
             let metric = text.starts_with("snowpack_")
-                && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit());
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit());
             if metric && file.text.contains("prometheus") {
                 registered.insert(text.to_owned());
             }
         }
     }
-    let missing: Vec<String> =
-        registered.difference(&documented).map(|name| format!("README.md: metric `{name}` is not in the table")).collect();
-    let gone: Vec<String> =
-        documented.difference(&registered).map(|name| format!("README.md: metric `{name}` does not exist")).collect();
+    let missing: Vec<String> = registered
+        .difference(&documented)
+        .map(|name| format!("README.md: metric `{name}` is not in the table"))
+        .collect();
+    let gone: Vec<String> = documented
+        .difference(&registered)
+        .map(|name| format!("README.md: metric `{name}` does not exist"))
+        .collect();
     none(&[missing, gone].concat());
 }
 
@@ -57,20 +73,33 @@ fn readme_lists_the_rewrite_options_as_they_are() {
     let readme = read("README.md");
     let mut table = String::from("| option | default | rule |\n|---|---|---|\n");
     for option in planner::rewrite::OPTIONS {
-        table += &format!("| `{}` | {} | {} |\n", option.key, option.default, option.rule);
+        table += &format!(
+            "| `{}` | {} | {} |\n",
+            option.key, option.default, option.rule
+        );
     }
-    assert_eq!(section(&readme, "rewrite-options"), table.trim(), "README.md: copy the table from planner::rewrite::OPTIONS");
+    assert_eq!(
+        section(&readme, "rewrite-options"),
+        table.trim(),
+        "README.md: copy the table from planner::rewrite::OPTIONS"
+    );
 }
 
 #[test]
 fn readme_names_every_setting() {
     let readme = read("README.md");
     let mut complaints = BTreeSet::new();
-    for file in rust().iter().filter(|file| !file.path.contains("/tests/") && !file.path.starts_with("tests/")) {
+    for file in rust()
+        .iter()
+        .filter(|file| !file.path.contains("/tests/") && !file.path.starts_with("tests/"))
+    {
         for part in file.text.split("env = \"").skip(1) {
             let name: String = part.chars().take_while(|c| *c != '"').collect();
             if name.starts_with("SNOWPACK_") && !readme.contains(&format!("`{name}`")) {
-                complaints.insert(format!("README.md: setting `{name}` ({}) is not in the table", file.path));
+                complaints.insert(format!(
+                    "README.md: setting `{name}` ({}) is not in the table",
+                    file.path
+                ));
             }
         }
     }
@@ -84,7 +113,9 @@ fn documents_name_only_files_that_exist() {
         let text = read(document);
         for name in text.split('`').skip(1).step_by(2) {
             let path = name.split_once("::").map_or(name, |(path, _)| path);
-            let is_path = ["crates/", "migrations/", "tests/", ".ci/"].iter().any(|p| path.starts_with(p))
+            let is_path = ["crates/", "migrations/", "tests/", ".ci/"]
+                .iter()
+                .any(|p| path.starts_with(p))
                 && !path.contains(['*', '<', '{', ' ']);
             if is_path && !root().join(path.trim_end_matches('/')).exists() {
                 complaints.push(format!("{document}: `{path}` does not exist"));

@@ -18,7 +18,11 @@ fn files_and_functions_are_short() {
             if ALLOWED.contains(&file.path.as_str()) {
                 used.push(file.path.clone());
             } else {
-                complaints.push(format!("{}: {} lines, at most {FILE_LINES_MAX}; split it", file.path, lines.len()));
+                complaints.push(format!(
+                    "{}: {} lines, at most {FILE_LINES_MAX}; split it",
+                    file.path,
+                    lines.len()
+                ));
             }
         }
         for (start, name, length) in functions(&lines) {
@@ -37,7 +41,9 @@ fn files_and_functions_are_short() {
     }
     for allowed in ALLOWED {
         if !used.iter().any(|key| key == allowed) {
-            complaints.push(format!("tests/tidy/limits.rs: `{allowed}` is short enough now; take it off the list"));
+            complaints.push(format!(
+                "tests/tidy/limits.rs: `{allowed}` is short enough now; take it off the list"
+            ));
         }
     }
     none(&complaints);
@@ -49,21 +55,35 @@ fn functions(lines: &[&str]) -> Vec<(usize, String, usize)> {
     for (index, line) in lines.iter().enumerate() {
         let indent = line.len() - line.trim_start().len();
         let words: Vec<&str> = line.split_whitespace().collect();
-        let Some(at) = words.iter().position(|word| *word == "fn") else { continue };
+        let Some(at) = words.iter().position(|word| *word == "fn") else {
+            continue;
+        };
         let qualifiers = &words[..at];
-        if !qualifiers.iter().all(|w| w.starts_with("pub") || matches!(*w, "async" | "const" | "unsafe" | "extern")) {
+        if !qualifiers
+            .iter()
+            .all(|w| w.starts_with("pub") || matches!(*w, "async" | "const" | "unsafe" | "extern"))
+        {
             continue;
         }
-        let Some(signature) = words.get(at + 1) else { continue };
-        let name: String = signature.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let Some(signature) = words.get(at + 1) else {
+            continue;
+        };
+        let name: String = signature
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect();
         let close = format!("{}}}", " ".repeat(indent));
-        let body = lines[index..].iter().position(|line| line.ends_with(';') || **line == close);
+        let body = lines[index..]
+            .iter()
+            .position(|line| line.ends_with(';') || **line == close);
         if let Some(length) = body
             && lines[index + length] == close
         {
             found.push((index + 1, name, length + 1));
         } else if let Some(length) = lines[index..].iter().position(|line| **line == close)
-            && lines[index..index + length].iter().any(|line| line.ends_with('{'))
+            && lines[index..index + length]
+                .iter()
+                .any(|line| line.ends_with('{'))
         {
             found.push((index + 1, name, length + 1));
         }

@@ -52,10 +52,16 @@ fn arrows_between_crates_go_down_only() {
             continue;
         }
         let Some(rank) = ranks.get(name) else {
-            complaints.push(format!("crates/{name}: has no rank; add it to tests/tidy/ranks.rs and ARCHITECTURE.md"));
+            complaints.push(format!(
+                "crates/{name}: has no rank; add it to tests/tidy/ranks.rs and ARCHITECTURE.md"
+            ));
             continue;
         };
-        for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal && d.path.is_some()) {
+        for dependency in package
+            .dependencies
+            .iter()
+            .filter(|d| d.kind == DependencyKind::Normal && d.path.is_some())
+        {
             let other = dependency.name.as_str();
             let below = ranks.get(other).is_some_and(|other_rank| other_rank < rank);
             if !below && !(other == WORDS && name != WORDS) {
@@ -72,12 +78,19 @@ fn arrows_between_crates_go_down_only() {
 fn i9_light_binaries_contain_no_arrow() {
     let metadata = metadata();
     let resolve = metadata.resolve.as_ref().expect("a resolved graph");
-    let names: BTreeMap<&PackageId, &str> = metadata.packages.iter().map(|p| (&p.id, p.name.as_str())).collect();
+    let names: BTreeMap<&PackageId, &str> = metadata
+        .packages
+        .iter()
+        .map(|p| (&p.id, p.name.as_str()))
+        .collect();
     let normal: BTreeMap<&PackageId, Vec<&PackageId>> = resolve
         .nodes
         .iter()
         .map(|node| {
-            let used = node.deps.iter().filter(|d| d.dep_kinds.iter().any(|k| k.kind == DependencyKind::Normal));
+            let used = node
+                .deps
+                .iter()
+                .filter(|d| d.dep_kinds.iter().any(|k| k.kind == DependencyKind::Normal));
             (&node.id, used.map(|d| &d.pkg).collect())
         })
         .collect();
@@ -97,7 +110,9 @@ fn i9_light_binaries_contain_no_arrow() {
         for id in seen {
             let used = names[id];
             if used == "parquet" || used == "arrow" || used.starts_with("arrow-") {
-                complaints.push(format!("crates/{name}: reaches {used}; only lake, worker and cli may"));
+                complaints.push(format!(
+                    "crates/{name}: reaches {used}; only lake, worker and cli may"
+                ));
             }
         }
     }
@@ -107,7 +122,10 @@ fn i9_light_binaries_contain_no_arrow() {
 #[test]
 fn manifests_use_workspace_versions_and_lints_only() {
     let mut complaints = Vec::new();
-    for manifest in crate::tree::files("crates", "Cargo.toml").into_iter().chain(crate::tree::files("tests", "Cargo.toml")) {
+    for manifest in crate::tree::files("crates", "Cargo.toml")
+        .into_iter()
+        .chain(crate::tree::files("tests", "Cargo.toml"))
+    {
         let path = &manifest.path;
         if !manifest.text.contains("[lints]\nworkspace = true") {
             complaints.push(format!("{path}: add `[lints]\\nworkspace = true`"));
@@ -116,8 +134,15 @@ fn manifests_use_workspace_versions_and_lints_only() {
         for (number, line) in manifest.text.lines().enumerate() {
             if line.starts_with('[') {
                 dependencies = line.contains("dependencies");
-            } else if dependencies && !line.trim().is_empty() && !line.contains("workspace") && !line.starts_with('#') {
-                complaints.push(format!("{path}:{}: take the version from the workspace: `{line}`", number + 1));
+            } else if dependencies
+                && !line.trim().is_empty()
+                && !line.contains("workspace")
+                && !line.starts_with('#')
+            {
+                complaints.push(format!(
+                    "{path}:{}: take the version from the workspace: `{line}`",
+                    number + 1
+                ));
             }
         }
     }

@@ -3,14 +3,27 @@
 use crate::tree::{none, rust};
 
 /// Nouns that say nothing (style.md section 2). As the last word of a type's name.
-const BANNED_NOUNS: &[&str] = &["Manager", "Helper", "Util", "Utils", "Common", "Info", "Processor"];
+const BANNED_NOUNS: &[&str] = &[
+    "Manager",
+    "Helper",
+    "Util",
+    "Utils",
+    "Common",
+    "Info",
+    "Processor",
+];
 
 #[test]
 fn every_file_says_what_it_owns() {
     let complaints: Vec<String> = rust()
         .iter()
         .filter(|file| !file.text.starts_with("//!"))
-        .map(|file| format!("{}:1: open with a `//!` line that says what the module owns", file.path))
+        .map(|file| {
+            format!(
+                "{}:1: open with a `//!` line that says what the module owns",
+                file.path
+            )
+        })
         .collect();
     none(&complaints);
 }
@@ -20,13 +33,24 @@ fn type_names_say_something() {
     let mut complaints = Vec::new();
     for file in rust() {
         for (number, line) in file.text.lines().enumerate() {
-            let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub"));
+            let mut words = line
+                .split_whitespace()
+                .skip_while(|word| word.starts_with("pub"));
             if !matches!(words.next(), Some("struct" | "enum" | "trait" | "type")) {
                 continue;
             }
-            let name: String = words.next().unwrap_or("").chars().take_while(|c| c.is_alphanumeric()).collect();
+            let name: String = words
+                .next()
+                .unwrap_or("")
+                .chars()
+                .take_while(|c| c.is_alphanumeric())
+                .collect();
             if let Some(noun) = BANNED_NOUNS.iter().find(|noun| name.ends_with(*noun)) {
-                complaints.push(format!("{}:{}: `{name}` ends in {noun}; say what it is", file.path, number + 1));
+                complaints.push(format!(
+                    "{}:{}: `{name}` ends in {noun}; say what it is",
+                    file.path,
+                    number + 1
+                ));
             }
         }
     }
@@ -43,9 +67,18 @@ fn nothing_is_left_for_later() {
     let mut complaints = Vec::new();
     for file in rust() {
         for (number, line) in file.text.lines().enumerate() {
-            let bad = words.iter().chain(&marks).chain(&allowed_dead).chain([&ignored]).find(|w| line.contains(*w));
+            let bad = words
+                .iter()
+                .chain(&marks)
+                .chain(&allowed_dead)
+                .chain([&ignored])
+                .find(|w| line.contains(*w));
             if let Some(bad) = bad {
-                complaints.push(format!("{}:{}: `{bad}` is a defect; finish it or remove it", file.path, number + 1));
+                complaints.push(format!(
+                    "{}:{}: `{bad}` is a defect; finish it or remove it",
+                    file.path,
+                    number + 1
+                ));
             }
         }
     }
@@ -56,10 +89,17 @@ fn nothing_is_left_for_later() {
 fn tests_wait_for_conditions() {
     let nap = format!("sleep({}", "Duration::from_");
     let mut complaints = Vec::new();
-    for file in rust().iter().filter(|file| file.path.contains("/tests/") || file.path.starts_with("tests/")) {
+    for file in rust()
+        .iter()
+        .filter(|file| file.path.contains("/tests/") || file.path.starts_with("tests/"))
+    {
         for (number, line) in file.text.lines().enumerate() {
             if line.contains(&nap) {
-                complaints.push(format!("{}:{}: wait with testkit::until instead of sleeping", file.path, number + 1));
+                complaints.push(format!(
+                    "{}:{}: wait with testkit::until instead of sleeping",
+                    file.path,
+                    number + 1
+                ));
             }
         }
     }

@@ -18,7 +18,10 @@ fn every_sql_file_is_included_exactly_once() {
             .map(|source| source.text.matches(&wanted).count())
             .sum::<usize>();
         if uses != 1 {
-            complaints.push(format!("{}: included {uses} times; include it once or delete it", file.path));
+            complaints.push(format!(
+                "{}: included {uses} times; include it once or delete it",
+                file.path
+            ));
         }
     }
     none(&complaints);
@@ -29,23 +32,38 @@ async fn every_sql_file_prepares_against_the_migrated_schema() {
     let database = testkit::Database::new().await;
     let client = database.client().await;
     // A catalog's tables are not the schema's: the catalog makes them where it lies.
-    for file in files("crates/catalog", ".sql").iter().filter(|file| file.path.contains("/sql/create_")) {
-        client.batch_execute(&file.text).await.expect("create the catalog's tables");
+    for file in files("crates/catalog", ".sql")
+        .iter()
+        .filter(|file| file.path.contains("/sql/create_"))
+    {
+        client
+            .batch_execute(&file.text)
+            .await
+            .expect("create the catalog's tables");
     }
     let mut complaints = Vec::new();
     let mut prepared = BTreeMap::new();
     for file in files("crates", ".sql") {
-        let text = file.text.replace("{lane}", "\"snowpack\"").replace("{id}", "text").replace("{record}", "jobs");
+        let text = file
+            .text
+            .replace("{lane}", "\"snowpack\"")
+            .replace("{id}", "text")
+            .replace("{record}", "jobs");
         match client.prepare(&text).await {
             Ok(_) => {
                 prepared.insert(file.path, ());
             }
             Err(error) => {
-                let why = error.as_db_error().map_or_else(|| error.to_string(), |e| e.message().to_owned());
+                let why = error
+                    .as_db_error()
+                    .map_or_else(|| error.to_string(), |e| e.message().to_owned());
                 complaints.push(format!("{}: does not prepare: {why}", file.path));
             }
         }
     }
-    assert!(prepared.len() + complaints.len() >= 10, "the statements were not found");
+    assert!(
+        prepared.len() + complaints.len() >= 10,
+        "the statements were not found"
+    );
     none(&complaints);
 }

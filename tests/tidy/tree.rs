@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 /// The repository's root folder.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the root")
+        .to_owned()
 }
 
 /// One text file.
@@ -22,14 +25,21 @@ pub(crate) fn files(folder: &str, suffix: &str) -> Vec<File> {
     let mut found = Vec::new();
     let mut open = vec![root.join(folder)];
     while let Some(folder) = open.pop() {
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
         for entry in entries {
             let path = entry.expect("read a folder of the repository").path();
             if path.is_dir() {
                 open.push(path);
             } else if path.to_string_lossy().ends_with(suffix) {
-                let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-                let path = path.strip_prefix(&root).expect("below the root").to_string_lossy().replace('\\', "/");
+                let text = fs::read_to_string(&path)
+                    .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                let path = path
+                    .strip_prefix(&root)
+                    .expect("below the root")
+                    .to_string_lossy()
+                    .replace('\\', "/");
                 found.push(File { path, text });
             }
         }

@@ -53,7 +53,9 @@ impl fmt::Display for Action {
 
 /// The name is no action's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown action `{0}`; allowed: expire_snapshots, rewrite_position_delete_files, rewrite_data_files, remove_dangling_deletes, rewrite_manifests, remove_orphan_files, purge_pending")]
+#[error(
+    "unknown action `{0}`; allowed: expire_snapshots, rewrite_position_delete_files, rewrite_data_files, remove_dangling_deletes, rewrite_manifests, remove_orphan_files, purge_pending"
+)]
 pub struct UnknownAction(pub String);
 
 impl FromStr for Action {

@@ -130,8 +130,13 @@ impl ActionOutcome {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 5] =
-        [Event::Claimed, Event::Returned, Event::Succeeded, Event::Broke, Event::CancelAsked];
+    const EVENTS: [Event; 5] = [
+        Event::Claimed,
+        Event::Returned,
+        Event::Succeeded,
+        Event::Broke,
+        Event::CancelAsked,
+    ];
 
     #[test]
     fn nothing_leaves_a_terminal_status() {

@@ -12,7 +12,9 @@ pub struct TableName {
 
 /// Why a text is not a table name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("table name `{name}`: {why}; write namespace.table, a level that holds a dot or a quote in double quotes")]
+#[error(
+    "table name `{name}`: {why}; write namespace.table, a level that holds a dot or a quote in double quotes"
+)]
 pub struct BadTableName {
     pub name: String,
     pub why: &'static str,
@@ -27,15 +29,26 @@ impl TableName {
         namespace: impl IntoIterator<Item = impl Into<String>>,
         table: impl Into<String>,
     ) -> Result<Self, BadTableName> {
-        let name = Self { namespace: namespace.into_iter().map(Into::into).collect(), table: table.into() };
-        let refuse = |why| Err(BadTableName { name: name.key(), why });
+        let name = Self {
+            namespace: namespace.into_iter().map(Into::into).collect(),
+            table: table.into(),
+        };
+        let refuse = |why| {
+            Err(BadTableName {
+                name: name.key(),
+                why,
+            })
+        };
         if name.namespace.is_empty() {
             return refuse("it has no namespace");
         }
         if name.levels().any(str::is_empty) {
             return refuse("a level is empty");
         }
-        if name.levels().any(|level| level.chars().any(char::is_control)) {
+        if name
+            .levels()
+            .any(|level| level.chars().any(char::is_control))
+        {
             return refuse("a level holds a control character");
         }
         if name.key().len() > KEY_BYTES_MAX {
@@ -59,7 +72,11 @@ impl TableName {
 
     /// The seed's `database_name`: namespace levels joined by a dot, quoted where needed.
     pub fn database(&self) -> String {
-        self.namespace.iter().map(|level| quote(level)).collect::<Vec<_>>().join(".")
+        self.namespace
+            .iter()
+            .map(|level| quote(level))
+            .collect::<Vec<_>>()
+            .join(".")
     }
 
     /// The seed's `table_key`: `{database}.{table}`, quoted where needed.
@@ -68,7 +85,10 @@ impl TableName {
     }
 
     fn levels(&self) -> impl Iterator<Item = &str> {
-        self.namespace.iter().map(String::as_str).chain([self.table.as_str()])
+        self.namespace
+            .iter()
+            .map(String::as_str)
+            .chain([self.table.as_str()])
     }
 }
 
@@ -98,7 +118,10 @@ fn quote(level: &str) -> String {
 
 /// Splits at dots outside double quotes; a doubled quote inside quotes is one quote.
 fn split(text: &str) -> Result<Vec<String>, BadTableName> {
-    let refuse = |why| BadTableName { name: text.to_owned(), why };
+    let refuse = |why| BadTableName {
+        name: text.to_owned(),
+        why,
+    };
     let mut levels = Vec::new();
     let mut chars = text.chars().peekable();
     loop {

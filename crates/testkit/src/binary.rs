@@ -9,8 +9,15 @@ use std::path::PathBuf;
 #[track_caller]
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
-    let profile = test.ancestors().nth(2).expect("a test lies in target/<profile>/deps");
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .expect("a test lies in target/<profile>/deps");
     let path = profile.join(name);
-    assert!(path.exists(), "{} is not built; run `cargo build` first", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built; run `cargo build` first",
+        path.display()
+    );
     path
 }

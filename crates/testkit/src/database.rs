@@ -23,12 +23,16 @@ pub struct Database {
 impl Database {
     /// A database with the maintenance lane migrated.
     pub async fn new() -> Self {
-        Self::from_template(true).await.expect("create a test database")
+        Self::from_template(true)
+            .await
+            .expect("create a test database")
     }
 
     /// A database with nothing in it.
     pub async fn empty() -> Self {
-        Self::from_template(false).await.expect("create a test database")
+        Self::from_template(false)
+            .await
+            .expect("create a test database")
     }
 
     pub fn url(&self) -> &str {
@@ -41,26 +45,43 @@ impl Database {
 
     /// A pool of at most 16 connections to it.
     pub async fn pool(&self) -> pg::Pool {
-        pg::Pool::connect(&self.url, 16, "test").await.expect("connect to the test database")
+        pg::Pool::connect(&self.url, 16, "test")
+            .await
+            .expect("connect to the test database")
     }
 
     /// One plain connection to it.
     pub async fn client(&self) -> Client {
-        connect(&self.url).await.expect("connect to the test database")
+        connect(&self.url)
+            .await
+            .expect("connect to the test database")
     }
 
     async fn from_template(migrated: bool) -> Result<Self> {
         let server = server_url();
         let admin = connect(&server).await?;
-        admin.execute("select pg_advisory_lock($1)", &[&SETUP_LOCK]).await?;
+        admin
+            .execute("select pg_advisory_lock($1)", &[&SETUP_LOCK])
+            .await?;
         drop_leftovers(&admin).await?;
-        let template = if migrated { Some(template(&admin, &server).await?) } else { None };
+        let template = if migrated {
+            Some(template(&admin, &server).await?)
+        } else {
+            None
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let name = format!("snowpack_test_{now}_{}", uuid::Uuid::new_v4().simple());
         let template = template.unwrap_or_else(|| "template1".to_owned());
-        admin.batch_execute(&format!("create database {name} template {template}")).await?;
-        admin.execute("select pg_advisory_unlock($1)", &[&SETUP_LOCK]).await?;
-        Ok(Self { url: with_database(&server, &name), name })
+        admin
+            .batch_execute(&format!("create database {name} template {template}"))
+            .await?;
+        admin
+            .execute("select pg_advisory_unlock($1)", &[&SETUP_LOCK])
+            .await?;
+        Ok(Self {
+            url: with_database(&server, &name),
+            name,
+        })
     }
 }
 
@@ -70,22 +91,41 @@ async fn template(admin: &Client, server: &str) -> Result<String> {
     for migration in maintenance::migrations() {
         hash.update(migration.sql.as_bytes());
     }
-    let digest: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = hash
+        .finalize()
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let name = format!("snowpack_template_{digest}");
-    let there = admin.query_opt("select 1 from pg_database where datname = $1", &[&name]).await?;
+    let there = admin
+        .query_opt("select 1 from pg_database where datname = $1", &[&name])
+        .await?;
     if there.is_none() {
         let draft = format!("{name}_draft");
-        admin.batch_execute(&format!("drop database if exists {draft} with (force)")).await?;
-        admin.batch_execute(&format!("create database {draft}")).await?;
+        admin
+            .batch_execute(&format!("drop database if exists {draft} with (force)"))
+            .await?;
+        admin
+            .batch_execute(&format!("create database {draft}"))
+            .await?;
         let pool = pg::Pool::connect(&with_database(server, &draft), 2, "template").await?;
-        maintenance::migrate(&pool).await.context("migrate the template")?;
+        maintenance::migrate(&pool)
+            .await
+            .context("migrate the template")?;
         drop(pool);
         // The pool's connections may still be closing, and a database in use cannot be renamed.
         admin
-            .execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", &[&draft])
+            .execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1",
+                &[&draft],
+            )
             .await?;
         super::until("the template is free", async || {
-            admin.batch_execute(&format!("alter database {draft} rename to {name}")).await.is_ok()
+            admin
+                .batch_execute(&format!("alter database {draft} rename to {name}"))
+                .await
+                .is_ok()
         })
         .await;
     }
@@ -94,19 +134,32 @@ async fn template(admin: &Client, server: &str) -> Result<String> {
 
 async fn drop_leftovers(admin: &Client) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let rows = admin.query("select datname from pg_database where datname like 'snowpack_test_%'", &[]).await?;
+    let rows = admin
+        .query(
+            "select datname from pg_database where datname like 'snowpack_test_%'",
+            &[],
+        )
+        .await?;
     for row in rows {
         let name: String = row.get(0);
-        let made = name.split('_').nth(2).and_then(|text| text.parse::<u64>().ok()).unwrap_or(now);
+        let made = name
+            .split('_')
+            .nth(2)
+            .and_then(|text| text.parse::<u64>().ok())
+            .unwrap_or(now);
         if made + LEFTOVER_AFTER_SECONDS < now {
-            admin.batch_execute(&format!("drop database if exists {name} with (force)")).await?;
+            admin
+                .batch_execute(&format!("drop database if exists {name} with (force)"))
+                .await?;
         }
     }
     Ok(())
 }
 
 async fn connect(url: &str) -> Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.with_context(|| format!("connect to {url}"))?;
+    let (client, connection) = tokio_postgres::connect(url, NoTls)
+        .await
+        .with_context(|| format!("connect to {url}"))?;
     tokio::spawn(connection);
     Ok(client)
 }
@@ -117,6 +170,8 @@ fn server_url() -> String {
 }
 
 fn with_database(server: &str, name: &str) -> String {
-    let (base, _) = server.rsplit_once('/').expect("the test server's url names a database");
+    let (base, _) = server
+        .rsplit_once('/')
+        .expect("the test server's url names a database");
     format!("{base}/{name}")
 }

@@ -8,9 +8,12 @@ pub fn unexpected_lines(log: &str, announced: &[&str]) -> Vec<String> {
     log.lines()
         .filter(|line| !line.trim().is_empty())
         .filter(|line| {
-            let level = serde_json::from_str::<Value>(line)
-                .ok()
-                .and_then(|entry| entry.get("level").and_then(Value::as_str).map(str::to_owned));
+            let level = serde_json::from_str::<Value>(line).ok().and_then(|entry| {
+                entry
+                    .get("level")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned)
+            });
             !matches!(level.as_deref(), Some("TRACE" | "DEBUG" | "INFO"))
         })
         .filter(|line| !announced.iter().any(|text| line.contains(text)))

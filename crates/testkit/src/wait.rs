@@ -14,7 +14,10 @@ const POLL_EVERY: Duration = Duration::from_millis(10);
 pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !condition().await {
-        assert!(started.elapsed() < WAIT_MAX, "waited {WAIT_MAX:?} in vain: {what}");
+        assert!(
+            started.elapsed() < WAIT_MAX,
+            "waited {WAIT_MAX:?} in vain: {what}"
+        );
         tokio::time::sleep(POLL_EVERY).await;
     }
 }
