@@ -88,7 +88,7 @@ pub enum Error {
 impl Error {
     pub fn advice(&self) -> Advice {
         match self {
-            Self::Stopped | Self::Contended { .. } => Advice::RetryLater,
+            Self::Stopped | Self::Contended { .. } | Self::Ledger { .. } => Advice::RetryLater,
             Self::Replaced => Advice::Stop,
             Self::Moved(_) => Advice::PlanAgain,
             Self::Unknown { .. } => Advice::FindOut,
@@ -96,7 +96,6 @@ impl Error {
             Self::Metadata { source, .. } => source.advice(),
             Self::Catalog { source, .. } => source.advice(),
             Self::Swap { advice, .. } => *advice,
-            Self::Ledger { .. } => Advice::RetryLater,
             Self::Refused(_)
             | Self::BadFile { .. }
             | Self::Parquet { .. }

@@ -1,5 +1,6 @@
 //! The native engine on real tables: a SQL catalog in a throwaway Postgres, files in a temporary
 //! folder, PyIceberg and DuckDB as independent writers and readers.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 #[path = "all/conflict.rs"]
 mod conflict;
@@ -7,6 +8,8 @@ mod conflict;
 mod fault;
 #[path = "all/ledger.rs"]
 mod ledger;
+#[path = "all/oracle.rs"]
+mod oracle;
 #[path = "all/rewrite.rs"]
 mod rewrite;
 #[path = "all/world.rs"]

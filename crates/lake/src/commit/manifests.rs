@@ -22,8 +22,11 @@ pub(super) struct Manifests {
     /// By the path of the manifest replaced.
     replaced: HashMap<String, Replaced>,
     /// The manifests of removed entries, and which manifests they were taken from.
-    deleted: Option<(Vec<(String, usize)>, Vec<ManifestFile>)>,
+    deleted: Option<(Taken, Vec<ManifestFile>)>,
 }
+
+/// Paths of manifests, and how many entries were taken from each.
+type Taken = Vec<(String, usize)>;
 
 #[derive(Debug, Clone)]
 struct Replaced {

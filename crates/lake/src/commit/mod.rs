@@ -41,8 +41,8 @@ const LOOKS_MAX: u32 = 6;
 pub(crate) enum Outcome {
     /// Made; the report covers it and everything before it.
     Committed(Report),
-    /// Not made: these groups must be planned again or given up.
-    Stale(Vec<Stale>),
+    /// Not made, after so many swaps tried: these groups must be planned again or given up.
+    Stale { groups: Vec<Stale>, tried: u32 },
 }
 
 /// Commits for one action of one attempt.
@@ -91,13 +91,19 @@ impl Committer<'_> {
             let live = self.live(&base).await?;
             let stale = validate::stale_groups(&base, &live, groups).await?;
             if !stale.is_empty() {
-                return Ok(Outcome::Stale(stale));
+                return Ok(Outcome::Stale {
+                    groups: stale,
+                    tried,
+                });
             }
             tried += 1;
             let report = report(before, groups, snapshot_id, tried);
             let ready = self
                 .ready(&base, &live, groups, &mut manifests, (&report, last))
                 .await?;
+            if self.attempt.signals.cancel.is_cancelled() {
+                return Err(Error::Stopped);
+            }
             match self.swap(ready, last.then_some(&report)).await {
                 Ok(()) => return Ok(Outcome::Committed(report)),
                 Err(SwapError::Conflict(why)) => {
@@ -208,12 +214,6 @@ impl Committer<'_> {
     }
 
     async fn swap(&self, ready: Ready, report: Option<&Report>) -> Result<(), SwapError> {
-        if self.attempt.signals.cancel.is_cancelled() {
-            return Err(SwapError::Failed {
-                advice: model::Advice::RetryLater,
-                source: Box::new(Error::Stopped),
-            });
-        }
         let swap = CatalogSwap {
             catalog: self.catalog,
             prepared: &ready.prepared,
@@ -237,7 +237,7 @@ impl Committer<'_> {
                 Ok(_) => return Ok(()),
                 Err(error @ Error::OtherTable(_)) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(table = %self.name, look, %error, "cannot look for the commit")
+                    tracing::warn!(table = %self.name, look, %error, "cannot look for the commit");
                 }
             }
         }

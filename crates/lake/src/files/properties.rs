@@ -114,7 +114,7 @@ fn statistics_bytes(modes: &[MetricsMode]) -> Option<usize> {
             MetricsMode::Full => return None,
             // One more than asked: the cut must be seen to be a cut.
             MetricsMode::Truncate(length) => {
-                longest = longest.max((length + 1) * CHARACTER_BYTES_MAX)
+                longest = longest.max((length + 1) * CHARACTER_BYTES_MAX);
             }
             MetricsMode::None | MetricsMode::Counts => {}
         }

@@ -30,7 +30,7 @@ const ROW_GROUPS_AHEAD: usize = 2;
 /// Share of the memory budget for bytes of small inputs kept from opening to reading, per group.
 const KEEP_SHARE: u64 = 4;
 /// Share of the memory budget one output row group may be.
-const ROW_GROUP_SHARE: u64 = 8;
+const ROW_GROUP_SHARE: u64 = 4;
 
 /// What a plan was made on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,14 +225,14 @@ impl Rewriter<'_> {
     ) -> Result<DataFile, Error> {
         let mut output =
             OutputFile::create(&self.storage, path, &self.schema, &self.properties).await?;
-        let encoded = row_groups.iter().map(|row_group| encoder.encode(row_group));
-        let encoded: Vec<_> = encoded.collect();
-        let mut encoded = stream::iter(encoded).buffered(ROW_GROUPS_AHEAD);
-        while let Some(row_group) = encoded.try_next().await? {
+        let work = row_groups.iter().map(|row_group| encoder.encode(row_group));
+        let work: Vec<_> = work.collect();
+        let mut done = stream::iter(work).buffered(ROW_GROUPS_AHEAD);
+        while let Some(row_group) = done.try_next().await? {
             output.append(row_group.chunks).await?;
             self.attempt.progress.alive();
         }
-        drop(encoded);
+        drop(done);
         let place = (group.spec_id, group.partition.clone());
         output
             .finish(Content::Data, &self.schema, &self.settings.metrics, place)

@@ -160,16 +160,17 @@ pub(crate) struct Selected {
 /// Finds the row groups that `rows` touch and selects the rows that are wanted and not deleted.
 pub(crate) fn select(group_rows: &[u64], rows: &Range<u64>, input: &InputRows) -> Selected {
     let mut row_groups = Vec::new();
-    let mut touched = u64::MAX..0;
+    let mut touched: Option<Range<u64>> = None;
     let mut start = 0;
     for (index, count) in group_rows.iter().enumerate() {
         let end = start + count;
         if start < rows.end && rows.start < end {
             row_groups.push(index);
-            touched = touched.start.min(start)..end;
+            touched = Some(touched.map_or(start, |touched| touched.start)..end);
         }
         start = end;
     }
+    let touched = touched.unwrap_or(rows.clone());
     let deleted = input.deleted_in(rows);
     if deleted.is_empty() && touched == *rows {
         return Selected {

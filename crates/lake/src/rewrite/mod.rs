@@ -75,9 +75,7 @@ pub(crate) async fn execute(
         ready: Vec::new(),
         refused: Vec::new(),
         given_up: None,
-        report: summary::committed_by(&table.metadata, attempt.job)
-            .0
-            .unwrap_or_default(),
+        report: earlier(&table, attempt),
         replans: 0,
         failed_commits: 0,
         units: 0,
@@ -306,7 +304,10 @@ impl<'a> Session<'a> {
                 self.ready.clear();
                 Ok(())
             }
-            Ok(Outcome::Stale(stale)) => self.plan_again(stale).await,
+            Ok(Outcome::Stale { groups, tried }) => {
+                self.report.commit_attempts += tried;
+                self.plan_again(groups).await
+            }
             Err(error @ Error::Contended { .. }) if self.partial().is_some() => {
                 let groups = std::mem::take(&mut self.ready).len();
                 self.give_up(groups, error)
@@ -435,11 +436,11 @@ impl<'a> Session<'a> {
     }
 }
 
-fn rewrite<'a>(
-    rewriter: Arc<Rewriter<'a>>,
+fn rewrite(
+    rewriter: Arc<Rewriter<'_>>,
     group: Group,
     pin: Pin,
-) -> BoxFuture<'a, Result<Rewritten, (usize, Error)>> {
+) -> BoxFuture<'_, Result<Rewritten, (usize, Error)>> {
     Box::pin(async move {
         let files = group.inputs.len();
         rewriter

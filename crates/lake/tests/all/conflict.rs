@@ -11,24 +11,35 @@ use crate::world::{ALL, World, chain};
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_stays_and_the_rewrite_lands_on_top() {
     let world = World::with("plain", "none", 4, 25).await;
-    let report = world.interrupted(ALL, world.append(1_000, 1, 25)).await.unwrap();
-    assert_eq!((report.files_in, report.files_out, report.commit_attempts), (4, 1, 2));
+    let report = world
+        .interrupted(ALL, world.append(1_000, 1, 25))
+        .await
+        .unwrap();
+    assert_eq!(
+        (report.files_in, report.files_out, report.commit_attempts),
+        (4, 1, 2)
+    );
     let rows = world.rows().await;
     assert_eq!(rows.count(), 125);
     assert_eq!(rows.pyiceberg, rows.duckdb);
     assert_eq!(world.live().await.data.len(), 2);
     // The data was not read or written again, and untouched manifests were used again.
-    let reserved = world.ledger.reserved.lock().unwrap();
-    assert_eq!(reserved.iter().filter(|path| path.ends_with(".parquet")).count(), 1);
-    assert_eq!(reserved.iter().filter(|path| path.contains("-m")).count(), 2);
+    assert_eq!(world.ledger.reserved_with(".parquet"), 1);
+    assert_eq!(world.ledger.reserved_with("-m"), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_position_delete_on_a_rewritten_file_is_never_lost() {
     for scoped in [true, false] {
         let world = World::with("plain", "region", 3, 40).await;
-        let report = world.interrupted(ALL, delete_rows(&world, &[2, 7], scoped)).await.unwrap();
-        assert_eq!((report.rows_in, report.deletes_applied, report.rows_out), (120, 24, 96));
+        let report = world
+            .interrupted(ALL, delete_rows(&world, &[2, 7], scoped))
+            .await
+            .unwrap();
+        assert_eq!(
+            (report.rows_in, report.deletes_applied, report.rows_out),
+            (120, 24, 96)
+        );
         let rows = world.rows().await;
         assert_eq!(rows.count(), 96);
         assert_eq!(rows.pyiceberg["hash"], rows.duckdb["hash"]);
@@ -44,16 +55,23 @@ async fn only_the_groups_a_delete_hits_are_rewritten_again() {
         let file = &live.data[0].file;
         let writer = FileWriter::new(&table, "test").unwrap();
         let positions = vec![(file.file_path.clone(), 4)];
-        let delete = writer.position_deletes(file.partition.clone(), positions).await.unwrap();
-        let changes = Changes { deletes: vec![delete], ..Changes::default() };
-        commit_changes(&*world.catalog, &world.name, &changes, world.now_ms().await).await.unwrap();
+        let delete = writer
+            .position_deletes(file.partition.clone(), positions)
+            .await
+            .unwrap();
+        let changes = Changes {
+            deletes: vec![delete],
+            ..Changes::default()
+        };
+        commit_changes(&*world.catalog, &world.name, &changes, world.now_ms().await)
+            .await
+            .unwrap();
     };
     let report = world.interrupted(ALL, meanwhile).await.unwrap();
     assert_eq!((report.files_out, report.deletes_applied), (4, 1));
     assert_eq!(world.rows().await.count(), 119);
-    let reserved = world.ledger.reserved.lock().unwrap();
     // Four outputs, and the one of the group that was hit once more.
-    assert_eq!(reserved.iter().filter(|path| path.ends_with(".parquet")).count(), 5);
+    assert_eq!(world.ledger.reserved_with(".parquet"), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,13 +85,21 @@ async fn a_delete_that_names_no_input_does_not_disturb() {
         files.sort_by_key(|file| file.sequence_number);
         let newest = files.last().unwrap().file.file_path.clone();
         let writer = FileWriter::new(&table, "test").unwrap();
-        let mut delete = writer.position_deletes(vec![], vec![(newest, 1)]).await.unwrap();
+        let mut delete = writer
+            .position_deletes(vec![], vec![(newest, 1)])
+            .await
+            .unwrap();
         // As a writer that does not say what it refers to.
         delete.referenced_data_file = None;
         delete.lower_bounds.clear();
         delete.upper_bounds.clear();
-        let changes = Changes { deletes: vec![delete], ..Changes::default() };
-        commit_changes(&*world.catalog, &world.name, &changes, world.now_ms().await).await.unwrap();
+        let changes = Changes {
+            deletes: vec![delete],
+            ..Changes::default()
+        };
+        commit_changes(&*world.catalog, &world.name, &changes, world.now_ms().await)
+            .await
+            .unwrap();
     };
     let report = world.interrupted(ALL, meanwhile).await.unwrap();
     assert_eq!((report.files_in, report.deletes_applied), (3, 0));
@@ -117,11 +143,17 @@ async fn a_rollback_makes_the_rewrite_plan_again() {
     let first = world.table().await.metadata.snapshots()[0].snapshot_id;
     world.append(500, 2, 25).await;
     let meanwhile = async {
-        world.oracle("rollback", json!({"snapshot_id": first})).await;
+        world
+            .oracle("rollback", json!({"snapshot_id": first}))
+            .await;
     };
     let report = world.interrupted(ALL, meanwhile).await.unwrap();
     // One file was left by the rollback: rewriting it alone would only copy it.
-    assert!(report.skipped.is_some_and(|why| why.contains("no longer in main's history")));
+    assert!(
+        report
+            .skipped
+            .is_some_and(|why| why.contains("no longer in main's history"))
+    );
     assert_eq!(world.rows().await.count(), 25);
 }
 
@@ -134,8 +166,7 @@ async fn an_added_column_does_not_disturb() {
     let report = world.interrupted(ALL, meanwhile).await.unwrap();
     assert_eq!((report.files_out, report.commit_attempts), (1, 2));
     assert_eq!(world.rows().await.count(), 60);
-    let reserved = world.ledger.reserved.lock().unwrap();
-    assert_eq!(reserved.iter().filter(|path| path.ends_with(".parquet")).count(), 1);
+    assert_eq!(world.ledger.reserved_with(".parquet"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,12 +178,18 @@ async fn a_dropped_column_makes_the_rewrite_start_over() {
     let report = world.interrupted(ALL, meanwhile).await.unwrap();
     assert_eq!(report.files_out, 1);
     assert_eq!(world.rows().await.count(), 60);
-    let reserved = world.ledger.reserved.lock().unwrap();
-    assert_eq!(reserved.iter().filter(|path| path.ends_with(".parquet")).count(), 2);
-    drop(reserved);
+    assert_eq!(world.ledger.reserved_with(".parquet"), 2);
     // Written without the column that was dropped.
     let live = world.live().await;
-    assert_eq!(live.data[0].file.value_counts.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(
+        live.data[0]
+            .file
+            .value_counts
+            .keys()
+            .copied()
+            .collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,8 +203,7 @@ async fn a_new_partition_spec_stops_the_rewrite_of_old_files() {
     // The files are of spec 0, asked for by the plan, and are planned again under it.
     assert_eq!(report.files_out, 1);
     assert_eq!(world.rows().await, before);
-    let reserved = world.ledger.reserved.lock().unwrap();
-    assert_eq!(reserved.iter().filter(|path| path.ends_with(".parquet")).count(), 2);
+    assert_eq!(world.ledger.reserved_with(".parquet"), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,14 +228,24 @@ async fn a_dropped_table_ends_the_rewrite() {
     };
     let error = world.interrupted(ALL, meanwhile).await.unwrap_err();
     assert_eq!(error.advice(), Advice::GiveUp);
-    assert!(chain(&error).contains("db.t does not exist"), "{}", chain(&error));
+    assert!(
+        chain(&error).contains("db.t does not exist"),
+        "{}",
+        chain(&error)
+    );
 }
 
 /// Deletes the rows equal to those of the oldest data file, as an equality delete on `id`.
 async fn delete_equal(world: &World) {
     let table = world.table().await;
     let live = world.live().await;
-    let mut file = live.data.iter().min_by_key(|file| file.sequence_number).unwrap().file.clone();
+    let mut file = live
+        .data
+        .iter()
+        .min_by_key(|file| file.sequence_number)
+        .unwrap()
+        .file
+        .clone();
     // A copy of a data file is a file of whole rows, of which only `id` is compared.
     let path = file.file_path.trim_start_matches("file://").to_owned();
     let copy = path.replace(".parquet", "-equality.parquet");
@@ -207,8 +253,13 @@ async fn delete_equal(world: &World) {
     file.file_path = format!("file://{copy}");
     file.content = Content::EqualityDeletes;
     file.equality_ids = Some(vec![1]);
-    let changes = Changes { deletes: vec![file], ..Changes::default() };
-    commit_changes(&*world.catalog, &table.name, &changes, world.now_ms().await).await.unwrap();
+    let changes = Changes {
+        deletes: vec![file],
+        ..Changes::default()
+    };
+    commit_changes(&*world.catalog, &table.name, &changes, world.now_ms().await)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,9 +276,19 @@ async fn new_equality_deletes_keep_applying_to_outputs_as_old_as_the_plan() {
 #[tokio::test(flavor = "multi_thread")]
 async fn new_equality_deletes_stop_outputs_that_would_escape_them() {
     let world = World::with("plain", "none", 4, 25).await;
-    let options = [("rewrite-all", "true"), ("use-starting-sequence-number", "false")];
-    let error = world.interrupted(&options, delete_equal(&world)).await.unwrap_err();
-    assert!(chain(&error).contains("equality deletes"), "{}", chain(&error));
+    let options = [
+        ("rewrite-all", "true"),
+        ("use-starting-sequence-number", "false"),
+    ];
+    let error = world
+        .interrupted(&options, delete_equal(&world))
+        .await
+        .unwrap_err();
+    assert!(
+        chain(&error).contains("equality deletes"),
+        "{}",
+        chain(&error)
+    );
     assert_eq!(error.advice(), Advice::GiveUp);
     assert_eq!(world.live().await.data.len(), 4);
     let read = world.oracle("read", json!({"readers": ["duckdb"]})).await;
@@ -250,6 +311,10 @@ async fn a_writer_that_never_rests_ends_the_commit_after_its_retries() {
     let (ended, ()) = tokio::join!(world.execute(&plan), other);
     let error = ended.unwrap_err();
     assert_eq!(error.advice(), Advice::RetryLater);
-    assert!(chain(&error).contains("2 commit attempts"), "{}", chain(&error));
+    assert!(
+        chain(&error).contains("2 commit attempts"),
+        "{}",
+        chain(&error)
+    );
     assert_eq!(world.rows().await.count(), 100);
 }

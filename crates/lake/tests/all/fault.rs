@@ -16,7 +16,10 @@ async fn fails(world: &World) -> EngineError {
     let before = world.table().await;
     let plan = world.plan(ALL).await;
     let error = world.execute(&plan).await.unwrap_err();
-    assert_eq!(world.table().await.metadata_location, before.metadata_location);
+    assert_eq!(
+        world.table().await.metadata_location,
+        before.metadata_location
+    );
     assert_eq!(*world.ledger.swaps.lock().unwrap(), 0);
     error
 }
@@ -28,7 +31,11 @@ async fn a_missing_file_is_named() {
     std::fs::remove_file(local(&path)).unwrap();
     let error = fails(&world).await;
     assert_eq!(error.advice(), Advice::GiveUp);
-    assert!(chain(&error).contains(&path) && chain(&error).contains("does not exist"), "{}", chain(&error));
+    assert!(
+        chain(&error).contains(&path) && chain(&error).contains("does not exist"),
+        "{}",
+        chain(&error)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +47,11 @@ async fn a_truncated_file_is_named() {
     let error = fails(&world).await;
     assert_eq!(error.advice(), Advice::GiveUp);
     assert!(chain(&error).contains(&path), "{}", chain(&error));
-    assert!(chain(&error).contains(&bytes.len().to_string()), "{}", chain(&error));
+    assert!(
+        chain(&error).contains(&bytes.len().to_string()),
+        "{}",
+        chain(&error)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +80,11 @@ async fn a_changed_type_is_refused_before_anything_is_written() {
     let world = World::with("wide", "none", 2, 20).await;
     world.oracle("evolve", json!({"how": "widen"})).await;
     let error = fails(&world).await;
-    assert!(chain(&error).contains("column small as Int32"), "{}", chain(&error));
+    assert!(
+        chain(&error).contains("column small as Int32"),
+        "{}",
+        chain(&error)
+    );
     assert!(world.ledger.reserved.lock().unwrap().is_empty());
 }
 
@@ -82,13 +97,24 @@ async fn ended_before_the_swap_the_next_attempt_does_it() {
     world.execute(&plan).await.unwrap_err();
     assert_eq!(world.rows().await, before);
     let job = JobId::new("job-1");
-    assert_eq!(world.engine.committed(&world.name, &World::task(ALL), &job).await.unwrap(), None);
+    assert_eq!(
+        world
+            .engine
+            .committed(&world.name, &World::task(ALL), &job)
+            .await
+            .unwrap(),
+        None
+    );
     let report = world.execute_as("job-1", "attempt-2", &plan).await.unwrap();
     assert_eq!(report.files_out, 4);
     assert_eq!(world.rows().await, before);
     // Nothing of the first attempt is part of the table.
     let live = world.live().await;
-    assert!(live.data.iter().all(|file| file.file.file_path.contains("attempt-2")));
+    assert!(
+        live.data
+            .iter()
+            .all(|file| file.file.file_path.contains("attempt-2"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,11 +125,33 @@ async fn ended_after_the_swap_the_next_attempt_recognises_it() {
     world.ledger.break_next(Break::After);
     world.execute(&plan).await.unwrap_err();
     let task = World::task(ALL);
-    let report = world.engine.committed(&world.name, &task, &JobId::new("job-1")).await.unwrap();
+    let report = world
+        .engine
+        .committed(&world.name, &task, &JobId::new("job-1"))
+        .await
+        .unwrap();
     let report = report.expect("it was committed");
-    assert_eq!((report.files_in, report.files_out, report.rows_out), (12, 4, 120));
-    assert_eq!(report.snapshot_id, world.table().await.metadata.current_snapshot().map(|s| s.snapshot_id));
-    assert_eq!(world.engine.committed(&world.name, &task, &JobId::new("job-2")).await.unwrap(), None);
+    assert_eq!(
+        (report.files_in, report.files_out, report.rows_out),
+        (12, 4, 120)
+    );
+    assert_eq!(
+        report.snapshot_id,
+        world
+            .table()
+            .await
+            .metadata
+            .current_snapshot()
+            .map(|s| s.snapshot_id)
+    );
+    assert_eq!(
+        world
+            .engine
+            .committed(&world.name, &task, &JobId::new("job-2"))
+            .await
+            .unwrap(),
+        None
+    );
     assert_eq!(world.rows().await, before);
 }
 
@@ -119,7 +167,11 @@ async fn an_unknown_outcome_is_looked_for_before_anything_else() {
         assert_eq!(*world.ledger.swaps.lock().unwrap(), swaps, "{how:?}");
         assert_eq!(world.rows().await, before);
         let table = world.table().await;
-        let ours = table.metadata.snapshots().iter().filter(|s| s.summary["operation"] == "replace");
+        let ours = table
+            .metadata
+            .snapshots()
+            .iter()
+            .filter(|s| s.summary["operation"] == "replace");
         assert_eq!(ours.count(), 1, "{how:?}");
     }
 }
@@ -141,7 +193,11 @@ async fn a_cancelled_or_drained_rewrite_commits_nothing() {
         let world = World::with("plain", "none", 3, 20).await;
         let before = world.table().await.metadata_location;
         let plan = world.plan(ALL).await;
-        if cancel { world.signals.cancel.cancel() } else { world.signals.drain.cancel() }
+        if cancel {
+            world.signals.cancel.cancel();
+        } else {
+            world.signals.drain.cancel();
+        }
         let ended = world.execute(&plan).await;
         assert!(matches!(ended, Err(EngineError::Stopped)), "{ended:?}");
         assert_eq!(world.table().await.metadata_location, before);

@@ -64,11 +64,25 @@ impl TestLedger {
 
     pub(crate) async fn paused(&self) {
         let arrived = tokio::time::timeout(testkit::WAIT_MAX, self.arrived.acquire()).await;
-        arrived.expect("the rewrite reaches its swap").unwrap().forget();
+        arrived
+            .expect("the rewrite reaches its swap")
+            .unwrap()
+            .forget();
     }
 
     pub(crate) fn resume(&self) {
         self.go.add_permits(1);
+    }
+
+    /// How many reserved files have `part` in their name.
+    pub(crate) fn reserved_with(&self, part: &str) -> usize {
+        let reserved = self.reserved.lock().unwrap();
+        let name = |path: &&String| {
+            path.rsplit('/')
+                .next()
+                .is_some_and(|name| name.contains(part))
+        };
+        reserved.iter().filter(name).count()
     }
 
     async fn wait(&self) {
@@ -86,7 +100,10 @@ impl TestLedger {
 }
 
 fn crash() -> SwapError {
-    SwapError::Failed { advice: Advice::RetryLater, source: "the process ended here".into() }
+    SwapError::Failed {
+        advice: Advice::RetryLater,
+        source: "the process ended here".into(),
+    }
 }
 
 fn lost() -> SwapError {
@@ -94,7 +111,10 @@ fn lost() -> SwapError {
 }
 
 fn database(source: impl std::error::Error + Send + Sync + 'static) -> SwapError {
-    SwapError::Failed { advice: Advice::RetryLater, source: Box::new(source) }
+    SwapError::Failed {
+        advice: Advice::RetryLater,
+        source: Box::new(source),
+    }
 }
 
 #[async_trait]
@@ -102,8 +122,14 @@ impl Ledger for TestLedger {
     async fn reserve(&self, _table_uuid: &str, files: &[Reserved]) -> Result<(), LedgerError> {
         for file in files {
             let path = file.path.trim_start_matches("file://");
-            assert!(!Path::new(path).exists(), "{path} was written before it was reserved");
-            assert!(self.reserved.lock().unwrap().insert(file.path.clone()), "{path} was reserved twice");
+            assert!(
+                !Path::new(path).exists(),
+                "{path} was written before it was reserved"
+            );
+            assert!(
+                self.reserved.lock().unwrap().insert(file.path.clone()),
+                "{path} was reserved twice"
+            );
         }
         Ok(())
     }
@@ -128,7 +154,10 @@ impl Ledger for TestLedger {
         swap.swap(&tx).await?;
         tx.commit().await.map_err(database)?;
         for path in landed {
-            assert!(self.reserved.lock().unwrap().contains(path), "{path} landed unreserved");
+            assert!(
+                self.reserved.lock().unwrap().contains(path),
+                "{path} landed unreserved"
+            );
         }
         self.landed.lock().unwrap().extend(landed.iter().cloned());
         self.reports.lock().unwrap().extend(report.cloned());

@@ -23,7 +23,10 @@ async fn same_rows(world: &World, options: &[(&str, &str)]) -> planner::Report {
 async fn small_files_become_one_and_the_rows_are_the_same() {
     let world = World::with("plain", "none", 8, 50).await;
     let report = same_rows(&world, &[]).await;
-    assert_eq!((report.files_in, report.files_out, report.commit_attempts), (8, 1, 1));
+    assert_eq!(
+        (report.files_in, report.files_out, report.commit_attempts),
+        (8, 1, 1)
+    );
     let live = world.live().await;
     assert_eq!(live.data.len(), 1);
     assert_eq!(report.snapshot_id, live.data[0].snapshot_id);
@@ -69,13 +72,25 @@ async fn every_type_survives_small_row_groups_many_outputs_and_little_memory() {
     let before = world.rows().await;
     let options = [("target-file-size-bytes", "60000"), ("rewrite-all", "true")];
     let plan = world.plan(&options).await;
-    let report = world.execute_with("job-0", "attempt-0", &plan, 1 << 20).await.unwrap();
+    let report = world
+        .execute_with("job-0", "attempt-0", &plan, 1 << 20)
+        .await
+        .unwrap();
     assert!(report.files_out > 1, "{report:?}");
     assert_eq!(world.rows().await, before);
     // The outputs have many row groups: read them back in parts.
     let live = world.live().await;
-    assert!(live.data.iter().any(|file| file.file.split_offsets.as_ref().is_some_and(|o| o.len() > 1)));
-    same_rows(&world, &[("target-file-size-bytes", "90000"), ("rewrite-all", "true")]).await;
+    assert!(live.data.iter().any(|file| {
+        file.file
+            .split_offsets
+            .as_ref()
+            .is_some_and(|o| o.len() > 1)
+    }));
+    same_rows(
+        &world,
+        &[("target-file-size-bytes", "90000"), ("rewrite-all", "true")],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +100,9 @@ async fn columns_are_matched_by_field_id() {
         world.oracle("evolve", json!({"how": how})).await;
     }
     same_rows(&world, ALL).await;
-    world.oracle("evolve", json!({"how": "drop", "column": "region"})).await;
+    world
+        .oracle("evolve", json!({"how": "drop", "column": "region"}))
+        .await;
     same_rows(&world, ALL).await;
 }
 
@@ -96,22 +113,47 @@ pub(crate) async fn delete_rows(world: &World, at: &[i64], scoped: bool) {
     let writer = FileWriter::new(&table, "test").unwrap();
     let live = world.live().await;
     let mut deletes: Vec<DataFile> = Vec::new();
-    let mut partitions: Vec<_> = live.data.iter().map(|file| file.file.partition.clone()).collect();
+    let mut partitions: Vec<_> = live
+        .data
+        .iter()
+        .map(|file| file.file.partition.clone())
+        .collect();
     partitions.sort();
     partitions.dedup();
     for partition in partitions {
-        let files = live.data.iter().filter(|file| file.file.partition == partition);
+        let files = live
+            .data
+            .iter()
+            .filter(|file| file.file.partition == partition);
         let all: Vec<Vec<(String, i64)>> = files
-            .map(|file| at.iter().map(|row| (file.file.file_path.clone(), *row)).collect())
+            .map(|file| {
+                at.iter()
+                    .map(|row| (file.file.file_path.clone(), *row))
+                    .collect()
+            })
             .collect();
-        let all = if scoped { all } else { vec![all.into_iter().flatten().collect()] };
+        let all = if scoped {
+            all
+        } else {
+            vec![all.into_iter().flatten().collect()]
+        };
         for positions in all {
-            deletes.push(writer.position_deletes(partition.clone(), positions).await.unwrap());
+            deletes.push(
+                writer
+                    .position_deletes(partition.clone(), positions)
+                    .await
+                    .unwrap(),
+            );
         }
     }
-    let changes = Changes { deletes, ..Changes::default() };
+    let changes = Changes {
+        deletes,
+        ..Changes::default()
+    };
     let now = world.now_ms().await;
-    commit_changes(&*world.catalog, &world.name, &changes, now).await.unwrap();
+    commit_changes(&*world.catalog, &world.name, &changes, now)
+        .await
+        .unwrap();
 }
 
 async fn duck(world: &World) -> Rows {
@@ -139,12 +181,46 @@ async fn position_deletes_are_applied_once_and_only_to_older_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_files_are_read_column_by_column_and_cut() {
+    let properties = json!({
+        "write.parquet.compression-codec": "uncompressed",
+        "write.parquet.row-group-limit": "700",
+        "write.parquet.row-group-size-bytes": "3000000",
+    });
+    let world = World::with_properties("large", "none", 2, 2_500, properties).await;
+    assert!(
+        world
+            .live()
+            .await
+            .data
+            .iter()
+            .all(|file| file.file.file_size_in_bytes > 8 << 20)
+    );
+    delete_rows(&world, &[0, 699, 700, 1_401, 2_499], true).await;
+    let report = same_rows(
+        &world,
+        &[
+            ("target-file-size-bytes", "7000000"),
+            ("rewrite-all", "true"),
+        ],
+    )
+    .await;
+    assert_eq!(report.deletes_applied, 10);
+    assert!(report.files_out > 2, "{report:?}");
+    let live = world.live().await;
+    let row_groups = |file: &DataFile| file.split_offsets.as_ref().map_or(0, Vec::len);
+    assert!(live.data.iter().all(|file| row_groups(&file.file) > 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dangling_deletes_are_dropped_when_asked() {
     let world = World::with("plain", "none", 3, 40).await;
     delete_rows(&world, &[1], true).await;
     delete_rows(&world, &[2], false).await;
     let before = duck(&world).await;
-    let report = world.maintain(&[("rewrite-all", "true"), ("remove-dangling-deletes", "true")]).await;
+    let report = world
+        .maintain(&[("rewrite-all", "true"), ("remove-dangling-deletes", "true")])
+        .await;
     assert_eq!(report.deletes_applied, 6);
     assert_eq!(duck(&world).await, before);
     // The delete file of several data files stays: what it may apply to is not known from it.
@@ -162,7 +238,10 @@ async fn a_file_deleted_whole_is_removed_and_none_is_added() {
     delete_rows(&world, &(0..10).collect::<Vec<_>>(), true).await;
     let report = world.maintain(ALL).await;
     assert_eq!((report.files_in, report.files_out), (2, 0));
-    assert_eq!((report.rows_in, report.deletes_applied, report.rows_out), (20, 20, 0));
+    assert_eq!(
+        (report.rows_in, report.deletes_applied, report.rows_out),
+        (20, 20, 0)
+    );
     assert_eq!(world.live().await.data.len(), 0);
     assert_eq!(duck(&world).await.count(), 0);
 }
@@ -177,12 +256,21 @@ async fn partial_progress_commits_groups_apart_and_reports_the_whole() {
         ("partial-progress.max-commits", "4"),
     ];
     let report = world.maintain(&options).await;
-    assert_eq!((report.files_in, report.files_out, report.commit_attempts), (20, 4, 4));
+    assert_eq!(
+        (report.files_in, report.files_out, report.commit_attempts),
+        (20, 4, 4)
+    );
     assert_eq!(world.rows().await, before);
     assert_eq!(*world.ledger.swaps.lock().unwrap(), 4);
     // Only the last commit writes the result.
-    assert_eq!(*world.ledger.reports.lock().unwrap(), [report.clone()]);
-    let committed = world.engine.committed(&world.name, &World::task(&options), &"job-1".into_id()).await;
+    assert_eq!(
+        world.ledger.reports.lock().unwrap().as_slice(),
+        std::slice::from_ref(&report)
+    );
+    let committed = world
+        .engine
+        .committed(&world.name, &World::task(&options), &"job-1".into_id())
+        .await;
     assert_eq!(committed.unwrap(), Some(report));
 }
 
@@ -222,7 +310,11 @@ async fn manifests_and_summary_tell_the_whole_story() {
         ("snowpack.attempt-id", "attempt-1"),
         ("snowpack.action", "rewrite_data_files"),
     ] {
-        assert_eq!(snapshot.summary.get(key).map(String::as_str), Some(want), "{key}");
+        assert_eq!(
+            snapshot.summary.get(key).map(String::as_str),
+            Some(want),
+            "{key}"
+        );
     }
     // Newer equality deletes keep applying: the output is as old as what was planned on.
     let live = world.live().await;
@@ -234,7 +326,10 @@ async fn manifests_and_summary_tell_the_whole_story() {
     assert_eq!(live.manifests.len(), 2);
     let landed = world.ledger.landed.lock().unwrap().clone();
     for path in landed.iter().chain([&after.metadata_location]) {
-        assert!(std::path::Path::new(path.trim_start_matches("file://")).exists(), "{path}");
+        assert!(
+            std::path::Path::new(path.trim_start_matches("file://")).exists(),
+            "{path}"
+        );
         assert!(landed.contains(path), "{path} is the attempt's");
     }
 }

@@ -67,7 +67,8 @@ impl World {
         let pool = database.pool().await;
         let storage = Storage::local();
         let at = format!("file://{}", warehouse.path().display());
-        let catalog = SqlCatalog::open(CATALOG, pool.clone(), Some(&pool), &storage, Some(&at)).await;
+        let catalog =
+            SqlCatalog::open(CATALOG, pool.clone(), Some(&pool), &storage, Some(&at)).await;
         let catalog = Arc::new(catalog.expect("a catalog"));
         Self {
             database,
@@ -116,14 +117,19 @@ impl World {
         if let (Some(asked), Value::Object(more)) = (asked.as_object_mut(), more) {
             asked.extend(more);
         }
-        tokio::task::spawn_blocking(move || testkit::oracle("lake_tables", &asked))
+        tokio::task::spawn_blocking(move || crate::oracle::ask(&asked))
             .await
             .expect("the oracle answers")
     }
 
     pub(crate) async fn rows(&self) -> Rows {
-        let read = self.oracle("read", json!({"readers": ["pyiceberg", "duckdb"]})).await;
-        Rows { pyiceberg: read["pyiceberg"].clone(), duckdb: read["duckdb"].clone() }
+        let read = self
+            .oracle("read", json!({"readers": ["pyiceberg", "duckdb"]}))
+            .await;
+        Rows {
+            pyiceberg: read["pyiceberg"].clone(),
+            duckdb: read["duckdb"].clone(),
+        }
     }
 
     pub(crate) async fn append(&self, start: u32, files: u32, rows: u32) {
@@ -132,24 +138,40 @@ impl World {
     }
 
     pub(crate) async fn table(&self) -> Table {
-        self.catalog.load(&self.name).await.expect("the table loads")
+        self.catalog
+            .load(&self.name)
+            .await
+            .expect("the table loads")
     }
 
     pub(crate) async fn live(&self) -> LiveFiles {
         let table = self.table().await;
-        let Some(current) = table.metadata.current_snapshot() else { return LiveFiles::default() };
-        let live = live_files(&table.storage, &table.metadata, current.snapshot_id, Fields::ALL).await;
+        let Some(current) = table.metadata.current_snapshot() else {
+            return LiveFiles::default();
+        };
+        let live = live_files(
+            &table.storage,
+            &table.metadata,
+            current.snapshot_id,
+            Fields::ALL,
+        )
+        .await;
         live.expect("the files list")
     }
 
     pub(crate) fn task(options: &[(&str, &str)]) -> Task {
-        let options: BTreeMap<String, String> =
-            options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let options: BTreeMap<String, String> = options
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         Task::parse(Action::RewriteDataFiles, &options).expect("valid options")
     }
 
     pub(crate) async fn plan(&self, options: &[(&str, &str)]) -> Plan {
-        self.engine.plan(&self.name, &Self::task(options)).await.expect("a plan")
+        self.engine
+            .plan(&self.name, &Self::task(options))
+            .await
+            .expect("a plan")
     }
 
     pub(crate) async fn execute(&self, plan: &Plan) -> Result<Report, EngineError> {
@@ -189,7 +211,9 @@ impl World {
         let plan = self.plan(options).await;
         let number = self.jobs.fetch_add(1, Ordering::Relaxed);
         let (job, attempt) = (format!("job-{number}"), format!("attempt-{number}"));
-        self.execute_as(&job, &attempt, &plan).await.expect("the rewrite succeeds")
+        self.execute_as(&job, &attempt, &plan)
+            .await
+            .expect("the rewrite succeeds")
     }
 
     /// The rewrite runs up to its first swap; then `meanwhile` runs; then the swap goes on.
@@ -211,7 +235,9 @@ impl World {
     }
 
     pub(crate) async fn now_ms(&self) -> i64 {
-        planner::Ledger::now_ms(&self.ledger).await.expect("the time")
+        planner::Ledger::now_ms(&self.ledger)
+            .await
+            .expect("the time")
     }
 }
 

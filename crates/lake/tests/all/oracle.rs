@@ -1,0 +1,63 @@
+//! Oracle processes that stay: starting Python and its libraries takes longer than most answers.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+/// Processes nobody is using.
+static IDLE: Mutex<Vec<Oracle>> = Mutex::new(Vec::new());
+
+struct Oracle {
+    _process: Child,
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Oracle {
+    fn start() -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/lake_tables.py");
+        let mut process = Command::new(testkit::python())
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {}: {error}", path.display()));
+        let questions = process.stdin.take().expect("stdin is piped");
+        let answers = BufReader::new(process.stdout.take().expect("stdout is piped"));
+        Self {
+            _process: process,
+            questions,
+            answers,
+        }
+    }
+
+    fn ask(&mut self, question: &Value) -> Value {
+        writeln!(self.questions, "{question}").expect("the oracle listens");
+        let mut line = String::new();
+        self.answers
+            .read_line(&mut line)
+            .expect("the oracle answers");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("oracle: {error}: {line}"))
+    }
+}
+
+/// Asks an idle oracle, or a new one. Blocks.
+///
+/// # Panics
+/// With the oracle's traceback when it fails.
+pub(crate) fn ask(question: &Value) -> Value {
+    let idle = IDLE.lock().expect("no test panics here").pop();
+    let mut oracle = idle.unwrap_or_else(Oracle::start);
+    let mut answer = oracle.ask(question);
+    IDLE.lock().expect("no test panics here").push(oracle);
+    match answer.get("error") {
+        None => answer["answer"].take(),
+        Some(error) => panic!(
+            "oracle with {question}:\n{}",
+            error.as_str().unwrap_or_default()
+        ),
+    }
+}
