@@ -1,6 +1,7 @@
 //! Documents that must match the code.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use crate::tree::{files, none, root, rust};
 
@@ -73,10 +74,8 @@ fn readme_lists_the_rewrite_options_as_they_are() {
     let readme = read("README.md");
     let mut table = String::from("| option | default | rule |\n|---|---|---|\n");
     for option in planner::rewrite::OPTIONS {
-        table += &format!(
-            "| `{}` | {} | {} |\n",
-            option.key, option.default, option.rule
-        );
+        let (key, default, rule) = (option.key, option.default, option.rule);
+        writeln!(table, "| `{key}` | {default} | {rule} |").expect("a String takes everything");
     }
     assert_eq!(
         section(&readme, "rewrite-options"),

@@ -91,13 +91,9 @@ async fn template(admin: &Client, server: &str) -> Result<String> {
     for migration in maintenance::migrations() {
         hash.update(migration.sql.as_bytes());
     }
-    let digest: String = hash
-        .finalize()
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let name = format!("snowpack_template_{digest}");
+    let digest = hash.finalize();
+    let digest = u64::from_be_bytes(std::array::from_fn(|at| digest[at]));
+    let name = format!("snowpack_template_{digest:016x}");
     let there = admin
         .query_opt("select 1 from pg_database where datname = $1", &[&name])
         .await?;
