@@ -384,3 +384,48 @@ async fn q67_a_held_row_makes_a_write_elsewhere_a_fenced_one() {
     let (held, ()) = join(lane.queue.hold(&tx, &stale), waiting).await;
     assert!(matches!(held, Err(Error::Replaced)), "{held:?}");
 }
+
+/// What the server does with a transaction that falls silent.
+async fn idle_max(tx: &tokio_postgres::Transaction<'_>) -> String {
+    let sql = "select current_setting('idle_in_transaction_session_timeout')";
+    tx.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn q67_whoever_holds_the_row_is_thrown_out_when_silent() {
+    let lane = Lane::text().await;
+    lane.add_many(2).await;
+    let fence = lane.claim_only().await.fence;
+    let mut client = lane.database.client().await;
+    let tx = client.transaction().await.unwrap();
+    lane.queue.hold(&tx, &fence).await.unwrap();
+    assert_eq!(idle_max(&tx).await, "10s");
+    tx.commit().await.unwrap();
+
+    let guard = lane.queue.guard(&mut client, &fence, LEASE).await.unwrap();
+    let guarded = idle_max(guard.transaction()).await;
+    assert!(guarded != "0" && guarded != "10s", "{guarded}");
+    lane.queue.hold(guard.transaction(), &fence).await.unwrap();
+    assert_eq!(
+        idle_max(guard.transaction()).await,
+        guarded,
+        "the guard's limit stands"
+    );
+    guard.rollback().await.unwrap();
+
+    let tx = client.transaction().await.unwrap();
+    lane.queue
+        .finish(&tx, fence, &End::completed())
+        .await
+        .unwrap();
+    assert_eq!(idle_max(&tx).await, "10s");
+    tx.commit().await.unwrap();
+
+    let fence = lane.claim_only().await.fence;
+    let tx = client.transaction().await.unwrap();
+    lane.queue
+        .hand_back(&tx, fence, &HandBack::shutdown())
+        .await
+        .unwrap();
+    assert_eq!(idle_max(&tx).await, "10s");
+}
