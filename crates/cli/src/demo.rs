@@ -15,6 +15,7 @@ mod steps;
 mod worker;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ use storage::Storage;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use self::event::Fingerprint;
 use self::home::Home;
 use self::report::{Meanwhile, Report, Side};
 use self::steps::{Step, Steps};
@@ -42,7 +44,7 @@ const CATALOG_NAME: &str = "demo";
 const NAMESPACE: &str = "shop";
 const TABLE: &str = "events";
 /// Nothing the demo makes takes longer, whatever the machine.
-const JOB_MAX: Duration = Duration::from_secs(900);
+const JOB_MAX: Duration = Duration::from_mins(15);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often the writer commits while the worker works.
 const WRITES_EVERY: Duration = Duration::from_millis(200);
@@ -99,55 +101,56 @@ async fn story(args: &Demo, database_url: &str, steps: Steps<'_>) -> Result<Repo
     .await?;
     fill(&mut writer, args.files, steps).await?;
 
-    let step = steps.begin("reading every row back");
     let boundary = writer.next_id();
-    let before = side(catalog.as_ref(), &table, boundary).await?;
+    let (before, _) = measure(catalog.as_ref(), &table, boundary, &BTreeSet::new(), steps).await?;
     if before.rows != writer.account() {
         bail!(
             "the table does not hold what the writer wrote; the demo stops before maintaining it"
         );
     }
-    step.done(&format!(
-        "read {} rows back: fingerprint {}",
-        print::count(before.rows.rows),
-        before.rows.text()
-    ))?;
-
     let place = Place {
         database_url,
         catalog_name: CATALOG_NAME,
         warehouse: warehouse.text()?,
     };
     let (job, writer) = maintain(&pool, &place, &warehouse, writer, steps).await?;
-
-    let step = steps.begin("reading every row back again");
-    let loaded = catalog.load(&table).await?;
-    let contents = read_back::read(&loaded, boundary).await?;
-    let facts = Facts::without(&loaded, writer.files()).await?;
-    step.done(&format!(
-        "read {} rows back: fingerprint {}",
-        print::count(contents.before.rows),
-        contents.before.text()
-    ))?;
+    let (after, read) = measure(catalog.as_ref(), &table, boundary, writer.files(), steps).await?;
     let meanwhile = Meanwhile {
         commits: writer.commits(),
         files: writer.files().len() as u64,
         wrote: writer.account(),
-        read: contents.meanwhile,
+        read,
     };
-    let after = Side {
-        facts,
-        rows: contents.before,
-    };
-    let jobs = vec![job];
     Ok(Report {
         before,
         after,
         writer: meanwhile,
-        jobs,
+        jobs: vec![job],
         took: Duration::ZERO,
         kept: warehouse.kept(),
     })
+}
+
+/// Reads every row back; the second half is what has an id from `boundary` on. The data files
+/// `left_out` are not counted, their rows are.
+async fn measure(
+    catalog: &dyn Catalog,
+    table: &TableName,
+    boundary: i64,
+    left_out: &BTreeSet<String>,
+    steps: Steps<'_>,
+) -> Result<(Side, Fingerprint)> {
+    let step = steps.begin("reading every row back");
+    let table = catalog.load(table).await?;
+    let contents = read_back::read(&table, boundary).await?;
+    let facts = Facts::without(&table, left_out).await?;
+    let rows = contents.before;
+    step.done(&format!(
+        "read {} rows back: fingerprint {}",
+        print::count(rows.rows),
+        rows.text()
+    ))?;
+    Ok((Side { facts, rows }, contents.meanwhile))
 }
 
 async fn open_catalog(pool: &Pool, warehouse: &Warehouse) -> Result<Arc<dyn Catalog>> {
@@ -158,15 +161,6 @@ async fn open_catalog(pool: &Pool, warehouse: &Warehouse) -> Result<Arc<dyn Cata
         catalog_name: CATALOG_NAME.to_owned(),
     };
     Ok(catalog::open(&args, Some(pool), &storage, Some(warehouse.text()?)).await?)
-}
-
-async fn side(catalog: &dyn Catalog, table: &TableName, boundary: i64) -> Result<Side> {
-    let table = catalog.load(table).await?;
-    let contents = read_back::read(&table, boundary).await?;
-    Ok(Side {
-        facts: Facts::of(&table).await?,
-        rows: contents.before,
-    })
 }
 
 /// Lets the writer make its small files.

@@ -50,7 +50,10 @@ pub(crate) async fn run(args: Maintain, out: &Out) -> Result<()> {
     let ended = attempt(&args, &pool, engine, heart, claimed).await?;
     let stored = maintenance::get(&**pool.get().await?, &job).await?;
     let rows = maintenance::actions::list(&**pool.get().await?, &job).await?;
-    let failure = failure(ended.how, stored.and_then(|job| job.error));
+    let failure = failure(
+        ended.how,
+        stored.as_ref().and_then(|job| job.error.as_deref()),
+    );
     let done: Vec<Done> = tasks
         .iter()
         .map(|task| Done::new(task.action(), &rows))
@@ -178,8 +181,8 @@ async fn cancel(pool: &Pool, job: &JobId) -> Result<()> {
 }
 
 /// Why the command failed; `None` when it did what was asked.
-fn failure(how: How, error: Option<String>) -> Option<String> {
-    let because = |what: &str| match &error {
+fn failure(how: How, error: Option<&str>) -> Option<String> {
+    let because = |what: &str| match error {
         Some(error) => format!("{what}: {error}"),
         None => what.to_owned(),
     };
@@ -330,7 +333,7 @@ mod tests {
     #[test]
     fn only_a_completed_job_is_a_success() {
         let check = |how, want: Option<&str>| {
-            assert_eq!(failure(how, Some("disk full".to_owned())).as_deref(), want)
+            assert_eq!(failure(how, Some("disk full")).as_deref(), want);
         };
         check(How::Completed, None);
         check(

@@ -42,17 +42,14 @@ pub(crate) fn text(plan: &Plan) -> String {
 
 fn rewrite_text(plan: &rewrite::Plan) -> String {
     let inputs = || plan.groups.iter().flat_map(|group| &group.inputs);
-    let mut text = match plan.snapshot_id {
-        Some(snapshot) => format!(
-            "rewrite_data_files of {} at snapshot {snapshot}\n",
-            plan.table
-        ),
-        None => format!("rewrite_data_files of {}\n", plan.table),
-    };
-    match plan.nothing() {
-        Some(reason) => text.push_str(&format!("nothing to do: {reason}\n")),
-        None => text.push_str(&format!(
-            "{} files ({}) become {} of about {} each, in {} groups; needs about {} of memory\n",
+    let at = plan
+        .snapshot_id
+        .map(|id| format!(" at snapshot {id}"))
+        .unwrap_or_default();
+    let outcome = match plan.nothing() {
+        Some(reason) => format!("nothing to do: {reason}"),
+        None => format!(
+            "{} files ({}) become {} of about {} each, in {} groups; needs about {} of memory",
             print::count(inputs().count() as u64),
             print::bytes(inputs().map(|input| input.bytes).sum()),
             print::count(
@@ -64,8 +61,9 @@ fn rewrite_text(plan: &rewrite::Plan) -> String {
             print::bytes(plan.target_file_size_bytes),
             print::count(plan.groups.len() as u64),
             print::bytes(plan.memory_bytes),
-        )),
-    }
+        ),
+    };
+    let mut text = format!("rewrite_data_files of {}{at}\n{outcome}\n", plan.table);
     if !plan.groups.is_empty() {
         text.push('\n');
         text.push_str(&groups(plan).render());

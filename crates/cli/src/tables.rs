@@ -107,11 +107,8 @@ fn grid(found: &[(TableName, Result<Facts>)]) -> String {
             ]),
             Err(error) => {
                 grid.row([name.key(), "-".to_owned()]);
-                unreadable.push_str(&format!(
-                    "\n{}: {}\n",
-                    name.key(),
-                    runtime::chain(error.as_ref())
-                ));
+                let why = runtime::chain(error.as_ref());
+                unreadable.extend(["\n", &name.key(), ": ", &why, "\n"]);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The built program as a person or a script runs it: words in, text or JSON and a code out.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 #[path = "all/demo.rs"]
 mod demo;
 #[path = "all/jobs.rs"]

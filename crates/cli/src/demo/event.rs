@@ -308,9 +308,9 @@ mod tests {
             },
         ];
         for change in changes {
-            let mut changed = events.clone();
-            change(&mut changed[17]);
-            assert_ne!(fingerprint(&changed), want, "{:?}", changed[17]);
+            let mut other = events.clone();
+            change(&mut other[17]);
+            assert_ne!(fingerprint(&other), want, "{:?}", other[17]);
         }
         assert_ne!(fingerprint(&events[1..]), want, "a row was lost");
         assert_ne!(

@@ -22,7 +22,8 @@ use super::child::{Child, Start};
 const MAJOR_MIN: u32 = 14;
 /// What is fetched when this machine has none.
 const FETCHED: &str = "18.4.0";
-const READY_MAX: Duration = Duration::from_secs(60);
+const FETCH_MAX: Duration = Duration::from_mins(5);
+const READY_MAX: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// Somebody may take the port we found free before Postgres does.
 const PORTS_TRIED_MAX: u32 = 5;
@@ -35,7 +36,7 @@ pub(crate) struct Postgres {
     server: Child,
     url: String,
     version: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Postgres {
@@ -67,7 +68,7 @@ impl Postgres {
                     server,
                     url,
                     version: cluster.binaries.version,
-                    _folder: folder,
+                    folder,
                 });
             }
             if !server.last_words().contains("Address already in use") {
@@ -94,7 +95,9 @@ impl Postgres {
     /// Stops it now; dropping does the same without telling.
     pub(crate) fn stop(mut self) -> Result<()> {
         self.server.stop().context("stop the private Postgres")?;
-        Ok(())
+        self.folder
+            .close()
+            .context("remove the private Postgres's folder")
     }
 }
 
@@ -102,9 +105,8 @@ impl Postgres {
 async fn ready(server: &mut Child, url: &str) -> Result<bool> {
     let begun = Instant::now();
     loop {
-        let refused = match tokio_postgres::connect(url, tokio_postgres::NoTls).await {
-            Ok(_) => return Ok(true),
-            Err(error) => error,
+        let Err(refused) = tokio_postgres::connect(url, tokio_postgres::NoTls).await else {
+            return Ok(true);
         };
         if server.ended()?.is_some() {
             return Ok(false);
@@ -316,7 +318,8 @@ async fn fetch(cache: &Path) -> Result<()> {
     let above = cache.parent().context("a cache folder has a parent")?;
     fs::create_dir_all(above).with_context(|| format!("create {}", above.display()))?;
     let wanted = VersionReq::parse(&format!("={FETCHED}"))?;
-    let (_, archive) = get_archive(zonky::URL, &wanted).await?;
+    let fetching = tokio::time::timeout(FETCH_MAX, get_archive(zonky::URL, &wanted));
+    let (_, archive) = fetching.await.context("no answer in five minutes")??;
     extract(zonky::URL, &archive, cache).await?;
     fs::set_permissions(cache, Permissions::from_mode(0o755))?;
     Ok(())
@@ -368,10 +371,7 @@ mod tests {
         let driver = tokio::spawn(connection);
         let row = client.query_one("show server_version", &[]).await.unwrap();
         assert!(row.get::<_, String>(0).starts_with(postgres.version()));
-        let (url, folder) = (
-            postgres.url().to_owned(),
-            postgres._folder.path().to_owned(),
-        );
+        let (url, folder) = (postgres.url().to_owned(), postgres.folder.path().to_owned());
         postgres.stop().unwrap();
         assert!(
             driver.await.unwrap().is_err(),

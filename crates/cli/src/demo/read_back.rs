@@ -2,7 +2,7 @@
 //!
 //! Shares nothing with the engine whose work it judges: no plan, no selection, no column tasks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -27,7 +27,6 @@ pub(crate) struct Contents {
     pub(crate) before: Fingerprint,
     /// The others: what the writer added meanwhile.
     pub(crate) meanwhile: Fingerprint,
-    pub(crate) data_files: BTreeSet<String>,
 }
 
 /// Reads the current snapshot. Rows with ids from `boundary` on were added meanwhile.
@@ -64,11 +63,6 @@ pub(crate) async fn read(table: &Table, boundary: i64) -> Result<Contents> {
         contents.before.join(before);
         contents.meanwhile.join(meanwhile);
     }
-    contents.data_files = live
-        .data
-        .into_iter()
-        .map(|data| data.file.file_path)
-        .collect();
     Ok(contents)
 }
 
@@ -96,9 +90,9 @@ fn file(
                 continue;
             }
             if event.id < boundary {
-                before.add(&event)
+                before.add(&event);
             } else {
-                meanwhile.add(&event)
+                meanwhile.add(&event);
             }
         }
     }

@@ -80,21 +80,23 @@ impl Report {
     }
 
     pub(crate) fn text(&self) -> String {
-        let mut text = format!("\n{}", indent(&self.table().render()));
-        text.push_str(&format!("\n  {}\n", self.verdict()));
-        text.push_str(&format!("  {}\n\n", self.writer_verdict()));
-        text.push_str(&indent(&self.jobs().render()));
-        text.push_str(&format!("\n  Done in {}.", print::seconds(self.took)));
-        match &self.kept {
-            Some(folder) => text.push_str(&format!(" The table's files are in {folder}.\n")),
-            None => {
-                text.push_str(" Everything it made is gone; --keep DIR keeps the table's files.\n")
-            }
-        }
-        text.push_str(
-            "  Next: set SNOWPACK_DATABASE_URL, run `snowpack migrate`, then `snowpack tables`.\n",
-        );
-        text
+        let files = match &self.kept {
+            Some(folder) => format!("The table's files are in {folder}."),
+            None => "Everything it made is gone; --keep DIR keeps the table's files.".to_owned(),
+        };
+        let lines = [
+            String::new(),
+            self.table().render(),
+            self.verdict(),
+            self.writer_verdict(),
+            String::new(),
+            self.jobs().render(),
+            format!("Done in {}. {files}", print::seconds(self.took)),
+            "Next: set SNOWPACK_DATABASE_URL, run `snowpack migrate`, then `snowpack tables`."
+                .to_owned(),
+            String::new(),
+        ];
+        lines.join("\n").replace('\n', "\n  ").trim_end().to_owned() + "\n"
     }
 
     fn table(&self) -> Grid {
@@ -201,10 +203,6 @@ impl Report {
 /// Enough to compare by eye; the verdict has it whole.
 fn short(rows: &Fingerprint) -> String {
     rows.text()[..12].to_owned()
-}
-
-fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
 #[cfg(test)]

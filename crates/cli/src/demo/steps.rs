@@ -33,7 +33,7 @@ impl<'a> Steps<'a> {
         Self { out }
     }
 
-    pub(crate) fn begin(&self, doing: impl Into<String>) -> Step<'a> {
+    pub(crate) fn begin(self, doing: impl Into<String>) -> Step<'a> {
         let bar = bar("{spinner} {msg} {elapsed:.dim}", None);
         bar.set_message(doing.into());
         Step {
@@ -44,7 +44,7 @@ impl<'a> Steps<'a> {
     }
 
     /// A step whose length is known.
-    pub(crate) fn count(&self, doing: impl Into<String>, total: u64) -> Step<'a> {
+    pub(crate) fn count(self, doing: impl Into<String>, total: u64) -> Step<'a> {
         let bar = bar(
             "{spinner} {msg} {wide_bar} {pos}/{len} {elapsed:.dim}",
             Some(total),

@@ -255,7 +255,9 @@ fn batch(
 ) -> Result<(RecordBatch, Fingerprint)> {
     let events: Vec<Event> = ids.map(|id| Event::new(seed, id, region)).collect();
     let mut rows = Fingerprint::default();
-    events.iter().for_each(|event| rows.add(event));
+    for event in &events {
+        rows.add(event);
+    }
     Ok((RecordBatch::try_new(schema, event::columns(&events))?, rows))
 }
 
