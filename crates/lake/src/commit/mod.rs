@@ -14,7 +14,7 @@ mod validate;
 use std::time::Duration;
 
 use catalog::{Catalog, Table};
-use metadata::{Fields, LiveFiles, live_files};
+use metadata::LiveFiles;
 use model::TableName;
 use planner::rewrite::Plan;
 use planner::{Attempt, Report, SwapError};
@@ -25,7 +25,7 @@ use self::swap::{CatalogSwap, Ready};
 pub(crate) use self::validate::{Stale, terms_broken};
 use crate::Error;
 use crate::files::place::Places;
-use crate::rewrite::Rewritten;
+use crate::rewrite::{Rewritten, current_files};
 
 const RETRIES: &str = "commit.retry.num-retries";
 const RETRIES_DEFAULT: u32 = 4;
@@ -88,7 +88,7 @@ impl Committer<'_> {
                     why: lost_to,
                 });
             }
-            let live = self.live(&base).await?;
+            let live = current_files(&base).await?;
             let stale = validate::stale_groups(&base, &live, groups).await?;
             if !stale.is_empty() {
                 return Ok(Outcome::Stale {
@@ -139,23 +139,6 @@ impl Committer<'_> {
             )));
         }
         Ok(base)
-    }
-
-    async fn live(&self, base: &Table) -> Result<LiveFiles, Error> {
-        let Some(current) = base.metadata.current_snapshot() else {
-            return Ok(LiveFiles::default());
-        };
-        live_files(
-            &base.storage,
-            &base.metadata,
-            current.snapshot_id,
-            Fields::PLAN,
-        )
-        .await
-        .map_err(|source| Error::Metadata {
-            doing: "list the table's files",
-            source,
-        })
     }
 
     /// Builds and writes everything the swap needs, and checks the counts against the manifests.

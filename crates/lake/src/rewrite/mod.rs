@@ -127,6 +127,24 @@ async fn load(catalog: &dyn Catalog, name: &TableName, plan: &Plan) -> Result<Ta
     }
 }
 
+/// The live files of `main`, without their metrics.
+pub(crate) async fn current_files(table: &Table) -> Result<LiveFiles, Error> {
+    let Some(current) = table.metadata.current_snapshot() else {
+        return Ok(LiveFiles::default());
+    };
+    live_files(
+        &table.storage,
+        &table.metadata,
+        current.snapshot_id,
+        Fields::PLAN,
+    )
+    .await
+    .map_err(|source| Error::Metadata {
+        doing: "list the table's files",
+        source,
+    })
+}
+
 type Running<'a> = FuturesUnordered<BoxFuture<'a, Result<Rewritten, (usize, Error)>>>;
 
 /// One execution: groups waiting, groups written, what was committed.
@@ -159,6 +177,15 @@ impl<'a> Session<'a> {
             ));
         };
         let metadata = &table.metadata;
+        let current = metadata.current_snapshot();
+        let mut history = current
+            .into_iter()
+            .flat_map(|now| metadata.history(now.snapshot_id));
+        if !history.any(|snapshot| snapshot.snapshot_id == snapshot_id) {
+            return Err(Error::Moved(format!(
+                "snapshot {snapshot_id}, which was planned on, is no longer in main's history"
+            )));
+        }
         let Some(schema) = metadata.schema(self.plan.schema_id) else {
             return Err(Error::Moved(format!(
                 "schema {} is gone",
@@ -239,7 +266,7 @@ impl<'a> Session<'a> {
                     }
                     ended = running.next() => ended,
                 };
-                self.take(ended)?;
+                self.take(ended).await?;
             }
             let all_done = running.is_empty() && self.pending.is_empty();
             let enough = self
@@ -254,7 +281,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn take(&mut self, ended: Option<Result<Rewritten, (usize, Error)>>) -> Result<(), Error> {
+    async fn take(
+        &mut self,
+        ended: Option<Result<Rewritten, (usize, Error)>>,
+    ) -> Result<(), Error> {
         match ended {
             None => {}
             Some(Ok(rewritten)) => self.ready.push(rewritten),
@@ -263,9 +293,31 @@ impl<'a> Session<'a> {
                 self.report.groups_failed += 1;
                 self.refused.push(error.to_string());
             }
-            Some(Err((_, error))) => return Err(error),
+            Some(Err((_, error))) => return Err(self.moved_or(error).await),
         }
         Ok(())
+    }
+
+    /// A missing file is the table's fault only while the table still has it.
+    async fn moved_or(&self, error: Error) -> Error {
+        let Error::Storage {
+            source: storage::Error::NotFound { location },
+            ..
+        } = &error
+        else {
+            return error;
+        };
+        let Ok(table) = load(self.catalog, self.name, self.plan).await else {
+            return error;
+        };
+        let Ok(live) = current_files(&table).await else {
+            return error;
+        };
+        let mut files = live.data.iter().chain(&live.deletes);
+        if files.any(|file| file.file.file_path == *location) {
+            return error;
+        }
+        Error::Moved(format!("another writer removed {location}, and it is gone"))
     }
 
     /// The worker is going away: what partial progress has ready is committed, the rest is not.
@@ -355,17 +407,7 @@ impl<'a> Session<'a> {
             self.given_up = Some(format!("{why}; the table is empty now"));
             return Ok(());
         };
-        let live = live_files(
-            &table.storage,
-            &table.metadata,
-            current.snapshot_id,
-            Fields::PLAN,
-        )
-        .await
-        .map_err(|source| Error::Metadata {
-            doing: "list the table's files",
-            source,
-        })?;
+        let live = current_files(&table).await?;
         let pin = Pin {
             snapshot_id: current.snapshot_id,
             sequence_number: current.sequence_number,

@@ -1,6 +1,10 @@
 //! Another writer commits while a rewrite waits before its swap: one test for each rule.
 
-use lake::{Changes, FileWriter, commit_changes};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray};
+use lake::{Changes, FileWriter, arrow_schema, commit_changes};
 use metadata::Content;
 use model::Advice;
 use serde_json::json;
@@ -317,4 +321,82 @@ async fn a_writer_that_never_rests_ends_the_commit_after_its_retries() {
         chain(&error)
     );
     assert_eq!(world.rows().await.count(), 100);
+}
+
+/// Appends files of ten rows and deletes a row of each earlier one, until told to stop; returns
+/// how many rows there must be.
+async fn stream(world: &World, stop: &AtomicBool) -> u64 {
+    let schema = arrow_schema(world.table().await.metadata.current_schema()).unwrap();
+    let (mut rows, mut refused, mut last) = (0, 0, None);
+    for round in 0_i64.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let table = world.table().await;
+        let writer = FileWriter::new(&table, "stream").unwrap();
+        let ids: Vec<i64> = (0..10).map(|n| 100_000 + round * 10 + n).collect();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(ids)),
+            Arc::new(StringViewArray::from(vec!["eu"; 10])),
+            Arc::new(Float64Array::from(vec![Some(0.5); 10])),
+            Arc::new(StringViewArray::from(vec![None::<&str>; 10])),
+        ];
+        let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
+        let data = writer.data_file(vec![], &[batch]).await.unwrap();
+        let path = data.file_path.clone();
+        let changes = Changes {
+            data: vec![data],
+            ..Changes::default()
+        };
+        commit_changes(&*world.catalog, &world.name, &changes, world.now_ms().await)
+            .await
+            .unwrap();
+        rows += 10;
+        if let Some(earlier) = last.replace(path) {
+            let positions = vec![(String::clone(&earlier), 3)];
+            let deletes = vec![writer.position_deletes(vec![], positions).await.unwrap()];
+            let changes = Changes {
+                deletes,
+                must_exist: vec![earlier],
+                ..Changes::default()
+            };
+            match commit_changes(&*world.catalog, &world.name, &changes, world.now_ms().await).await
+            {
+                Ok(_) => rows -= 1,
+                // The file was rewritten meanwhile: a writer would find the row and try again.
+                Err(lake::Error::Moved(_)) => refused += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+    println!("{rows} rows streamed, {refused} deletes refused");
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rewrites_and_a_streaming_writer_share_a_table() {
+    let properties = json!({"commit.retry.num-retries": "20", "commit.retry.min-wait-ms": "5"});
+    let world = World::with_properties("plain", "none", 3, 20, properties).await;
+    let stop = AtomicBool::new(false);
+    let maintain = async {
+        let mut reports = Vec::new();
+        for round in 0..4 {
+            let plan = world.plan(&[("min-input-files", "2")]).await;
+            let job = format!("job-s{round}");
+            match world.execute_as(&job, &job, &plan).await {
+                Ok(report) => reports.push(report),
+                Err(error) => assert_ne!(error.advice(), Advice::GiveUp, "{}", chain(&error)),
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        reports
+    };
+    let (streamed, reports) = tokio::join!(stream(&world, &stop), maintain);
+    assert!(
+        reports.iter().any(|report| report.files_out > 0),
+        "{reports:?}"
+    );
+    let rows = world.rows().await;
+    assert_eq!(rows.count(), 60 + streamed);
+    assert_eq!(rows.pyiceberg["hash"], rows.duckdb["hash"]);
 }

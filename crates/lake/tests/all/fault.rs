@@ -224,3 +224,121 @@ async fn cancelled_before_a_retry_nothing_is_committed() {
     assert!(matches!(ended, Err(EngineError::Stopped)), "{ended:?}");
     assert_eq!(world.live().await.data.len(), 4);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_file_the_table_no_longer_has_means_plan_again() {
+    let world = World::with("plain", "none", 3, 20).await;
+    let plan = world.plan(ALL).await;
+    let path = world.live().await.data[0].file.file_path.clone();
+    world
+        .oracle("delete", json!({"where": "id >= 0 and id < 60"}))
+        .await;
+    assert!(world.live().await.data.is_empty());
+    std::fs::remove_file(local(&path)).unwrap();
+    let error = world.execute(&plan).await.unwrap_err();
+    assert_eq!(error.advice(), Advice::PlanAgain, "{}", chain(&error));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_on_a_snapshot_that_is_gone_is_not_begun() {
+    let world = World::with("plain", "none", 2, 20).await;
+    let first = world.table().await.metadata.snapshots()[0].snapshot_id;
+    let plan = world.plan(ALL).await;
+    world
+        .oracle("rollback", json!({"snapshot_id": first}))
+        .await;
+    let error = world.execute(&plan).await.unwrap_err();
+    assert_eq!(error.advice(), Advice::PlanAgain, "{}", chain(&error));
+    assert!(world.ledger.reserved.lock().unwrap().is_empty());
+}
+
+/// A table of three small files, one of which says of itself what `lie` makes of it.
+async fn lying(lie: impl FnOnce(&mut metadata::DataFile)) -> World {
+    let world = World::with("plain", "none", 2, 20).await;
+    let live = world.live().await;
+    let mut file = live.data[0].file.clone();
+    let path = local(&file.file_path);
+    let copy = path.replace(".parquet", "-copy.parquet");
+    std::fs::copy(&path, &copy).unwrap();
+    file.file_path = format!("file://{copy}");
+    lie(&mut file);
+    let changes = lake::Changes {
+        data: vec![file],
+        ..lake::Changes::default()
+    };
+    let now = world.now_ms().await;
+    lake::commit_changes(&*world.catalog, &world.name, &changes, now)
+        .await
+        .unwrap();
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i11_rows_that_do_not_add_up_are_not_committed() {
+    let world = lying(|file| file.record_count += 1).await;
+    let error = fails(&world).await;
+    assert!(
+        chain(&error).contains("20 rows, its manifest says 21"),
+        "{}",
+        chain(&error)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i11_column_counts_that_do_not_add_up_are_not_committed() {
+    let world = lying(|file| {
+        file.null_value_counts.insert(1, 3);
+    })
+    .await;
+    let error = fails(&world).await;
+    assert_eq!(error.advice(), Advice::GiveUp);
+    assert!(
+        chain(&error).contains("column 1: 3 nulls in, 0 out"),
+        "{}",
+        chain(&error)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_ended_attempt_committed_is_kept_and_counted() {
+    let world = World::with("plain", "region", 4, 40).await;
+    let before = world.rows().await;
+    let options = [
+        ("rewrite-all", "true"),
+        ("partial-progress.enabled", "true"),
+        ("max-concurrent-file-group-rewrites", "1"),
+    ];
+    let plan = world.plan(&options).await;
+    // The first commit lands, the second ends the process.
+    world.ledger.break_next(Break::Before);
+    world.ledger.let_through(1);
+    world.execute(&plan).await.unwrap_err();
+    let (task, job) = (World::task(&options), JobId::new("job-1"));
+    assert_eq!(
+        world
+            .engine
+            .committed(&world.name, &task, &job)
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(world.live().await.data.len(), 13);
+    let again = world
+        .plan(&[("min-input-files", "2"), options[1], options[2]])
+        .await;
+    let report = world
+        .execute_as("job-1", "attempt-2", &again)
+        .await
+        .unwrap();
+    assert_eq!(
+        (report.files_in, report.files_out, report.rows_out),
+        (16, 4, 160)
+    );
+    assert_eq!(world.rows().await, before);
+    let committed = world
+        .engine
+        .committed(&world.name, &task, &job)
+        .await
+        .unwrap();
+    assert_eq!(committed, Some(report));
+}

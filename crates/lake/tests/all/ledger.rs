@@ -32,6 +32,8 @@ pub(crate) struct TestLedger {
     pub(crate) landed: Mutex<Vec<String>>,
     pub(crate) reports: Mutex<Vec<Report>>,
     breaks: Mutex<Vec<Break>>,
+    /// Commits that go well before the next break.
+    well: Mutex<u32>,
     pauses: Mutex<u32>,
     arrived: Semaphore,
     go: Semaphore,
@@ -46,6 +48,7 @@ impl TestLedger {
             landed: Mutex::default(),
             reports: Mutex::default(),
             breaks: Mutex::default(),
+            well: Mutex::default(),
             pauses: Mutex::default(),
             arrived: Semaphore::new(0),
             go: Semaphore::new(0),
@@ -55,6 +58,20 @@ impl TestLedger {
 
     pub(crate) fn break_next(&self, how: Break) {
         self.breaks.lock().unwrap().push(how);
+    }
+
+    /// So many commits go well before something breaks.
+    pub(crate) fn let_through(&self, count: u32) {
+        *self.well.lock().unwrap() = count;
+    }
+
+    fn next_break(&self) -> Option<Break> {
+        let mut well = self.well.lock().unwrap();
+        if *well > 0 {
+            *well -= 1;
+            return None;
+        }
+        self.breaks.lock().unwrap().pop()
     }
 
     /// The next `count` commits wait before their swap until they are let go.
@@ -142,7 +159,7 @@ impl Ledger for TestLedger {
     ) -> Result<(), SwapError> {
         self.wait().await;
         *self.swaps.lock().unwrap() += 1;
-        let broken = self.breaks.lock().unwrap().pop();
+        let broken = self.next_break();
         match broken {
             Some(Break::Before) => return Err(crash()),
             Some(Break::LostRequest) => return Err(lost()),
