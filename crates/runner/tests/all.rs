@@ -10,6 +10,8 @@ mod crash;
 mod ends;
 #[path = "all/engine.rs"]
 mod engine;
+#[path = "all/events.rs"]
+mod events;
 #[path = "all/heart.rs"]
 mod heart;
 #[path = "all/rig.rs"]
