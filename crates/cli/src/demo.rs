@@ -193,13 +193,14 @@ async fn maintain(
     let step = steps.begin("starting the worker");
     let mut worker = Worker::start(place, warehouse.log())?;
     let enough = CancellationToken::new();
-    let writing = tokio::spawn(go_on(writer.fresh_account(), enough.clone()));
-    // However the job ends, the writer is told, so that it is not left writing.
-    let ended = wait_for(pool, &job, &mut worker, &step).await;
-    enough.cancel();
-    let writer = writing.await?;
-    let ended = ended?;
-    let writer = writer?;
+    let job_ends = async {
+        let ended = wait_for(pool, &job, &mut worker, &step).await;
+        enough.cancel();
+        ended
+    };
+    // Side by side in one task: an interruption drops both, and nothing is written afterwards.
+    let (ended, writer) = tokio::join!(job_ends, go_on(writer.fresh_account(), &enough));
+    let (ended, writer) = (ended?, writer?);
     worker.stop()?;
     if ended.status != JobStatus::Completed {
         bail!(
@@ -230,7 +231,7 @@ async fn submit(pool: &Pool, table: &TableName) -> Result<JobId> {
     Ok(submitted.job().clone())
 }
 
-async fn go_on(mut writer: Writer, enough: CancellationToken) -> Result<Writer> {
+async fn go_on(mut writer: Writer, enough: &CancellationToken) -> Result<Writer> {
     loop {
         writer.append().await?;
         tokio::select! {

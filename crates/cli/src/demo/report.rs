@@ -96,7 +96,14 @@ impl Report {
                 .to_owned(),
             String::new(),
         ];
-        lines.join("\n").replace('\n', "\n  ").trim_end().to_owned() + "\n"
+        let text = lines.join("\n").replace('\n', "\n  ");
+        text.lines()
+            .map(str::trim_end)
+            .collect::<Vec<&str>>()
+            .join("\n")
+            .trim_end()
+            .to_owned()
+            + "\n"
     }
 
     fn table(&self) -> Grid {

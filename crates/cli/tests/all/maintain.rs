@@ -327,7 +327,7 @@ async fn running(lake: &Lake) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_ends_the_job_cancelled_and_frees_the_table() {
+async fn m16_ctrl_c_ends_the_job_cancelled_and_frees_the_table() {
     let lake = Lake::new().await;
     let before = lake.make("db.events", FILES);
     let blocked = block(&before);
@@ -364,7 +364,7 @@ async fn ctrl_c_ends_the_job_cancelled_and_frees_the_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_run_frees_its_table_after_one_lease() {
+async fn m17_a_killed_run_frees_its_table_after_one_lease() {
     let lake = Lake::new().await;
     let before = lake.make("db.events", FILES);
     let blocked = block(&before);
