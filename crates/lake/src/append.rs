@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use catalog::{Catalog, Table};
 use futures::{StreamExt, TryStreamExt, stream};
-use metadata::{DataFile, Fields, ManifestContent, ManifestWriter, live_files, read_manifest_list};
+use metadata::{
+    DataFile, Fields, ManifestContent, ManifestFile, ManifestWriter, live_files, read_manifest_list,
+};
 use model::TableName;
 use policy::retry::Backoff;
 
@@ -110,6 +112,50 @@ async fn check_exist(base: &Table, must_exist: &[String]) -> Result<(), Error> {
     }
 }
 
+fn metadata_error(doing: &'static str) -> impl Fn(metadata::Error) -> Error {
+    move |source| Error::Metadata { doing, source }
+}
+
+/// A manifest for each content and spec of the added files.
+fn new_manifests(
+    base: &Table,
+    changes: &Changes,
+    snapshot_id: i64,
+    places: &Places,
+) -> Result<(Vec<ManifestFile>, Vec<NewFile>), Error> {
+    let doing = "make a manifest";
+    let mut by_kind: BTreeMap<(ManifestContent, i32), Vec<&DataFile>> = BTreeMap::new();
+    for file in &changes.data {
+        by_kind
+            .entry((ManifestContent::Data, file.spec_id))
+            .or_default()
+            .push(file);
+    }
+    for file in &changes.deletes {
+        by_kind
+            .entry((ManifestContent::Deletes, file.spec_id))
+            .or_default()
+            .push(file);
+    }
+    let (mut manifests, mut files) = (Vec::new(), Vec::new());
+    for ((content, spec_id), added) in by_kind {
+        let mut writer = ManifestWriter::new(content, &base.metadata, spec_id, snapshot_id)
+            .map_err(metadata_error(doing))?;
+        for file in added {
+            writer.add(file, None).map_err(metadata_error(doing))?;
+        }
+        let path = places.manifest();
+        let (bytes, manifest) = writer.finish(&path).map_err(metadata_error(doing))?;
+        manifests.push(manifest);
+        files.push(NewFile {
+            path,
+            bytes,
+            kind: "manifest",
+        });
+    }
+    Ok((manifests, files))
+}
+
 async fn try_commit(
     catalog: &dyn Catalog,
     base: &Table,
@@ -117,36 +163,8 @@ async fn try_commit(
     snapshot_id: i64,
     now_ms: i64,
 ) -> Result<Table, Error> {
-    let metadata_error = |doing| move |source| Error::Metadata { doing, source };
     let places = Places::new(&base.metadata, "append");
-    let mut files = Vec::new();
-    let mut manifests = Vec::new();
-    let kinds = [
-        (ManifestContent::Data, &changes.data),
-        (ManifestContent::Deletes, &changes.deletes),
-    ];
-    for (content, added) in kinds {
-        let mut by_spec: BTreeMap<i32, Vec<&DataFile>> = BTreeMap::new();
-        for file in added {
-            by_spec.entry(file.spec_id).or_default().push(file);
-        }
-        for (spec_id, added) in by_spec {
-            let doing = "make a manifest";
-            let mut writer = ManifestWriter::new(content, &base.metadata, spec_id, snapshot_id)
-                .map_err(metadata_error(doing))?;
-            for file in added {
-                writer.add(file, None).map_err(metadata_error(doing))?;
-            }
-            let path = places.manifest();
-            let (bytes, manifest) = writer.finish(&path).map_err(metadata_error(doing))?;
-            manifests.push(manifest);
-            files.push(NewFile {
-                path,
-                bytes,
-                kind: "manifest",
-            });
-        }
-    }
+    let (mut manifests, mut files) = new_manifests(base, changes, snapshot_id, &places)?;
     if let Some(current) = base.metadata.current_snapshot() {
         let carried = read_manifest_list(&base.storage, current).await;
         manifests.extend(carried.map_err(metadata_error("read the manifest list"))?);

@@ -93,7 +93,7 @@ fn lost_history(now: &TableMetadata, groups: &[Rewritten], stale: &mut Findings)
         let planned_on = group.pin.snapshot_id;
         if !history.contains(&planned_on) {
             let why = format!(
-                "snapshot {planned_on}, which was planned on, is no longer in main's history (expired, rolled back or replaced)"
+                "snapshot {planned_on}, which was planned on, is no longer in main's history"
             );
             stale.find(index, &why);
         }
@@ -174,6 +174,13 @@ async fn new_position_deletes(
             continue;
         }
         let wanted = may_apply(delete, groups);
+        if !delete.file.file_format.eq_ignore_ascii_case("parquet") {
+            for path in &wanted {
+                let why = format!("{} may delete rows of it", delete.file.file_path);
+                stale.find(group_of[path.as_str()], &why);
+            }
+            continue;
+        }
         if !wanted.is_empty() {
             to_read.push(DeleteScope {
                 location: delete.file.file_path.clone(),

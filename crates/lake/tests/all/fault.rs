@@ -255,8 +255,7 @@ async fn a_plan_on_a_snapshot_that_is_gone_is_not_begun() {
 /// A table of three small files, one of which says of itself what `lie` makes of it.
 async fn lying(lie: impl FnOnce(&mut metadata::DataFile)) -> World {
     let world = World::with("plain", "none", 2, 20).await;
-    let live = world.live().await;
-    let mut file = live.data[0].file.clone();
+    let mut file = world.live().await.data[0].file.clone();
     let path = local(&file.file_path);
     let copy = path.replace(".parquet", "-copy.parquet");
     std::fs::copy(&path, &copy).unwrap();
