@@ -1,6 +1,7 @@
 """Tables for the command line's tests: PyIceberg makes them and reads them back.
 
-JSON on standard input: {"do": "make" | "read", "database_url", "catalog", "warehouse", "table", ..};
+JSON on standard input: {"do": "make" | "read", "database_url", "catalog", "warehouse", "table", ..}
+or {"do": "count", "metadata_location"};
 JSON on standard output.
 """
 
@@ -9,6 +10,7 @@ import sys
 
 import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import StaticTable
 
 
 def catalog(task):
@@ -43,5 +45,11 @@ def read(task):
     }
 
 
+def count(task):
+    """Rows of the table with this metadata file, as a reader without a catalog sees them."""
+    rows = StaticTable.from_metadata(task["metadata_location"]).scan(selected_fields=("id",)).to_arrow()
+    return {"rows": rows.num_rows, "ids": len(rows["id"].unique())}
+
+
 task = json.load(sys.stdin)
-json.dump({"make": make, "read": read}[task["do"]](task), sys.stdout)
+json.dump({"make": make, "read": read, "count": count}[task["do"]](task), sys.stdout)

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::event::Fingerprint;
 use self::home::Home;
-use self::report::{Meanwhile, Report, Side};
+use self::report::{Kept, Meanwhile, Report, Side};
 use self::steps::{Step, Steps};
 use self::worker::{Place, Worker};
 use self::writer::Writer;
@@ -115,6 +115,7 @@ async fn story(args: &Demo, database_url: &str, steps: Steps<'_>) -> Result<Repo
     };
     let (job, writer) = maintain(&pool, &place, &warehouse, writer, steps).await?;
     let (after, read) = measure(catalog.as_ref(), &table, boundary, writer.files(), steps).await?;
+    let metadata_location = catalog.load(&table).await?.metadata_location;
     let meanwhile = Meanwhile {
         commits: writer.commits(),
         files: writer.files().len() as u64,
@@ -127,7 +128,10 @@ async fn story(args: &Demo, database_url: &str, steps: Steps<'_>) -> Result<Repo
         writer: meanwhile,
         jobs: vec![job],
         took: Duration::ZERO,
-        kept: warehouse.kept(),
+        kept: warehouse.kept().map(|folder| Kept {
+            folder,
+            metadata_location,
+        }),
     })
 }
 

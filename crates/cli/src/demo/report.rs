@@ -17,8 +17,16 @@ pub(crate) struct Report {
     /// Jobs with their actions, as `snowpack job` prints them.
     pub(crate) jobs: Vec<Value>,
     pub(crate) took: Duration,
-    /// Where the files are, when they were kept.
-    pub(crate) kept: Option<String>,
+    /// Where the table is, when it was kept.
+    pub(crate) kept: Option<Kept>,
+}
+
+/// What is left of the demo when asked for.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) folder: String,
+    /// The table's current metadata file: what other programs read it by.
+    pub(crate) metadata_location: String,
 }
 
 /// The rows that were there before maintenance began, and the files that hold them.
@@ -75,13 +83,17 @@ impl Report {
             },
             "jobs": self.jobs,
             "seconds": self.took.as_secs_f64(),
-            "kept": self.kept,
+            "kept": self.kept.as_ref().map(|kept| &kept.folder),
+            "metadata_location": self.kept.as_ref().map(|kept| &kept.metadata_location),
         })
     }
 
     pub(crate) fn text(&self) -> String {
         let files = match &self.kept {
-            Some(folder) => format!("The table's files are in {folder}."),
+            Some(kept) => format!(
+                "The table's files are in {}; other programs read it by\n{}",
+                kept.folder, kept.metadata_location
+            ),
             None => "Everything it made is gone; --keep DIR keeps the table's files.".to_owned(),
         };
         let lines = [

@@ -4,7 +4,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::Database;
 
@@ -74,6 +74,17 @@ fn the_demo_starts_and_ends_a_postgres_of_its_own_and_keeps_files_when_asked() {
     check(&report);
     assert_eq!(report["kept"], folder.to_str().unwrap());
     assert!(folder.read_dir().unwrap().next().is_some());
+    let read = testkit::oracle(
+        "cli_tables",
+        &json!({ "do": "count", "metadata_location": report["metadata_location"] }),
+    );
+    let rows = [&report["rows_before"], &report["writer"]["rows_written"]].map(Value::as_u64);
+    let rows = rows.into_iter().map(Option::unwrap).sum::<u64>();
+    assert_eq!(
+        read,
+        json!({ "rows": rows, "ids": rows }),
+        "what PyIceberg reads"
+    );
     let again = run(&words, &[])
         .expect(2)
         .complains(&["--keep", "not empty"]);
