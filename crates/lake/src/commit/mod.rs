@@ -11,10 +11,11 @@ pub(crate) mod summary;
 pub(crate) mod swap;
 mod validate;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use catalog::{Catalog, Table};
-use metadata::LiveFiles;
+use metadata::{LiveFiles, ManifestFile};
 use model::TableName;
 use planner::rewrite::Plan;
 use planner::{Attempt, Report, SwapError};
@@ -171,6 +172,7 @@ impl Committer<'_> {
             attempt: self.attempt,
         });
         let now_ms = self.attempt.ledger.now_ms().await?;
+        let landed = landed(&built.manifests, &manifests.written, groups);
         let next = snapshot::next(
             base,
             manifests.snapshot_id,
@@ -179,11 +181,6 @@ impl Committer<'_> {
             now_ms,
         )
         .place(self.places.manifest_list(manifests.snapshot_id))?;
-        let landed = manifests.written.iter().cloned();
-        let outputs = groups.iter().flat_map(|group| &group.outputs);
-        let landed = landed
-            .chain(outputs.map(|file| file.file_path.clone()))
-            .collect();
         let mut new_files = built.new_files;
         new_files.push(next.list);
         swap::prepare(
@@ -241,6 +238,22 @@ impl Committer<'_> {
             () = self.attempt.signals.cancel.cancelled() => {}
         }
     }
+}
+
+/// Of all that was written, what the new snapshot lists: manifests of an earlier try may not be.
+fn landed(listed: &[ManifestFile], written: &[String], groups: &[Rewritten]) -> Vec<String> {
+    let listed: HashSet<&str> = listed
+        .iter()
+        .map(|manifest| manifest.manifest_path.as_str())
+        .collect();
+    let manifests = written
+        .iter()
+        .filter(|path| listed.contains(path.as_str()))
+        .cloned();
+    let outputs = groups.iter().flat_map(|group| &group.outputs);
+    manifests
+        .chain(outputs.map(|file| file.file_path.clone()))
+        .collect()
 }
 
 fn number<T: std::str::FromStr>(base: &Table, key: &str, default: T) -> T {

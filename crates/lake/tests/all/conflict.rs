@@ -323,6 +323,67 @@ async fn a_writer_that_never_rests_ends_the_commit_after_its_retries() {
     assert_eq!(world.rows().await.count(), 100);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_another_writer_merged_are_taken_apart_again() {
+    let properties = json!({
+        "commit.manifest-merge.enabled": "true",
+        "commit.manifest.min-count-to-merge": "2",
+    });
+    let world = World::with_properties("plain", "none", 4, 25, properties).await;
+    let report = world
+        .interrupted(ALL, world.append(1_000, 1, 25))
+        .await
+        .unwrap();
+    assert_eq!((report.files_in, report.commit_attempts), (4, 2));
+    let rows = world.rows().await;
+    assert_eq!(rows.count(), 125);
+    assert_eq!(rows.pyiceberg, rows.duckdb);
+    // The first try's manifests that were of no use are not marked as part of the table.
+    let listed = world.live().await.manifests;
+    let landed = world.ledger.landed.lock().unwrap();
+    let manifests = landed.iter().filter(|path| path.contains("-m"));
+    for path in manifests {
+        assert!(
+            listed
+                .iter()
+                .any(|manifest| manifest.manifest_path == *path),
+            "{path}"
+        );
+    }
+    assert!(
+        listed.len() < world.ledger.reserved_with("-m"),
+        "{listed:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partial_progress_gives_up_what_it_cannot_commit() {
+    for (failed_commits_max, gives_up) in [("1", true), ("0", false)] {
+        let properties = json!({"commit.retry.num-retries": "0"});
+        let world = World::with_properties("plain", "region", 3, 40, properties).await;
+        let options = [
+            ("rewrite-all", "true"),
+            ("partial-progress.enabled", "true"),
+            ("partial-progress.max-commits", "2"),
+            ("partial-progress.max-failed-commits", failed_commits_max),
+        ];
+        let ended = world
+            .interrupted(&options, world.append(1_000, 1, 40))
+            .await;
+        match ended {
+            Ok(report) => {
+                assert!(gives_up);
+                assert_eq!((report.files_out, report.groups_failed), (2, 2));
+            }
+            Err(error) => {
+                assert!(!gives_up, "{}", chain(&error));
+                assert_eq!(error.advice(), Advice::RetryLater);
+            }
+        }
+        assert_eq!(world.rows().await.count(), 160);
+    }
+}
+
 /// Appends files of ten rows and deletes a row of each earlier one, until told to stop; returns
 /// how many rows there must be.
 async fn stream(world: &World, stop: &AtomicBool) -> u64 {
