@@ -12,7 +12,11 @@ pub struct Args {
     pub database_url: String,
 
     /// Upper bound on pooled connections
-    #[arg(long, env = "SNOWPACK_PG_CONNECTIONS_MAX", default_value = "8")]
+    #[arg(
+        long = "pg-connections-max",
+        env = "SNOWPACK_PG_CONNECTIONS_MAX",
+        default_value = "8"
+    )]
     pub connections_max: NonZeroU32,
 }
 
