@@ -341,3 +341,20 @@ async fn what_an_ended_attempt_committed_is_kept_and_counted() {
         .unwrap();
     assert_eq!(committed, Some(report));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drained_between_commits_what_was_committed_stays() {
+    let world = World::with("plain", "region", 3, 40).await;
+    let before = world.rows().await;
+    let options = [
+        ("rewrite-all", "true"),
+        ("partial-progress.enabled", "true"),
+        ("max-concurrent-file-group-rewrites", "1"),
+    ];
+    let drain = async { world.signals.drain.cancel() };
+    let ended = world.interrupted(&options, drain).await;
+    assert!(matches!(ended, Err(EngineError::Stopped)), "{ended:?}");
+    assert_eq!(*world.ledger.swaps.lock().unwrap(), 1);
+    assert_eq!(world.live().await.data.len(), 10);
+    assert_eq!(world.rows().await, before);
+}
