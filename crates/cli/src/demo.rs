@@ -223,11 +223,7 @@ async fn maintain(
 }
 
 async fn submit(pool: &Pool, table: &TableName) -> Result<JobId> {
-    let options = [("remove-dangling-deletes".to_owned(), "true".to_owned())];
-    let submission = Submission {
-        options: [(Action::RewriteDataFiles, options.into())].into(),
-        ..Submission::new(table.clone(), vec![Action::RewriteDataFiles], "demo")
-    };
+    let submission = Submission::new(table.clone(), vec![Action::RewriteDataFiles], "demo");
     let mut client = pool.get().await?;
     let tx = (**client).transaction().await?;
     let submitted = maintenance::submit(&tx, &submission).await?;

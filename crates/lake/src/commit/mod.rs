@@ -151,11 +151,10 @@ impl Committer<'_> {
         manifests: &mut Manifests,
         (report, last): (&Report, bool),
     ) -> Result<Ready, Error> {
-        let dangling = if self.plan.remove_dangling_deletes {
-            validate::dangling_deletes(live, groups)
-        } else {
-            Vec::new()
-        };
+        let mut dangling = validate::applied_deletes(live, groups);
+        if self.plan.remove_dangling_deletes {
+            dangling.extend(validate::dangling_deletes(live, groups));
+        }
         let sequence = self.plan.use_starting_sequence_number;
         let built = manifests
             .build(base, live, groups, &dangling, (self.places, sequence))

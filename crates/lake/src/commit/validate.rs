@@ -226,7 +226,7 @@ fn referenced(delete: &LiveFile) -> Option<&str> {
 }
 
 /// Position delete files whose one data file is rewritten by `groups`: all they hold is applied.
-pub(super) fn dangling_deletes(live: &LiveFiles, groups: &[Rewritten]) -> Vec<String> {
+pub(super) fn applied_deletes(live: &LiveFiles, groups: &[Rewritten]) -> Vec<String> {
     let inputs = groups.iter().flat_map(|group| &group.group.inputs);
     let applied: HashSet<(&str, &str)> = inputs
         .flat_map(|input| {
@@ -236,13 +236,51 @@ pub(super) fn dangling_deletes(live: &LiveFiles, groups: &[Rewritten]) -> Vec<St
                 .map(|delete| (input.path.as_str(), delete.as_str()))
         })
         .collect();
-    live.deletes
-        .iter()
-        .filter(|delete| delete.file.content == Content::PositionDeletes)
+    position_deletes(live)
         .filter(|delete| {
             let path = delete.file.file_path.as_str();
             referenced(delete).is_some_and(|data| applied.contains(&(data, path)))
         })
         .map(|delete| delete.file.file_path.clone())
         .collect()
+}
+
+/// Position delete files of many data files, in the partitions of `groups`, that can apply to no
+/// data file once these groups are committed: every file they may name is rewritten or gone.
+pub(super) fn dangling_deletes(live: &LiveFiles, groups: &[Rewritten]) -> Vec<String> {
+    let inputs: HashSet<&str> = groups
+        .iter()
+        .flat_map(|group| &group.group.inputs)
+        .map(|input| input.path.as_str())
+        .collect();
+    // The oldest data file that stays in each partition; outputs are new paths, which no delete
+    // file that exists can name.
+    let mut oldest = HashMap::new();
+    for group in groups {
+        oldest.insert((group.group.spec_id, &group.group.partition), i64::MAX);
+    }
+    for data in live
+        .data
+        .iter()
+        .filter(|data| !inputs.contains(data.file.file_path.as_str()))
+    {
+        if let Some(sequence) = oldest.get_mut(&(data.file.spec_id, &data.file.partition)) {
+            *sequence = data.sequence_number.min(*sequence);
+        }
+    }
+    position_deletes(live)
+        .filter(|delete| referenced(delete).is_none())
+        .filter(|delete| {
+            oldest
+                .get(&(delete.file.spec_id, &delete.file.partition))
+                .is_some_and(|oldest| delete.sequence_number < *oldest)
+        })
+        .map(|delete| delete.file.file_path.clone())
+        .collect()
+}
+
+fn position_deletes(live: &LiveFiles) -> impl Iterator<Item = &LiveFile> {
+    live.deletes
+        .iter()
+        .filter(|delete| delete.file.content == Content::PositionDeletes)
 }

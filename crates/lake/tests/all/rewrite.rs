@@ -213,23 +213,61 @@ async fn large_files_are_read_column_by_column_and_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dangling_deletes_are_dropped_when_asked() {
+async fn deletes_of_one_rewritten_file_are_dropped() {
     let world = World::with("plain", "none", 3, 40).await;
     delete_rows(&world, &[1], true).await;
     delete_rows(&world, &[2], false).await;
     let before = duck(&world).await;
-    let report = world
-        .maintain(&[("rewrite-all", "true"), ("remove-dangling-deletes", "true")])
-        .await;
+    let report = world.maintain(&[("rewrite-all", "true")]).await;
     assert_eq!(report.deletes_applied, 6);
     assert_eq!(duck(&world).await, before);
-    // The delete file of several data files stays: what it may apply to is not known from it.
+    // The delete file of several data files stays: nobody asked what it may still apply to.
     assert_eq!(world.live().await.deletes.len(), 1);
     let table = world.table().await;
     let summary = &table.metadata.current_snapshot().unwrap().summary;
     assert_eq!(summary["removed-delete-files"], "3");
     assert_eq!(summary["total-delete-files"], "1");
     assert_eq!(summary["total-position-deletes"], "3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dangling_deletes_of_many_files_are_dropped_when_asked() {
+    let world = World::with("plain", "none", 3, 40).await;
+    delete_rows(&world, &[2], false).await;
+    let before = duck(&world).await;
+    world
+        .maintain(&[("rewrite-all", "true"), ("remove-dangling-deletes", "true")])
+        .await;
+    assert_eq!(duck(&world).await, before);
+    assert_eq!(world.live().await.deletes.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_file_that_may_apply_to_a_file_left_alone_is_kept() {
+    let options = |filter| {
+        [
+            ("rewrite-all", "true"),
+            ("remove-dangling-deletes", "true"),
+            ("where", filter),
+        ]
+    };
+    // One delete file for all; one data file is rewritten.
+    let world = World::with("plain", "none", 3, 40).await;
+    delete_rows(&world, &[2], false).await;
+    let before = duck(&world).await;
+    let report = world.maintain(&options("id < 40")).await;
+    assert_eq!((report.files_in, report.deletes_applied), (1, 1));
+    assert_eq!(duck(&world).await, before);
+    assert_eq!(world.live().await.deletes.len(), 1);
+
+    // One delete file for each of four partitions; one partition is rewritten.
+    let world = World::with("plain", "region", 3, 40).await;
+    delete_rows(&world, &[2], false).await;
+    let before = duck(&world).await;
+    let report = world.maintain(&options("region = 'eu'")).await;
+    assert_eq!((report.files_in, report.deletes_applied), (3, 3));
+    assert_eq!(duck(&world).await, before);
+    assert_eq!(world.live().await.deletes.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
