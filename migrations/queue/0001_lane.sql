@@ -31,6 +31,11 @@ create table {lane}.job_queue (
     constraint job_queue_attempts_check check (attempt_count >= 0 and max_attempts >= 1),
     constraint job_queue_hand_backs_check check (hand_back_count >= 0),
     constraint job_queue_pool_check check (pool <> ''),
+    -- No claim can count from or to infinity, and one such row would fail everybody's.
+    constraint job_queue_times_check check (
+        isfinite(enqueued_at) and isfinite(visible_at) and isfinite(sort_key)
+        and isfinite(deadline_at)
+    ),
     constraint job_queue_claim_check check (
         (claimed_at is null) = (attempt_id is null)
         and (claimed_at is null) = (claimed_by is null)
@@ -488,10 +493,6 @@ declare
     v_jobs {id}[];
     v_keys text[];
 begin
-    select t.exhausted, t.deadline, t.cancelled, t.reset, t.flipped
-    into exhausted, deadline, cancelled, reset, flipped
-    from {lane}.tick_v1(p_batch) as t;
-
     if p_job is null then
         v_jobs := array(select q.job_id from {lane}.job_queue as q order by q.job_id limit p_batch);
     else
@@ -522,6 +523,11 @@ begin
     );
     delete from {lane}.job_queue as q where q.job_id = any (v_jobs);
     get diagnostics queue_rows = row_count;
+
+    -- After the orphans, which are nothing to be reset or ended.
+    select t.exhausted, t.deadline, t.cancelled, t.reset, t.flipped
+    into exhausted, deadline, cancelled, reset, flipped
+    from {lane}.tick_v1(p_batch) as t;
 
     v_keys := array(
         select l.table_key from {lane}.table_locks as l

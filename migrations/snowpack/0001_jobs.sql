@@ -93,7 +93,8 @@ create table snowpack.job_actions (
 );
 
 -- The records' side of the queue: called inside the queue's own statements, for rows whose queue
--- row that statement holds.
+-- row that statement holds. An ended record stays as it is, whatever its queue row says: one row
+-- left behind by hand must not fail the statement, and with it everybody's claims.
 
 create function snowpack.record_claimed(ids text[], attempt_ids text[])
 returns void
@@ -105,6 +106,7 @@ as $$
         attempt_id = claimed.attempt_id
     from unnest(ids, attempt_ids) as claimed (job_id, attempt_id)
     where jobs.job_id = claimed.job_id
+      and jobs.completed_at is null
 $$;
 
 create function snowpack.record_reset(ids text[])
@@ -115,6 +117,7 @@ as $$
     set status = 'pending',
         attempt_id = null
     where jobs.job_id = any (ids)
+      and jobs.completed_at is null
 $$;
 
 -- The last attempt stays named in an ended record: whoever lost the answer to its own finish
@@ -132,6 +135,7 @@ as $$
         completed_at = now()
     from unnest(ids, statuses, reasons, errors) as ended (job_id, status, reason, error)
     where jobs.job_id = ended.job_id
+      and jobs.completed_at is null
 $$;
 
 create function snowpack.record_live(ids text[])

@@ -29,3 +29,4 @@ from snowpack.job_queue
 join snowpack.jobs on jobs.job_id = job_queue.job_id
 where job_queue.job_id = $1
   and job_queue.attempt_id = $2
+  and jobs.completed_at is null

@@ -2,7 +2,7 @@
 
 use maintenance::{ActionResult, Error, Filter, actions};
 use model::{Action, ActionOutcome, EndReason, JobId, JobStatus};
-use queue::{Cancel, End, RenewState};
+use queue::{Ask, Cancel, Claimer, End, RenewState};
 use std::time::Duration;
 
 use crate::lane::{LEASE, Lane, table};
@@ -421,4 +421,50 @@ async fn a_row_of_a_newer_version_is_reported_not_guessed() {
             .contains("column actions holds `defragment`"),
         "{error}"
     );
+}
+
+/// Ended by hand, or by a bug, while its queue row is still there.
+async fn end_by_hand(lane: &Lane, job: &JobId) {
+    let sql = "update snowpack.jobs set status = 'completed', reason = null, \
+               completed_at = now() where job_id = $1";
+    assert_eq!(lane.client.execute(sql, &[&job.as_str()]).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_queue_row_whose_record_has_ended_stops_nobody_and_changes_nothing() {
+    let mut lane = Lane::new().await;
+    let (running, live) = (lane.submit("db.a").await, lane.submit("db.b").await);
+    for job in [&running, &live] {
+        lane.claim(job).await;
+        lane.expire(job).await;
+    }
+    end_by_hand(&lane, &running).await;
+    let ask = Ask {
+        lease: LEASE,
+        worker: "test".to_owned(),
+        pools: vec!["default".to_owned()],
+    };
+    let mut claimer = Claimer::new(maintenance::queue(), ask);
+    let claimed = claimer.claim(&lane.client, 5).await.unwrap();
+    assert_eq!(claimed.len(), 1, "{claimed:?}");
+    assert_eq!(claimed[0].fence.job(), &live);
+    lane.finish(&claimed[0], &End::completed()).await.unwrap();
+    lane.assert_nothing_is_live().await;
+
+    // Between two sweeps such a row may be claimed; its attempt is told to stop.
+    let waiting = lane.submit("db.c").await;
+    end_by_hand(&lane, &waiting).await;
+    let claimed = lane.claim(&waiting).await;
+    let loaded = maintenance::claimed_job(&lane.client, &claimed.fence).await;
+    assert!(replaced(&loaded.unwrap_err()));
+    assert_eq!(lane.status(&waiting).await, JobStatus::Completed);
+
+    // A tick on its own ends it without a word in the record.
+    let spent = "update snowpack.job_queue set attempt_count = max_attempts";
+    lane.client.execute(spent, &[]).await.unwrap();
+    lane.expire(&waiting).await;
+    let tick = "select exhausted::bigint from snowpack.tick_v1(10)";
+    assert_eq!(lane.count(tick).await, 1);
+    assert_eq!(lane.status(&waiting).await, JobStatus::Completed);
+    lane.assert_nothing_is_live().await;
 }

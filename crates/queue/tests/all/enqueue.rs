@@ -85,6 +85,10 @@ async fn impossible_jobs_are_refused_by_the_table() {
         ("priority = 4", "job_queue_priority_check"),
         ("max_attempts = 0", "job_queue_attempts_check"),
         ("pool = ''", "job_queue_pool_check"),
+        ("enqueued_at = '-infinity'", "job_queue_times_check"),
+        ("visible_at = 'infinity'", "job_queue_times_check"),
+        ("sort_key = 'infinity'", "job_queue_times_check"),
+        ("deadline_at = 'infinity'", "job_queue_times_check"),
         ("attempt_id = 'x'", "job_queue_claim_check"),
         ("job_id = 'nobody'", "job_queue_job_id_fkey"),
     ] {
