@@ -183,7 +183,9 @@ begin
 end
 $$;
 
--- Hands out rows that the caller has locked and that may run.
+-- Hands out rows that the caller has locked and that may run. The lease counts from the statement:
+-- its holder counts from when it sent that, and now() may lie long before, at the beginning of a
+-- transaction that submitted the job.
 create function {lane}.hand_out_v1(p_ids {id}[], p_lease interval, p_worker text)
 returns table (
     job_id {id},
@@ -205,10 +207,10 @@ begin
     return query
     with claimed as (
         update {lane}.job_queue as q
-        set claimed_at = now(),
+        set claimed_at = statement_timestamp(),
             claimed_by = p_worker,
             attempt_id = gen_random_uuid()::text,
-            visible_at = now() + p_lease,
+            visible_at = statement_timestamp() + p_lease,
             attempt_count = q.attempt_count + 1,
             scheduled = false
         where q.job_id = any (p_ids)
@@ -225,13 +227,13 @@ begin
         select l.table_key
         from {lane}.table_locks as l
         where l.table_key = any (array(select c.concurrency_key from claimed as c))
-            and l.expires_at < now() + p_lease
+            and l.expires_at < statement_timestamp() + p_lease
         order by l.table_key
         for no key update skip locked
     ),
     extended as (
         update {lane}.table_locks as l
-        set expires_at = now() + p_lease
+        set expires_at = statement_timestamp() + p_lease
         where l.table_key = any (array(select b.table_key from behind as b))
             and l.holder = any (p_ids)
     )
@@ -580,9 +582,10 @@ begin
     renewed as (
         update {lane}.job_queue as q
         set visible_at = case
-            when q.cancel_requested_at is null then now() + p_lease
+            when q.cancel_requested_at is null then statement_timestamp() + p_lease
             else greatest(
-                q.visible_at, least(now() + p_lease, q.cancel_requested_at + 2 * p_lease)
+                q.visible_at,
+                least(statement_timestamp() + p_lease, q.cancel_requested_at + 2 * p_lease)
             )
         end
         where q.job_id = any (array(select m.job_id from mine as m))
@@ -597,7 +600,7 @@ begin
     ),
     extended as (
         update {lane}.table_locks as l
-        set expires_at = greatest(l.expires_at, now() + p_lease)
+        set expires_at = greatest(l.expires_at, statement_timestamp() + p_lease)
         where l.table_key = any (array(select b.table_key from behind as b))
             and l.holder = any (p_ids)
             and exists (
@@ -608,7 +611,7 @@ begin
     select
         array_agg(r.attempt_id),
         array_agg(r.cancel_requested_at is not null),
-        array_agg(extract(epoch from r.visible_at - now())::float8)
+        array_agg(extract(epoch from r.visible_at - statement_timestamp())::float8)
     into v_renewed, v_cancels, v_seconds
     from renewed as r;
     return query

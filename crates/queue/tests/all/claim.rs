@@ -331,3 +331,24 @@ async fn a_paused_lane_hands_out_nothing_and_goes_on_when_resumed() {
     assert_eq!(lane.queue.paused(&lane.client).await.unwrap(), None);
     assert_eq!(lane.claim(5).await.len(), 2);
 }
+
+#[tokio::test]
+async fn q18_a_lease_counts_from_its_statement_and_not_from_the_transaction_around_it() {
+    let lane = Lane::text().await;
+    let mut client = lane.database.client().await;
+    let tx = client.transaction().await.unwrap();
+    lane.add_in(&tx, &[lane.item(1)]).await;
+    let (job, queue) = (lane.id(1), &lane.queue);
+    let claimed = queue.claim_one(&tx, &job, LEASE, "cli").await.unwrap();
+    // Its holder counts from when it sent the claim, which was after the transaction began.
+    let sql = "select claimed_at > now() and visible_at >= claimed_at + make_interval(secs => $1),
+                      visible_at > claimed_at + make_interval(secs => $1)
+               from lane.job_queue";
+    let seconds = LEASE.as_secs_f64();
+    let row = tx.query_one(sql, &[&seconds]).await.unwrap();
+    assert_eq!((row.get(0), row.get(1)), (true, false));
+    let ids = [claimed.unwrap().fence.ids()];
+    queue.renew(&tx, &ids, LEASE).await.unwrap();
+    let row = tx.query_one(sql, &[&seconds]).await.unwrap();
+    assert_eq!((row.get(0), row.get(1)), (true, true));
+}
