@@ -18,9 +18,10 @@ const SWEEP_EVERY: Duration = Duration::from_mins(1);
 const TICK_BATCH: i32 = 1_000;
 /// Repeats before the claim goes first; the next claim goes on with the tick.
 const TICKS_MAX: u32 = 5;
-/// Picks in one claim: more than one when picked rows were ended instead of handed out, or when
-/// a scan from the floor came back short.
+/// Picks in one claim that ended no row: more than one when a scan from the floor came back short.
 const PICKS_MAX: u32 = 8;
+/// Rows ended instead of handed out in one claim before it answers with what it has.
+const ENDED_MAX: usize = 1_000;
 /// While answers come back full, the index is still read from its start this often: a row put
 /// before the floor without a wake-up is not passed over for longer.
 const FULL_SCAN_EVERY: Duration = Duration::from_secs(5);
@@ -67,6 +68,8 @@ pub struct Claimer {
     ticked: Option<Instant>,
     swept: Option<Instant>,
     cursor: Cursor,
+    /// Handed out by picks of a claim that has not answered.
+    taken: Vec<Claimed>,
 }
 
 struct Picked {
@@ -88,6 +91,7 @@ impl Claimer {
             ticked: None,
             swept: None,
             cursor: Cursor::default(),
+            taken: Vec::new(),
         }
     }
 
@@ -97,12 +101,35 @@ impl Claimer {
     }
 
     /// Takes up to `count` due jobs, the most urgent first. Fewer than `count` means that a scan of
-    /// everything found no more: the worker may call itself idle.
+    /// everything found no more: the worker may call itself idle if it got none.
+    ///
+    /// What was taken before a failure is answered, and what a dropped call took is answered by
+    /// the next: nobody else can have those jobs until their leases are over.
     pub async fn claim<C: GenericClient + Sync>(
         &mut self,
         client: &C,
         count: u32,
     ) -> Result<Vec<Claimed>, Error> {
+        let count = count as usize;
+        let now = Instant::now();
+        self.taken.retain(|claimed| claimed.lease.trusted(now));
+        if let Err(error) = self.fill(client, count).await {
+            if self.taken.is_empty() {
+                return Err(error);
+            }
+            tracing::warn!(lane = self.queue.lane(), %error, "claim ended early");
+        }
+        let rest = self.taken.split_off(count.min(self.taken.len()));
+        let claimed = std::mem::replace(&mut self.taken, rest);
+        metrics::claimed(self.queue.lane(), claimed.len());
+        Ok(claimed)
+    }
+
+    async fn fill<C: GenericClient + Sync>(
+        &mut self,
+        client: &C,
+        count: usize,
+    ) -> Result<(), Error> {
         self.tick(client).await?;
         let now = Instant::now();
         if self
@@ -111,13 +138,9 @@ impl Claimer {
         {
             self.floors.fill(None);
         }
-        let count = count as usize;
-        let mut claimed = Vec::new();
-        for _ in 0..PICKS_MAX {
-            let want = count - claimed.len();
-            if want == 0 {
-                break;
-            }
+        let (mut picks, mut ended) = (0, 0);
+        while self.taken.len() < count && picks < PICKS_MAX && ended < ENDED_MAX {
+            let want = count - self.taken.len();
             let from_start = self.floors.iter().all(Option::is_none);
             let picked = self.pick(client, want).await?;
             if from_start {
@@ -128,13 +151,15 @@ impl Claimer {
             if let Some((pool, key)) = picked.floor.filter(|_| full) {
                 self.floors[pool] = Some(key);
             }
-            claimed.extend(picked.claimed);
+            let spent = picked.count - picked.claimed.len();
+            self.taken.extend(picked.claimed);
             if !full && from_start {
                 break;
             }
+            ended += spent;
+            picks += u32::from(spent == 0);
         }
-        metrics::claimed(self.queue.lane(), claimed.len());
-        Ok(claimed)
+        Ok(())
     }
 
     async fn pick<C: GenericClient + Sync>(

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::join_all;
+use futures::future::{Either, join_all, select};
 use tokio_postgres::types::Type;
 
 use crate::lane::{LEASE, Lane};
@@ -351,4 +351,80 @@ async fn q18_a_lease_counts_from_its_statement_and_not_from_the_transaction_arou
     queue.renew(&tx, &ids, LEASE).await.unwrap();
     let row = tx.query_one(sql, &[&seconds]).await.unwrap();
     assert_eq!((row.get(0), row.get(1)), (true, true));
+}
+
+/// A worker with a floor, jobs 6 to 8 behind it and 9 before it.
+async fn with_a_floor(lane: &Lane) -> queue::Claimer {
+    lane.add_many(8).await;
+    let mut worker = lane.claimer("w");
+    assert_eq!(worker.claim(&lane.client, 5).await.unwrap().len(), 5);
+    let mut urgent = lane.item(9);
+    urgent.priority = -3;
+    lane.add(&[urgent]).await;
+    worker
+}
+
+/// Makes the record's side of job 9's claim do this.
+async fn on_claim_of_9(lane: &Lane, does: &str) {
+    lane.run(&format!(
+        "create or replace function lane.record_claimed(ids text[], attempt_ids text[])
+         returns void language plpgsql as $$
+         begin
+             if 'job-000009' = any (ids) then {does}; end if;
+         end $$"
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn jobs_taken_before_a_claim_fails_are_answered() {
+    let lane = Lane::text().await;
+    let mut worker = with_a_floor(&lane).await;
+    on_claim_of_9(&lane, "raise exception 'broken record'").await;
+    // From the floor it takes three, from the start it fails.
+    let claimed = worker.claim(&lane.client, 5).await.unwrap();
+    let got: Vec<_> = claimed.iter().map(|one| one.fence.job().clone()).collect();
+    assert_eq!(got, [6, 7, 8].map(|number| lane.id(number)));
+    assert!(worker.claim(&lane.client, 5).await.is_err());
+}
+
+#[tokio::test]
+async fn jobs_taken_by_a_claim_that_was_given_up_are_answered_by_the_next() {
+    let lane = Lane::text().await;
+    let mut worker = with_a_floor(&lane).await;
+    lane.run("select pg_advisory_lock(9)").await;
+    on_claim_of_9(&lane, "perform pg_advisory_xact_lock(9)").await;
+    let slow = lane.database.client().await;
+    let waits = testkit::until("the claim waits", async || {
+        lane.count("job_queue where claimed_at is not null").await == 8
+            && lane
+                .count("job_queue, pg_locks where locktype = 'advisory' and not granted")
+                .await
+                > 0
+    });
+    let given_up = select(Box::pin(worker.claim(&slow, 5)), Box::pin(waits)).await;
+    assert!(matches!(given_up, Either::Right(_)));
+    drop(given_up);
+    let claimed = worker.claim(&lane.client, 2).await.unwrap();
+    let more = worker.claim(&lane.client, 5).await.unwrap();
+    let got = claimed.iter().chain(&more);
+    let got: Vec<_> = got.map(|one| one.fence.job().clone()).collect();
+    assert_eq!(got, [6, 7, 8].map(|number| lane.id(number)));
+}
+
+#[tokio::test]
+async fn rows_that_may_not_run_do_not_make_a_worker_idle() {
+    let lane = Lane::text().await;
+    lane.add_many(20).await;
+    lane.run("update lane.job_queue set deadline_at = now()")
+        .await;
+    lane.add(&[lane.item(21)]).await;
+    let claimed = lane.claim(1).await;
+    assert_eq!(
+        claimed.len(),
+        1,
+        "one is due behind those past their deadline"
+    );
+    assert_eq!(claimed[0].fence.job(), &lane.id(21));
+    assert_eq!(lane.count("jobs where reason = 'deadline'").await, 20);
 }
