@@ -6,7 +6,7 @@ use futures::future::join;
 use model::{Advice, EndReason};
 use queue::{Cursor, End, Error, Finished, HandBack, RenewState};
 
-use crate::lane::{LEASE, Lane, counted};
+use crate::lane::{LEASE, Lane, counted, idle_max};
 
 /// Finishes in a transaction of its own.
 async fn finish(lane: &Lane, fence: queue::Fence, end: &End) -> Result<(), Error> {
@@ -383,12 +383,6 @@ async fn q67_a_held_row_makes_a_write_elsewhere_a_fenced_one() {
     };
     let (held, ()) = join(lane.queue.hold(&tx, &stale), waiting).await;
     assert!(matches!(held, Err(Error::Replaced)), "{held:?}");
-}
-
-/// What the server does with a transaction that falls silent.
-async fn idle_max(tx: &tokio_postgres::Transaction<'_>) -> String {
-    let sql = "select current_setting('idle_in_transaction_session_timeout')";
-    tx.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 #[tokio::test]

@@ -281,3 +281,9 @@ pub(crate) fn counted(name: &str, labels: &[(&str, &str)]) -> f64 {
         .map(|metric| metric.get_counter().get_value())
         .sum()
 }
+
+/// What the server does with a transaction that falls silent.
+pub(crate) async fn idle_max(tx: &tokio_postgres::Transaction<'_>) -> String {
+    let sql = "select current_setting('idle_in_transaction_session_timeout')";
+    tx.query_one(sql, &[]).await.unwrap().get(0)
+}

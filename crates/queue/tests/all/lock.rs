@@ -4,7 +4,7 @@ use futures::future::{join, join_all};
 use model::JobId;
 use queue::{Cursor, End, HandBack, Lock};
 
-use crate::lane::{LEASE, Lane};
+use crate::lane::{LEASE, Lane, idle_max};
 
 /// Asks for a key in a transaction that is rolled back.
 async fn ask(lane: &Lane, key: &str, holder: &JobId) -> Lock {
@@ -256,4 +256,29 @@ async fn a_stale_attempt_neither_extends_nor_releases_the_lock() {
         .unwrap_err();
     tx.commit().await.unwrap();
     assert!(lane.holder("db.t").await.is_some());
+}
+
+#[tokio::test]
+async fn who_asks_for_a_lock_or_cancels_is_thrown_out_when_silent() {
+    let lane = Lane::text().await;
+    lane.add_many(1).await;
+    let mut client = lane.database.client().await;
+    let tx = client.transaction().await.unwrap();
+    let taken = lane.queue.lock(&tx, "db.t", &lane.id(1)).await.unwrap();
+    assert_eq!(taken, Lock::Taken);
+    assert_eq!(idle_max(&tx).await, "10s", "others wait for the key");
+    let mut item = lane.item(2);
+    item.concurrency_key = Some("db.held".to_owned());
+    lane.add(&[item]).await;
+    tx.rollback().await.unwrap();
+
+    let tx = client.transaction().await.unwrap();
+    let held = lane.queue.lock(&tx, "db.held", &lane.id(1)).await.unwrap();
+    assert_eq!(held, Lock::Held { by: lane.id(2) });
+    assert_eq!(idle_max(&tx).await, "10s", "the holder's finish waits");
+    tx.rollback().await.unwrap();
+
+    let tx = client.transaction().await.unwrap();
+    lane.queue.cancel(&tx, &lane.id(2)).await.unwrap();
+    assert_eq!(idle_max(&tx).await, "10s", "the claim passes over the job");
 }
