@@ -3,6 +3,7 @@
 //! The thread has a runtime of its own, so a busy worker does not lose a lease; therefore a hung
 //! attempt must not live for ever, and the same thread is its watchdog.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,10 @@ use model::{AttemptId, JobId};
 use pg::Pool;
 use planner::Signals;
 use queue::{Claimed, Queue, RenewState};
+use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::Error;
 use crate::beat::{Beat, Limits, State, Why};
@@ -79,7 +81,7 @@ impl Heart {
             .map_err(Error::Thread)?;
         std::thread::Builder::new()
             .name("heart".to_owned())
-            .spawn(move || runtime.block_on(pulse.run()))
+            .spawn(move || pulse.beat(&runtime))
             .map_err(Error::Thread)?;
         Ok(Self { shared, lease })
     }
@@ -127,7 +129,15 @@ struct Pulse {
 }
 
 impl Pulse {
-    async fn run(self) {
+    /// Until told to stop. A panic ends one beat and not the heart: without it the process would
+    /// go on claiming and lose every lease.
+    fn beat(&self, runtime: &Runtime) {
+        while catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))).is_err() {
+            error!("the heartbeat panicked and starts again");
+        }
+    }
+
+    async fn run(&self) {
         // Side by side, because a renewal may hang as long as a dead connection does.
         tokio::select! {
             () = self.shared.stop.cancelled() => {}

@@ -117,3 +117,39 @@ async fn q18_q57_a_heartbeat_survives_the_loss_of_every_connection() {
     assert_eq!(running.await.unwrap().how, How::Completed);
     assert_eq!(rig.commits(&job).await, 1);
 }
+
+#[tokio::test]
+async fn a_heartbeat_that_panicked_starts_again() {
+    let lease = Duration::from_secs(6);
+    let setup = Setup {
+        lease,
+        ..Setup::default()
+    };
+    let mut rig = Rig::with(setup, &[Step::HoldThenCommit]).await;
+    let (job, claimed) = rig.submit_and_claim(&[REWRITE]).await;
+    let running = rig.start(claimed);
+    rig.engine.reached().await;
+    // An answer that no version gives.
+    let sql = "create table beats (beat int); \
+               alter function snowpack.renew_v1 rename to renew_v1_kept; \
+               create function snowpack.renew_v1(text[], text[], interval) \
+               returns table (job_id text, attempt_id text, state text, \
+                              cancel_requested boolean, seconds float8) \
+               language sql as 'insert into beats values (1); \
+                                select null, null, null, null::boolean, null::float8'";
+    rig.client.batch_execute(sql).await.unwrap();
+    rig.heart.nudge();
+    testkit::until("the heart met it", async || {
+        rig.count("select count(*) from beats").await > 0
+    })
+    .await;
+    let sql = "drop function snowpack.renew_v1; \
+               alter function snowpack.renew_v1_kept rename to renew_v1";
+    rig.client.batch_execute(sql).await.unwrap();
+    let sql = "select count(*) from snowpack.job_queue \
+               where visible_at > claimed_at + interval '6 seconds'";
+    testkit::until("the lease is renewed", async || rig.count(sql).await == 1).await;
+    rig.engine.go_on.notify_one();
+    assert_eq!(running.await.unwrap().how, How::Completed);
+    assert_eq!(rig.commits(&job).await, 1);
+}
