@@ -1,5 +1,6 @@
 //! The ledger of one action: what an engine may ask of the job it works for.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use queue::{Fence, Queue};
 
 use crate::beat::Beat;
 use crate::metrics::Metrics;
-use crate::steady::steadily;
+use crate::steady::{Advised, steadily};
 
 /// An outside call may take this part of a lease, and the whole guard this one: both end before
 /// anybody else can have the job.
@@ -34,12 +35,35 @@ pub(crate) struct ActionLedger<'a> {
     pub(crate) recorded: AtomicBool,
 }
 
-/// How far a guard came before it failed: before the swap nothing can have happened.
+/// How far a commit came before it failed: before the swap nothing can have happened, so that is
+/// tried again.
 enum Broke {
+    /// The lease is not trusted any more.
+    Distrusted,
     Before(maintenance::Error),
     Swap(SwapError),
     /// The swap was made and its transaction may or may not have been.
     After(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Advised for Broke {
+    fn advice(&self) -> Advice {
+        match self {
+            Self::Before(error) => error.advice(),
+            Self::Distrusted | Self::Swap(_) | Self::After(_) => Advice::GiveUp,
+        }
+    }
+}
+
+impl fmt::Display for Broke {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Distrusted => f.write_str("the lease is not trusted"),
+            Self::Before(error) => error.fmt(f),
+            Self::Swap(error) => error.fmt(f),
+            Self::After(error) => error.fmt(f),
+        }
+    }
 }
 
 impl ActionLedger<'_> {
@@ -101,8 +125,30 @@ impl ActionLedger<'_> {
             .map_err(|error| Broke::After(Box::new(error)))
     }
 
+    async fn commit_once(
+        &self,
+        swap: &dyn Swap,
+        landed: &[String],
+        result: Option<&ActionResult>,
+    ) -> Result<(), Broke> {
+        if !self.beat.trusted() {
+            return Err(Broke::Distrusted);
+        }
+        let doing = "get a connection for the guard";
+        let mut client = self.client(doing).await.map_err(Broke::Before)?;
+        let guarded = self.guarded(&mut client, swap, landed, result);
+        let outcome = tokio::time::timeout(self.lease / GUARD_PART, guarded)
+            .await
+            .unwrap_or_else(|late| Err(Broke::After(Box::new(late))));
+        if let Err(Broke::After(_)) = &outcome {
+            close(client);
+        }
+        outcome
+    }
+
     fn swap_error(&self, broke: Broke) -> SwapError {
         match broke {
+            Broke::Distrusted => SwapError::Replaced,
             Broke::Before(error) if error.advice() == Advice::Stop => SwapError::Replaced,
             Broke::Before(error) => {
                 let advice = match error.advice() {
@@ -154,34 +200,15 @@ impl Ledger for ActionLedger<'_> {
         landed: &[String],
         report: Option<&Report>,
     ) -> Result<(), SwapError> {
-        if !self.beat.trusted() {
-            return Err(SwapError::Replaced);
-        }
         let result = report.map(|report| done(self.action, report, self.started.elapsed()));
-        let mut client = self
-            .client("get a connection for the guard")
-            .await
-            .map_err(|error| self.swap_error(Broke::Before(error)))?;
-        let guarded = self.guarded(&mut client, swap, landed, result.as_ref());
-        let outcome = tokio::time::timeout(self.lease / GUARD_PART, guarded).await;
+        let until = Instant::now() + self.lease;
+        let committed = steadily(until, |_| self.commit_once(swap, landed, result.as_ref())).await;
         self.beat.moved();
-        match outcome {
-            Ok(Ok(())) => {
-                if result.is_some() {
-                    self.recorded.store(true, Ordering::Relaxed);
-                }
-                Ok(())
-            }
-            Ok(Err(Broke::After(source))) => {
-                close(client);
-                Err(SwapError::Unknown(source))
-            }
-            Ok(Err(broke)) => Err(self.swap_error(broke)),
-            Err(late) => {
-                close(client);
-                Err(SwapError::Unknown(Box::new(late)))
-            }
+        committed.map_err(|broke| self.swap_error(broke))?;
+        if result.is_some() {
+            self.recorded.store(true, Ordering::Relaxed);
         }
+        Ok(())
     }
 
     async fn now_ms(&self) -> Result<i64, LedgerError> {

@@ -211,3 +211,29 @@ async fn a_lost_swap_leaves_neither_marks_nor_a_result() {
     let line = "snowpack_commit_conflicts_total{action=\"rewrite_data_files\"} 1";
     assert!(text.contains(line), "{text}");
 }
+
+#[tokio::test]
+async fn q57_postgres_away_before_the_swap_does_not_cost_the_attempt() {
+    for lies in [Lies::Here, Lies::Elsewhere] {
+        let setup = Setup {
+            lies,
+            ..Setup::default()
+        };
+        let mut rig = Rig::with(setup, &[]).await;
+        // A sequence counts what is rolled back too.
+        let sql = "create sequence tries; \
+                   create function fail_once() returns trigger language plpgsql as $$ begin \
+                       if nextval('tries') = 1 then \
+                           raise exception 'starting up' using errcode = '57P03'; \
+                       end if; return new; \
+                   end $$; \
+                   create trigger fail_once before update on snowpack.attempt_files \
+                   for each row execute function fail_once()";
+        rig.client.batch_execute(sql).await.unwrap();
+        let (job, claimed) = rig.submit_and_claim(&[REWRITE]).await;
+        assert_eq!(rig.run(claimed).await, How::Completed, "{lies:?}");
+        assert_eq!(rig.count("select last_value from tries").await, 2);
+        assert_eq!((rig.engine.executed(), rig.commits(&job).await), (1, 1));
+        assert_eq!(rig.outcomes(&job).await, [(REWRITE, ActionOutcome::Done)]);
+    }
+}
