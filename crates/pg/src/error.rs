@@ -97,6 +97,8 @@ pub fn advice(error: &tokio_postgres::Error) -> Advice {
         .any(|class| code.code().starts_with(class))
         || *code == SqlState::LOCK_NOT_AVAILABLE
         || *code == SqlState::QUERY_CANCELED
+        // A server that was demoted or not promoted yet: the next connection finds another.
+        || *code == SqlState::READ_ONLY_SQL_TRANSACTION
         || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
     if passing {
         Advice::RetryLater

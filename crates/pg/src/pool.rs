@@ -16,6 +16,12 @@ pub type Client = deadpool_postgres::Object;
 
 /// How long one attempt to connect may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// A server that is gone without a word (a failover, a lost route) is noticed after this: silence
+/// of the first, then tries at the second, and sent bytes that nobody confirms for the last.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+const UNCONFIRMED_MAX: Duration = Duration::from_secs(30);
 /// How long a caller waits for a pooled connection.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -164,6 +170,7 @@ impl Target {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_WITHIN);
         }
+        notice_silence(&mut config, &url);
         if verify {
             config.ssl_mode(SslMode::Require);
         }
@@ -183,6 +190,22 @@ impl Target {
                 place: self.place.clone(),
                 source,
             })
+    }
+}
+
+/// Without it a statement may wait two hours for a server that is gone. The url's own settings stand.
+fn notice_silence(config: &mut tokio_postgres::Config, url: &str) {
+    if !url.contains("keepalives_idle") {
+        config.keepalives_idle(KEEPALIVE_IDLE);
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(KEEPALIVE_INTERVAL);
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(KEEPALIVE_RETRIES);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(UNCONFIRMED_MAX);
     }
 }
 
@@ -220,6 +243,23 @@ fn place(config: &tokio_postgres::Config) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_silent_server_is_noticed_unless_the_url_says_otherwise() {
+        let plain = Target::parse("postgres://h/d", "test").unwrap().config;
+        assert_eq!(plain.get_keepalives_idle(), KEEPALIVE_IDLE);
+        assert_eq!(plain.get_keepalives_interval(), Some(KEEPALIVE_INTERVAL));
+        assert_eq!(plain.get_keepalives_retries(), Some(KEEPALIVE_RETRIES));
+        assert_eq!(plain.get_tcp_user_timeout(), Some(&UNCONFIRMED_MAX));
+        let url = "postgres://h/d?keepalives_idle=77&keepalives_interval=7&keepalives_retries=2\
+                   &tcp_user_timeout=9";
+        let set = Target::parse(url, "test").unwrap().config;
+        let seconds = Duration::from_secs;
+        assert_eq!(set.get_keepalives_idle(), seconds(77));
+        assert_eq!(set.get_keepalives_interval(), Some(seconds(7)));
+        assert_eq!(set.get_keepalives_retries(), Some(2));
+        assert_eq!(set.get_tcp_user_timeout(), Some(&seconds(9)));
+    }
 
     #[test]
     fn a_bad_url_is_refused_without_showing_it() {

@@ -199,6 +199,10 @@ async fn a_failed_statement_says_whether_trying_again_helps() {
             Advice::RetryLater,
         ),
         (
+            "do $$ begin raise exception using errcode = '25006'; end $$",
+            Advice::RetryLater,
+        ),
+        (
             "do $$ begin raise exception using errcode = '23505'; end $$",
             Advice::GiveUp,
         ),
