@@ -2,7 +2,8 @@
 //!
 //! Entries that stay are copied as the bytes they are: only their status and the numbers they
 //! would have inherited are written anew, under the file's own schema and header. Fields this
-//! crate does not know survive without being understood.
+//! crate does not know survive without being understood. A manifest of format v1 has no place for
+//! those numbers: its survivors are written anew.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
@@ -10,8 +11,8 @@ use std::hash::BuildHasher;
 use bytes::Bytes;
 
 use super::partition::SpecTypes;
-use super::read::{EntryReader, EntrySlot, inherit, malformed, open};
-use super::write::Tally;
+use super::read::{EntryReader, EntrySlot, decode, inherit, malformed, open};
+use super::write::{ManifestWriter, Tally};
 use super::{Entry, EntryStatus, Fields, ManifestFile, unwritable};
 use crate::avro::{ContainerWriter, Encoder, Kind, Malformed, Node};
 use crate::{Error, TableMetadata};
@@ -47,6 +48,9 @@ pub fn rewrite_manifest<S: BuildHasher>(
     }
     let types = SpecTypes::of(table);
     let gone = |path: &str| removed.contains(path);
+    if !numbered(bytes, manifest, &types).map_err(|why| malformed(manifest, why))? {
+        return upgrade((bytes, manifest), (table, &types), &gone, snapshot_id, path);
+    }
     let split = Splitter {
         bytes,
         manifest,
@@ -68,6 +72,45 @@ pub fn rewrite_manifest<S: BuildHasher>(
     })
 }
 
+/// Whether the manifest's own schema has room for sequence numbers; that of format v1 does not.
+fn numbered(bytes: &Bytes, manifest: &ManifestFile, types: &SpecTypes) -> Result<bool, Malformed> {
+    let source = open(bytes, manifest)?;
+    let lean = EntryReader::compile(&source, manifest, types, Fields::PLAN)?;
+    Ok(lean.has(EntrySlot::SequenceNumber))
+}
+
+/// Writes the survivors of a format v1 manifest, from before the table was upgraded, as format v2,
+/// as Java does. Only what v2 no longer has is left behind (block sizes, sort columns).
+fn upgrade(
+    (bytes, manifest): (&Bytes, &ManifestFile),
+    (table, types): (&TableMetadata, &SpecTypes),
+    gone: &dyn Fn(&str) -> bool,
+    snapshot_id: i64,
+    path: &str,
+) -> Result<Rewritten, Error> {
+    let entries = decode(bytes, manifest, types, Fields::ALL);
+    let entries = entries.map_err(|why| malformed(manifest, why))?;
+    let spec_id = manifest.partition_spec_id;
+    let mut writer = ManifestWriter::new(manifest.content, table, spec_id, snapshot_id)?;
+    let mut removed = Vec::new();
+    for entry in entries {
+        if entry.status == EntryStatus::Deleted {
+            continue;
+        }
+        if gone(&entry.file.file_path) {
+            removed.push(entry);
+        } else {
+            writer.add_existing(&entry)?;
+        }
+    }
+    let survivors = if writer.is_empty() {
+        None
+    } else {
+        Some(writer.finish(path)?)
+    };
+    Ok(Rewritten { survivors, removed })
+}
+
 struct Splitter<'a> {
     bytes: &'a Bytes,
     manifest: &'a ManifestFile,
@@ -86,12 +129,6 @@ impl Splitter<'_> {
         let mut source = open(self.bytes, self.manifest)?;
         let compile = |fields| EntryReader::compile(&source, self.manifest, self.types, fields);
         let (lean, full) = (compile(Fields::PLAN)?, compile(Fields::ALL)?);
-        if !lean.has(EntrySlot::SequenceNumber) {
-            // Its files would lose their sequence numbers.
-            return Err(Malformed::new(
-                "a manifest of format v1 cannot be rewritten yet",
-            ));
-        }
         let mut split = Split {
             container: ContainerWriter::with_header(&source.header, source.codec),
             tally: Tally::new(lean.partition().columns().len()),

@@ -393,7 +393,7 @@ fn a_list_gives_new_manifests_their_sequence_number_and_no_others() {
 }
 
 #[test]
-fn a_manifest_of_format_v1_reads_sequence_zero_and_is_not_rewritten() {
+fn a_manifest_of_format_v1_reads_sequence_zero_and_is_rewritten_as_v2() {
     let schema = json!({"type": "record", "name": "manifest_entry", "fields": [
         {"name": "status", "type": "int", "field-id": 0},
         {"name": "snapshot_id", "type": "long", "field-id": 1},
@@ -444,8 +444,23 @@ fn a_manifest_of_format_v1_reads_sequence_zero_and_is_not_rewritten() {
         (entries[0].snapshot_id, entries[0].file.content),
         (Some(5), Content::Data)
     );
-    let error = rewrite_manifest(&bytes, &manifest, &table, &HashSet::new(), 8, "/n").unwrap_err();
-    assert!(error.to_string().contains("format v1"), "{error}");
+    let rewritten = |removed: &[&str]| {
+        let removed = removed.iter().map(|path| (*path).to_owned()).collect();
+        rewrite_manifest::<std::hash::RandomState>(&bytes, &manifest, &table, &removed, 8, "/n")
+            .unwrap()
+    };
+    let kept = rewritten(&["/other"]);
+    assert!(kept.removed.is_empty());
+    let (again, survivors) = kept.survivors.unwrap();
+    let listed = ManifestFile {
+        sequence_number: 9,
+        ..survivors
+    };
+    assert_eq!(listed.min_sequence_number, 0);
+    assert_eq!(read(&again, &listed, Fields::ALL), entries);
+    let gone = rewritten(&["/old"]);
+    assert!(gone.survivors.is_none());
+    assert_eq!(gone.removed, entries);
     // An existing file of a format v2 manifest must say its number.
     let later = ManifestFile {
         sequence_number: 4,
