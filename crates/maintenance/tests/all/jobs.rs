@@ -444,8 +444,8 @@ async fn a_queue_row_whose_record_has_ended_stops_nobody_and_changes_nothing() {
         worker: "test".to_owned(),
         pools: vec!["default".to_owned()],
     };
-    let mut claimer = Claimer::new(maintenance::queue(), ask);
-    let claimed = claimer.claim(&lane.client, 5).await.unwrap();
+    let mut worker = Claimer::new(maintenance::queue(), ask);
+    let claimed = worker.claim(&lane.client, 5).await.unwrap();
     assert_eq!(claimed.len(), 1, "{claimed:?}");
     assert_eq!(claimed[0].fence.job(), &live);
     lane.finish(&claimed[0], &End::completed()).await.unwrap();
