@@ -23,7 +23,8 @@ pub trait Engine: Send + Sync + fmt::Debug {
         job: &JobId,
     ) -> Result<Option<Report>, EngineError>;
 
-    /// Executes one plan to its end, committing through [`Ledger::commit`].
+    /// Executes one plan to its end, committing through [`Ledger::commit`]. The report covers
+    /// what earlier attempts of the job committed of the action too, also when nothing is left.
     async fn execute(&self, plan: &Plan, attempt: &Attempt<'_>) -> Result<Report, EngineError>;
 }
 

@@ -144,7 +144,8 @@ impl Work<'_> {
         if self.job.dry_run {
             return Ok(());
         }
-        if let Some(reason) = plan.nothing() {
+        // After an earlier attempt the engine is asked even so: it may have committed a part.
+        if let Some(reason) = plan.nothing().filter(|_| !self.retried) {
             let report = Report::nothing(reason);
             let result = done(at.action, &report, at.started.elapsed());
             return self.record(at, &result, &report).await;

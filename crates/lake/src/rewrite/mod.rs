@@ -53,14 +53,20 @@ pub(crate) async fn execute(
     plan: &Plan,
     attempt: &Attempt<'_>,
 ) -> Result<Report, Error> {
-    if let Some(reason) = plan.nothing() {
-        return Ok(Report::nothing(reason));
-    }
     let name: TableName = plan
         .table
         .parse()
         .map_err(|error| Error::Refused(format!("the plan names no table: {error}")))?;
     let table = load(catalog, &name, plan).await?;
+    if let Some(reason) = plan.nothing() {
+        let earlier = earlier(&table, attempt);
+        let committed = earlier.snapshot_id.is_some();
+        return Ok(if committed {
+            earlier
+        } else {
+            Report::nothing(reason)
+        });
+    }
     let places = Places::new(&table.metadata, attempt.attempt.as_str());
     let machine = Machine::new(cores, attempt.memory_bytes);
     let mut session = Session {

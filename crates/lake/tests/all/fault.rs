@@ -357,4 +357,15 @@ async fn drained_between_commits_what_was_committed_stays() {
     assert_eq!(*world.ledger.swaps.lock().unwrap(), 1);
     assert_eq!(world.live().await.data.len(), 10);
     assert_eq!(world.rows().await, before);
+    // The next attempt finds nothing left that is worth it, and reports what was done; another
+    // job did nothing.
+    let left = world.plan(&[]).await;
+    assert!(left.nothing().is_some(), "{left:?}");
+    let report = world.execute_as("job-1", "attempt-2", &left).await.unwrap();
+    assert_eq!(
+        (report.skipped, report.files_in, report.files_out),
+        (None, 3, 1)
+    );
+    let other = world.execute_as("job-2", "attempt-3", &left).await.unwrap();
+    assert!(other.skipped.is_some() && other.files_in == 0, "{other:?}");
 }
