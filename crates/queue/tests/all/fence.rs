@@ -423,3 +423,44 @@ async fn q67_whoever_holds_the_row_is_thrown_out_when_silent() {
         .unwrap();
     assert_eq!(idle_max(&tx).await, "10s");
 }
+
+#[tokio::test]
+async fn an_end_waits_for_the_renewal_of_its_own_worker() {
+    let lane = Lane::text().await;
+    lane.add_many(2).await;
+    let (mut heart, mut slot) = (lane.database.client().await, lane.database.client().await);
+    for handed_back in [false, true] {
+        let fence = lane.claim_only().await.fence;
+        let renewal = heart.transaction().await.unwrap();
+        let ids = [fence.ids()];
+        lane.queue.renew(&renewal, &ids, LEASE).await.unwrap();
+        let tx = slot.transaction().await.unwrap();
+        let pid = tx.query_one("select pg_backend_pid()", &[]).await.unwrap();
+        let end = async {
+            if handed_back {
+                let how = HandBack::failed(Duration::from_mins(1), "later");
+                lane.queue.hand_back(&tx, fence, &how).await.map(drop)
+            } else {
+                lane.queue.finish(&tx, fence, &End::completed()).await
+            }
+        };
+        let renewed = async {
+            testkit::until("the end waits for the renewal", async || {
+                let sql = "select 1 from pg_locks where pid = $1 and not granted";
+                let waits = lane.client.query_opt(sql, &[&pid.get::<_, i32>(0)]).await;
+                waits.unwrap().is_some()
+            })
+            .await;
+            renewal.commit().await.unwrap();
+        };
+        // Passing over a row that somebody holds would read as replaced.
+        let (ended, ()) = join(end, renewed).await;
+        ended.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let left = "job_queue where scheduled and attempt_id is null";
+    assert_eq!(
+        (lane.count("job_queue").await, lane.count(left).await),
+        (1, 1)
+    );
+}
