@@ -189,9 +189,9 @@ async fn q49_scheduled_rows_cost_a_claim_nothing() {
     )
     .await;
     let with = warm_buffers(&lane, CLAIM).await;
-    // Only the id's own index is a level or two deeper.
+    // Ten rows, five indexes that hold every row, each a level or two deeper.
     assert!(
-        with <= without + 60,
+        with <= without + 100,
         "{without} buffers without, {with} with 200,000 scheduled"
     );
     let ticking = warm_buffers(&lane, tick).await;
