@@ -11,6 +11,7 @@ mod metrics;
 mod name;
 mod progress;
 mod start;
+mod sweep;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -89,6 +90,8 @@ async fn daemon(
         stall: args.stall(),
         ..Config::new(Memory::new(memory_bytes))
     };
+    let (pool, catalog) = (parts.pool.clone(), parts.catalog.name().to_owned());
+    tokio::spawn(sweep::sweep(pool, catalog, shutdown.drain.clone()));
     let engine = Arc::new(lake::NativeEngine::new(parts.catalog));
     let runner = Runner::new(
         parts.pool.clone(),
