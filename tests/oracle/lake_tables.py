@@ -292,6 +292,26 @@ def add_file(task):
     return {}
 
 
+def rewrite_file(task):
+    """Writes a Parquet file again beside itself: without a column, or with checksums of its pages
+    and then the lowest bit of its last id flipped."""
+    import pyarrow.parquet as pq
+
+    path, to = (task[key].removeprefix("file://") for key in ["path", "to"])
+    rows = pq.ParquetFile(path).read()
+    if "without" in task:
+        pq.write_table(rows.drop_columns(task["without"]), to)
+    else:
+        pq.write_table(rows, to, write_page_checksum=True, use_dictionary=False, compression="none")
+        chunk = pq.read_metadata(to).row_group(0).column(0)
+        with open(to, "r+b") as file:
+            file.seek(chunk.data_page_offset + chunk.total_compressed_size - 8)
+            low = file.read(1)[0]
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([low ^ 1]))
+    return {"bytes": os.path.getsize(to)}
+
+
 def drop(task):
     lake = catalog(task)
     lake.drop_table(task["table"])
@@ -378,7 +398,7 @@ def object_path(task):
     return {"path": provider.new_data_location(task["name"])}
 
 
-DO = [read, make, append, delete, evolve, add_file, drop, rollback, files, parquet, object_path]
+DO = [read, make, append, delete, evolve, add_file, rewrite_file, drop, rollback, files, parquet, object_path]
 BY_NAME = {do.__name__: do for do in DO}
 
 # One task a line, one answer a line: starting Python costs more than most tasks.

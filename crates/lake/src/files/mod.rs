@@ -1,6 +1,7 @@
 //! Everything that touches Parquet: schemas by field id, write properties, reading, writing.
 
 pub(crate) mod bounds;
+pub(crate) mod constant;
 pub(crate) mod footer;
 pub(crate) mod output;
 pub(crate) mod place;

@@ -1,5 +1,6 @@
 //! From a file's own form of a column to the form it is written in, matched by field id.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -7,9 +8,10 @@ use arrow_array::{Array, ArrayRef, ListArray, MapArray, StructArray, new_null_ar
 use arrow_schema::{
     ArrowError, DataType, Field as ArrowField, Fields, Schema as ArrowSchema, SchemaRef,
 };
-use metadata::{Field, Type};
+use metadata::{Field, Literal, Type};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
+use super::constant::repeated;
 use crate::Error;
 
 /// How one value of a file's column becomes one of the output's column.
@@ -61,28 +63,80 @@ pub(crate) fn field_id(field: &ArrowField) -> Option<i32> {
         .ok()
 }
 
-/// Matches one column of the output with a file's fields. `None` in place of a shape: the file
-/// does not have it and every row is null.
+/// Where the values of an output's column come from in one input.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Origin {
+    /// The file's top-level field of that position.
+    Column(usize, Shape),
+    /// The file does not store it: every row has the value of the file's partition.
+    Partition(Literal),
+    /// The file does not have it: every row is null.
+    Nulls,
+}
+
+/// A file that columns are matched with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matched<'a> {
+    pub(crate) location: &'a str,
+    /// Values of its identity partition fields, by column id.
+    pub(crate) identities: &'a HashMap<i32, Literal>,
+}
+
+/// Matches one column of the output with the `fields` of a file.
 pub(crate) fn match_column(
     wanted: &Field,
     target: &ArrowField,
-    file: &Fields,
-    location: &str,
-) -> Result<Option<(usize, Shape)>, Error> {
-    match_child(wanted, target, file, &wanted.name, location)
+    fields: &Fields,
+    file: Matched<'_>,
+) -> Result<Origin, Error> {
+    let stored = fields
+        .iter()
+        .any(|field| field_id(field) == Some(wanted.id));
+    if !stored && let Some(value) = file.identities.get(&wanted.id) {
+        if repeated(value, target.data_type(), 1).is_none() {
+            return Err(Error::Refused(format!(
+                "{} has {value} as its partition's {}, the table's schema says {}",
+                file.location,
+                wanted.name,
+                target.data_type()
+            )));
+        }
+        return Ok(Origin::Partition(value.clone()));
+    }
+    let found = match_child(wanted, target, fields, &wanted.name, file)?;
+    Ok(found.map_or(Origin::Nulls, |(position, shape)| {
+        Origin::Column(position, shape)
+    }))
+}
+
+/// Whether the field or one below it has a value in the file's partition.
+fn in_partition(field: &Field, identities: &HashMap<i32, Literal>) -> bool {
+    let below = |fields: &[Field]| fields.iter().any(|field| in_partition(field, identities));
+    identities.contains_key(&field.id)
+        || match &field.ty {
+            Type::Struct(inner) => below(&inner.fields),
+            // The specification allows no partition source below a list or a map.
+            Type::Primitive(_) | Type::List { .. } | Type::Map { .. } => false,
+        }
 }
 
 fn match_child(
     wanted: &Field,
     target: &ArrowField,
-    file: &Fields,
+    fields: &Fields,
     name: &str,
-    location: &str,
+    file: Matched<'_>,
 ) -> Result<Option<(usize, Shape)>, Error> {
-    let found = file
+    let location = file.location;
+    let found = fields
         .iter()
         .position(|field| field_id(field) == Some(wanted.id));
     let Some(position) = found else {
+        if in_partition(wanted, file.identities) {
+            return Err(Error::Refused(format!(
+                "{location} has {name} or a part of it in its partition only, which is not filled in below a struct in this version"
+            )));
+        }
         if wanted.required {
             return Err(Error::Refused(format!(
                 "{location} does not have the required column {name} (field id {})",
@@ -97,26 +151,27 @@ fn match_child(
         }
         return Ok(None);
     };
-    let shape = match_type(wanted, target, &file[position], name, location)?;
+    let shape = match_type(wanted, target, &fields[position], name, file)?;
     Ok(Some((position, shape)))
 }
 
 fn match_type(
     wanted: &Field,
     target: &ArrowField,
-    file: &ArrowField,
+    field: &ArrowField,
     name: &str,
-    location: &str,
+    file: Matched<'_>,
 ) -> Result<Shape, Error> {
+    let location = file.location;
     let differs = || {
         Error::Refused(format!(
             "{location} holds column {name} as {}, the table's schema says {}",
-            file.data_type(),
+            field.data_type(),
             target.data_type()
         ))
     };
-    match (&wanted.ty, target.data_type(), file.data_type()) {
-        (Type::Primitive(_), target, file) if target == file => Ok(Shape::Same),
+    match (&wanted.ty, target.data_type(), field.data_type()) {
+        (Type::Primitive(_), target, stored) if target == stored => Ok(Shape::Same),
         (Type::Struct(inner), DataType::Struct(targets), DataType::Struct(files)) => {
             let children = inner.fields.iter().zip(targets).map(|(child, target)| {
                 match_child(
@@ -124,28 +179,28 @@ fn match_type(
                     target,
                     files,
                     &format!("{name}.{}", child.name),
-                    location,
+                    file,
                 )
             });
             Ok(Shape::Struct(children.collect::<Result<_, _>>()?))
         }
-        (Type::List { element }, DataType::List(target), DataType::List(file)) => {
+        (Type::List { element }, DataType::List(target), DataType::List(stored)) => {
             let name = format!("{name}.element");
-            same_id(element, file, &name, location)?;
+            same_id(element, stored, &name, location)?;
             Ok(Shape::List(Box::new(match_type(
-                element, target, file, &name, location,
+                element, target, stored, &name, file,
             )?)))
         }
-        (Type::Map { key, value }, DataType::Map(target, _), DataType::Map(file, _)) => {
-            let (DataType::Struct(target), DataType::Struct(file)) =
-                (target.data_type(), file.data_type())
+        (Type::Map { key, value }, DataType::Map(target, _), DataType::Map(stored, _)) => {
+            let (DataType::Struct(target), DataType::Struct(stored)) =
+                (target.data_type(), stored.data_type())
             else {
                 return Err(differs());
             };
             let part = |index: usize, field: &Field, part: &str| {
                 let name = format!("{name}.{part}");
-                same_id(field, &file[index], &name, location)?;
-                match_type(field, &target[index], &file[index], &name, location)
+                same_id(field, &stored[index], &name, location)?;
+                match_type(field, &target[index], &stored[index], &name, file)
             };
             Ok(Shape::Map(
                 Box::new(part(0, key, "key")?),

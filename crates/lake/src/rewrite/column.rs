@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::{ArrayRef, new_null_array};
 use arrow_schema::FieldRef;
+use metadata::Literal;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::layout::Selected;
 use crate::Error;
+use crate::files::constant::repeated;
 use crate::files::shape::{Shape, reshape};
 use crate::files::source::Fetched;
 
@@ -44,8 +46,8 @@ pub(crate) struct Part {
 
 #[derive(Debug)]
 pub(crate) enum PartContent {
-    /// The input does not have the column.
-    Nulls,
+    /// The input does not store the column: every row has this value, or is null.
+    Same(Option<Literal>),
     Column {
         fetched: Fetched,
         footer: ArrowReaderMetadata,
@@ -98,7 +100,7 @@ fn transcode(mut task: ColumnTask) -> Result<Vec<ArrowColumnChunk>, Error> {
 
 fn transcode_part(task: &mut ColumnTask, part: Part) -> Result<u64, Error> {
     let (fetched, footer, root, shape, selected) = match part.content {
-        PartContent::Nulls => return write_nulls(task, part.rows),
+        PartContent::Same(value) => return write_same(task, value.as_ref(), part.rows),
         PartContent::Column {
             fetched,
             footer,
@@ -141,11 +143,18 @@ fn transcode_part(task: &mut ColumnTask, part: Part) -> Result<u64, Error> {
     Ok(written)
 }
 
-fn write_nulls(task: &mut ColumnTask, rows: u64) -> Result<u64, Error> {
+fn write_same(task: &mut ColumnTask, value: Option<&Literal>, rows: u64) -> Result<u64, Error> {
     let mut left = rows as usize;
     while left > 0 {
         let length = left.min(BATCH_ROWS);
-        write_batch(task, &new_null_array(task.field.data_type(), length))?;
+        let ty = task.field.data_type();
+        let batch = match value {
+            None => new_null_array(ty, length),
+            Some(value) => repeated(value, ty, length).ok_or_else(|| {
+                Error::Refused(format!("{value} is no value of {}", task.field.name()))
+            })?,
+        };
+        write_batch(task, &batch)?;
         left -= length;
     }
     Ok(rows)

@@ -1,11 +1,11 @@
 //! Rewrites one group: opens and checks its inputs, writes its outputs, counts both.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use metadata::{Content, DataFile};
+use metadata::{Content, DataFile, Literal, PartitionSpec};
 use parquet::file::properties::WriterProperties;
 use planner::rewrite::Group;
 use planner::{Attempt, Reserved};
@@ -16,11 +16,12 @@ use super::layout::{InputRows, RowGroup, lay_out};
 use super::row_group::{Encoder, Input, Machine};
 use crate::Error;
 use crate::deletes::{DeleteScope, Positions, read_positions};
+use crate::files::constant::identities;
 use crate::files::output::{OutputFile, column_writers};
 use crate::files::place::Places;
 use crate::files::properties::WriteSettings;
 use crate::files::schema::WriteSchema;
-use crate::files::shape::match_column;
+use crate::files::shape::{Matched, match_column};
 use crate::files::source::{InputFile, WHOLE_BYTES_MAX};
 
 /// Inputs opened at once.
@@ -58,6 +59,7 @@ pub(crate) struct Rewriter<'a> {
     pub(crate) table_uuid: &'a str,
     pub(crate) storage: Storage,
     pub(crate) schema: Arc<WriteSchema>,
+    pub(crate) specs: Vec<Arc<PartitionSpec>>,
     pub(crate) settings: WriteSettings,
     pub(crate) properties: Arc<WriterProperties>,
     pub(crate) places: &'a Places,
@@ -126,6 +128,7 @@ impl Rewriter<'_> {
         let opens: Vec<_> = opens.collect();
         let positions = self.positions(group).await?;
         let positions = &positions;
+        let identities = &self.identities(group);
         let opens = opens.into_iter().map(|(input, keep)| async move {
             if self.attempt.signals.cancel.is_cancelled() {
                 return Err(Error::Stopped);
@@ -134,7 +137,7 @@ impl Rewriter<'_> {
                 InputFile::open(&self.storage, &input.path, input.bytes, input.records, keep)
                     .await?;
             self.attempt.progress.alive();
-            self.matched(file, input.records, positions)
+            self.matched(file, input.records, positions, identities)
         });
         let opens: Vec<_> = opens.collect();
         stream::iter(opens).buffered(OPENS_MAX).try_collect().await
@@ -145,7 +148,12 @@ impl Rewriter<'_> {
         file: InputFile,
         records: u64,
         positions: &Positions,
+        identities: &HashMap<i32, Literal>,
     ) -> Result<Input, Error> {
+        let matched = Matched {
+            location: &file.location,
+            identities,
+        };
         let fields = file.footer.schema().fields();
         let wanted = self
             .schema
@@ -155,7 +163,7 @@ impl Rewriter<'_> {
             .iter()
             .zip(self.schema.arrow.fields());
         let columns = wanted
-            .map(|(wanted, target)| match_column(wanted, target, fields, &file.location))
+            .map(|(wanted, target)| match_column(wanted, target, fields, matched))
             .collect::<Result<_, _>>()?;
         let mut deleted = positions.get(&file.location).cloned().unwrap_or_default();
         // A position past the end deletes nothing.
@@ -170,6 +178,13 @@ impl Rewriter<'_> {
             rows,
             columns,
         })
+    }
+
+    /// What the inputs need not store themselves.
+    fn identities(&self, group: &Group) -> HashMap<i32, Literal> {
+        let spec = self.specs.iter().find(|spec| spec.spec_id == group.spec_id);
+        spec.map(|spec| identities(spec, &group.partition))
+            .unwrap_or_default()
     }
 
     async fn positions(&self, group: &Group) -> Result<Positions, Error> {

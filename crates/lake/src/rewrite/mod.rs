@@ -223,6 +223,7 @@ impl<'a> Session<'a> {
             storage: table.storage.clone(),
             properties: Arc::new(settings.writer.clone()),
             schema: Arc::new(schema),
+            specs: table.metadata.specs().to_vec(),
             settings,
             places: self.places,
             machine: self.machine.clone(),

@@ -17,7 +17,7 @@ use super::column::{ColumnTask, Part, PartContent, produce};
 use super::layout::{InputRows, RowGroup, Selected, select};
 use crate::Error;
 use crate::files::schema::WriteSchema;
-use crate::files::shape::Shape;
+use crate::files::shape::Origin;
 use crate::files::source::{Fetched, InputFile};
 
 /// Reads of one task at once.
@@ -32,8 +32,8 @@ const MEMORY_UNIT: u64 = 1 << 20;
 pub(crate) struct Input {
     pub(crate) file: InputFile,
     pub(crate) rows: InputRows,
-    /// By output column: where the file has it and in what shape; `None` when it does not.
-    pub(crate) columns: Vec<Option<(usize, Shape)>>,
+    /// By output column: where its values come from.
+    pub(crate) columns: Vec<Origin>,
 }
 
 /// What all groups of an action share.
@@ -204,9 +204,10 @@ impl Encoder {
 
     fn bytes_of(&self, reading: &Reading, column: usize) -> u64 {
         let input = &self.inputs[reading.input];
-        input.columns[column].as_ref().map_or(0, |(root, _)| {
-            input.file.column_bytes(*root, &reading.selected.row_groups)
-        })
+        match &input.columns[column] {
+            Origin::Column(root, _) => input.file.column_bytes(*root, &reading.selected.row_groups),
+            Origin::Partition(_) | Origin::Nulls => 0,
+        }
     }
 
     /// Waits for all tasks. The first failure stops the others.
@@ -271,8 +272,9 @@ async fn part(
 ) -> Result<Part, Error> {
     let input = &inputs[reading.input];
     let content = match &input.columns[column] {
-        None => PartContent::Nulls,
-        Some((root, shape)) => PartContent::Column {
+        Origin::Nulls => PartContent::Same(None),
+        Origin::Partition(value) => PartContent::Same(Some(value.clone())),
+        Origin::Column(root, shape) => PartContent::Column {
             fetched: match reading.whole {
                 Some(whole) => Fetched::whole(whole),
                 None => {

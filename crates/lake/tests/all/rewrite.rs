@@ -106,6 +106,38 @@ async fn columns_are_matched_by_field_id() {
     same_rows(&world, ALL).await;
 }
 
+/// A file need not store what its identity partition says: readers take it from there, and the
+/// outputs, which store every column, must hold it.
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_values_that_lie_in_the_partition_only_are_kept() {
+    let world = World::with("plain", "region", 2, 20).await;
+    let mut data = Vec::new();
+    for live in world.live().await.data {
+        let mut file = live.file;
+        let to = file.file_path.replace(".parquet", "-bare.parquet");
+        let asked = json!({"path": file.file_path, "to": to, "without": "region"});
+        let made = world.oracle("rewrite_file", asked).await;
+        file.file_path = to;
+        file.file_size_in_bytes = made["bytes"].as_u64().unwrap();
+        for counts in [&mut file.value_counts, &mut file.null_value_counts] {
+            counts.remove(&2);
+        }
+        data.push(file);
+    }
+    let changes = Changes {
+        data,
+        ..Changes::default()
+    };
+    let now = world.now_ms().await;
+    commit_changes(&*world.catalog, &world.name, &changes, now)
+        .await
+        .unwrap();
+    let before = world.rows().await;
+    assert_eq!(before.pyiceberg["hash"], before.duckdb["hash"]);
+    same_rows(&world, ALL).await;
+    assert_eq!(world.rows().await.count(), 80);
+}
+
 /// Deletes rows `at` of every live data file with one delete file per partition, or one per
 /// data file when `scoped`.
 pub(crate) async fn delete_rows(world: &World, at: &[i64], scoped: bool) {
