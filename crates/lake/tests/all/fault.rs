@@ -65,6 +65,28 @@ async fn a_damaged_file_is_named() {
     assert!(chain(&error).contains(&path), "{}", chain(&error));
 }
 
+/// Else the rewrite would make the flipped bit last, and give it a good checksum.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bit_flipped_below_a_page_checksum_is_noticed() {
+    let world = World::with("plain", "none", 2, 20).await;
+    let mut file = world.live().await.data[0].file.clone();
+    let to = file.file_path.replace(".parquet", "-flipped.parquet");
+    let asked = json!({"path": file.file_path, "to": to});
+    let made = world.oracle("rewrite_file", asked).await;
+    file.file_path.clone_from(&to);
+    file.file_size_in_bytes = made["bytes"].as_u64().unwrap();
+    let changes = lake::Changes {
+        data: vec![file],
+        ..lake::Changes::default()
+    };
+    let now = world.now_ms().await;
+    lake::commit_changes(&*world.catalog, &world.name, &changes, now)
+        .await
+        .unwrap();
+    let error = chain(&fails(&world).await);
+    assert!(error.contains(&to) && error.contains("checksum"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_without_field_ids_is_refused_before_anything_is_written() {
     let world = World::with("plain", "none", 3, 20).await;
