@@ -101,17 +101,18 @@ fn lost_history(now: &TableMetadata, groups: &[Rewritten], stale: &mut Findings)
 }
 
 fn removed_inputs(live: &LiveFiles, groups: &[Rewritten], stale: &mut Findings) {
-    let paths: HashSet<&str> = live
+    // A file removed and added again under its path is another one: older deletes do not apply.
+    let there: HashSet<(&str, i64)> = live
         .data
         .iter()
-        .map(|file| file.file.file_path.as_str())
+        .map(|file| (file.file.file_path.as_str(), file.sequence_number))
         .collect();
     for (index, group) in groups.iter().enumerate() {
         let gone = group
             .group
             .inputs
             .iter()
-            .find(|input| !paths.contains(input.path.as_str()));
+            .find(|input| !there.contains(&(input.path.as_str(), input.sequence_number)));
         if let Some(input) = gone {
             stale.find(index, &format!("another writer removed {}", input.path));
         }
@@ -159,13 +160,24 @@ async fn new_position_deletes(
                 .map(|input| (input.path.as_str(), index)),
         );
     }
+    let paths: HashSet<&str> = live
+        .data
+        .iter()
+        .map(|file| file.file.file_path.as_str())
+        .collect();
+    // Bounds that name no live file may have been cut short: then only its content tells.
+    let surely = |delete: &LiveFile, path: &str| {
+        delete.file.referenced_data_file.is_some()
+            || paths.contains(path)
+            || group_of.contains_key(path)
+    };
     let mut to_read = Vec::new();
     let positions = live
         .deletes
         .iter()
         .filter(|delete| delete.file.content == Content::PositionDeletes);
     for delete in positions {
-        if let Some(path) = referenced(delete) {
+        if let Some(path) = referenced(delete).filter(|path| surely(delete, path)) {
             if let Some(index) = group_of.get(path)
                 && newer(delete, &groups[*index])
             {

@@ -111,6 +111,57 @@ async fn a_delete_that_names_no_input_does_not_disturb() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_delete_whose_bounds_were_cut_is_read_to_see_what_it_names() {
+    let world = World::with("plain", "none", 3, 20).await;
+    let meanwhile = async {
+        let path = world.live().await.data[0].file.file_path.clone();
+        let cut = path.as_bytes()[..16].to_vec();
+        let writer = FileWriter::new(&world.table().await, "test").unwrap();
+        let mut delete = writer
+            .position_deletes(vec![], vec![(path, 1)])
+            .await
+            .unwrap();
+        delete.referenced_data_file = None;
+        for bounds in [&mut delete.lower_bounds, &mut delete.upper_bounds] {
+            for bound in bounds.values_mut() {
+                bound.clone_from(&cut);
+            }
+        }
+        let changes = Changes {
+            deletes: vec![delete],
+            ..Changes::default()
+        };
+        commit_changes(&*world.catalog, &world.name, &changes, world.now_ms().await)
+            .await
+            .unwrap();
+    };
+    let report = world.interrupted(ALL, meanwhile).await.unwrap();
+    assert_eq!((report.rows_in, report.deletes_applied), (60, 1));
+}
+
+/// What was added again is newer than the deletes that were applied to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_removed_and_added_again_under_its_path_is_another_file() {
+    let world = World::with("plain", "none", 3, 20).await;
+    delete_rows(&world, &[7], true).await;
+    let meanwhile = async {
+        let live = world.live().await;
+        let oldest = live.data.iter().min_by_key(|file| file.sequence_number);
+        let again = oldest.unwrap().file.clone();
+        world.oracle("delete", json!({"where": "id < 5"})).await;
+        let changes = Changes {
+            data: vec![again],
+            ..Changes::default()
+        };
+        commit_changes(&*world.catalog, &world.name, &changes, world.now_ms().await)
+            .await
+            .unwrap();
+    };
+    let report = world.interrupted(ALL, meanwhile).await.unwrap();
+    assert_eq!((report.rows_in, report.deletes_applied), (60, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_another_writer_replaced_is_not_brought_back() {
     let world = World::with("plain", "none", 4, 25).await;
     let meanwhile = async {
