@@ -396,11 +396,10 @@ async fn jobs_taken_by_a_claim_that_was_given_up_are_answered_by_the_next() {
     on_claim_of_9(&lane, "perform pg_advisory_xact_lock(9)").await;
     let slow = lane.database.client().await;
     let waits = testkit::until("the claim waits", async || {
-        lane.count("job_queue where claimed_at is not null").await == 8
-            && lane
-                .count("job_queue, pg_locks where locktype = 'advisory' and not granted")
-                .await
-                > 0
+        let sql = "job_queue, pg_locks
+                   where locktype = 'advisory' and objid = 9 and not granted and database =
+                       (select oid from pg_database where datname = current_database())";
+        lane.count(sql).await > 0
     });
     let given_up = select(Box::pin(worker.claim(&slow, 5)), Box::pin(waits)).await;
     assert!(matches!(given_up, Either::Right(_)));
