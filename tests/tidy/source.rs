@@ -105,3 +105,31 @@ fn tests_wait_for_conditions() {
     }
     none(&complaints);
 }
+
+/// I5: the database's clock decides. Only the demo's simulated writer and testkit look at a wall
+/// clock, and only where arguments are parsed is the environment read.
+#[test]
+fn i5_nothing_that_decides_reads_a_wall_clock_or_the_environment() {
+    let clocks = ["SystemTime::now(", "Timestamp::now(", "Zoned::now("];
+    let environment = ["env::var(", "env::var_os(", "env::vars_os("];
+    let may_read_clock = ["crates/testkit/", "crates/cli/src/demo/"];
+    let may_read_environment = ["crates/testkit/", "crates/cli/", "crates/runtime/"];
+    let mut complaints = Vec::new();
+    for file in rust() {
+        if !file.path.contains("/src/") || file.path.starts_with("tests/") {
+            continue;
+        }
+        let within = |places: &[&str]| places.iter().any(|place| file.path.starts_with(place));
+        for (number, line) in file.text.lines().enumerate() {
+            let at = format!("{}:{}", file.path, number + 1);
+            if !within(&may_read_clock) && clocks.iter().any(|clock| line.contains(clock)) {
+                complaints.push(format!("{at}: ask the database for the time"));
+            }
+            let reads = environment.iter().any(|call| line.contains(call));
+            if reads && !within(&may_read_environment) {
+                complaints.push(format!("{at}: take it as a clap argument instead"));
+            }
+        }
+    }
+    none(&complaints);
+}

@@ -392,8 +392,8 @@ fn a_list_gives_new_manifests_their_sequence_number_and_no_others() {
     );
 }
 
-#[test]
-fn a_manifest_of_format_v1_reads_sequence_zero_and_is_rewritten_as_v2() {
+/// One existing file, `/old`, in a manifest as early writers of format v1 made it.
+fn manifest_of_format_v1() -> Bytes {
     let schema = json!({"type": "record", "name": "manifest_entry", "fields": [
         {"name": "status", "type": "int", "field-id": 0},
         {"name": "snapshot_id", "type": "long", "field-id": 1},
@@ -426,7 +426,12 @@ fn a_manifest_of_format_v1_reads_sequence_zero_and_is_rewritten_as_v2() {
     let mut container =
         crate::avro::ContainerWriter::new(&schema, crate::avro::Codec::Null, &header);
     container.push(value.as_bytes());
-    let bytes = Bytes::from(container.finish());
+    Bytes::from(container.finish())
+}
+
+#[test]
+fn a_manifest_of_format_v1_reads_sequence_zero_and_is_rewritten_as_v2() {
+    let bytes = manifest_of_format_v1();
     let table = table(&json!({}));
     let (_, manifest) = written(&table);
     let manifest = ManifestFile {
