@@ -1,5 +1,5 @@
 -- The records: what was asked, what became of it, and every action that ran. A job's queue row
--- (0002) lives as long as the job is pending or running; its record stays.
+-- (number 2, from migrations/queue) lives as long as the job is pending or running; its record stays.
 
 create table snowpack.jobs (
     job_id text primary key,
