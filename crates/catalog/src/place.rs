@@ -24,6 +24,18 @@ pub(crate) fn metadata_location(metadata: &TableMetadata, version: u64) -> Strin
     format!("{folder}/{version:05}-{}{suffix}", Uuid::new_v4())
 }
 
+/// The folder of the table whose metadata file lies at `location`: above `metadata/`, or the
+/// file's own folder when it lies elsewhere (`write.metadata.path`).
+pub(crate) fn folder(location: &str) -> String {
+    let folder = location
+        .rsplit_once('/')
+        .map_or(location, |(folder, _)| folder);
+    folder
+        .strip_suffix("/metadata")
+        .unwrap_or(folder)
+        .to_owned()
+}
+
 /// The document as the file at `location` holds it.
 pub(crate) fn file_bytes(metadata: &TableMetadata, location: &str) -> Vec<u8> {
     if location.ends_with(GZIP_SUFFIX) {

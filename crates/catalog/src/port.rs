@@ -86,6 +86,17 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         within: Option<&pg::Transaction<'_>>,
     ) -> Result<Table, Error>;
 
+    /// Whether [`Catalog::swap`] is part of the transaction it is given: then no swap can land
+    /// after its attempt is over.
+    fn swaps_within(&self) -> bool;
+
+    /// The catalog's own clock in milliseconds since the epoch, when it has one.
+    async fn clock_ms(&self) -> Result<Option<i64>, Error>;
+
+    /// Every table with the folder its metadata files lie in or below, as far as that can be told
+    /// without loading them. Says which tables share a location or lie in one another's.
+    async fn locations(&self) -> Result<Vec<(TableName, String)>, Error>;
+
     /// Both steps at once, for whoever has no fence.
     async fn commit(
         &self,

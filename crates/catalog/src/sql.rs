@@ -61,11 +61,6 @@ impl SqlCatalog {
         })
     }
 
-    /// Whether a swap is part of the caller's transaction (the catalog lies in its database).
-    pub fn swaps_within(&self) -> bool {
-        self.shared
-    }
-
     async fn table_at(&self, name: &TableName, metadata_location: String) -> Result<Table, Error> {
         let bytes = self
             .storage
@@ -270,6 +265,27 @@ impl Catalog for SqlCatalog {
             metadata,
             metadata_location: location,
         })
+    }
+
+    fn swaps_within(&self) -> bool {
+        self.shared
+    }
+
+    async fn clock_ms(&self) -> Result<Option<i64>, Error> {
+        self.rows.now_ms().await.map(Some)
+    }
+
+    async fn locations(&self) -> Result<Vec<(TableName, String)>, Error> {
+        let located = |(namespace, table, location): (String, String, String)| {
+            let levels: Vec<String> = namespace.split('.').map(str::to_owned).collect();
+            // A name we cannot use still owns its folder.
+            let name = TableName::new(&levels, table)
+                .or_else(|_| TableName::new(&levels, "unnamed".to_owned()))
+                .ok()?;
+            Some((name, place::folder(&location)))
+        };
+        let rows = self.rows.locations().await?;
+        Ok(rows.into_iter().filter_map(located).collect())
     }
 
     async fn swap(

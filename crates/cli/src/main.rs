@@ -15,6 +15,7 @@ mod out;
 mod plan;
 mod print;
 mod progress;
+mod records;
 mod session;
 mod submit;
 mod tables;

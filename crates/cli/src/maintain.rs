@@ -11,7 +11,7 @@ use anyhow::{Result, anyhow, bail};
 use maintenance::{ActionRow, Submission};
 use model::{Action, JobId};
 use pg::Pool;
-use planner::{Engine, Plan, Report, Task};
+use planner::{Engine, Plan, Records, Report, Task};
 use queue::{Claimed, Cursor};
 use runner::{Config, Heart, How, Memory, Metrics, Runner};
 use serde_json::{Value, json};
@@ -40,7 +40,8 @@ pub(crate) async fn run(args: Maintain, out: &Out) -> Result<()> {
     let catalog_name = catalog.name().to_owned();
     let engine = session::engine(catalog);
     if args.dry_run {
-        return dry_run(&args, &tasks, engine.as_ref(), out).await;
+        let records = session::records(Some(&pool));
+        return dry_run(&args, &tasks, (&*engine, &*records), out).await;
     }
     sweep(&pool, &catalog_name).await?;
     let lease = Duration::from_secs(args.lease_seconds);
@@ -195,10 +196,15 @@ fn failure(how: How, error: Option<&str>) -> Option<String> {
     }
 }
 
-async fn dry_run(args: &Maintain, tasks: &[Task], engine: &dyn Engine, out: &Out) -> Result<()> {
+async fn dry_run(
+    args: &Maintain,
+    tasks: &[Task],
+    (engine, records): (&dyn Engine, &dyn Records),
+    out: &Out,
+) -> Result<()> {
     let mut plans: Vec<Plan> = Vec::new();
     for task in tasks {
-        plans.push(engine.plan(&args.table, task).await?);
+        plans.push(engine.plan(&args.table, task, records).await?);
     }
     let action = |plan: &Plan| {
         let mut action = json!({

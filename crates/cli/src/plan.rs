@@ -14,7 +14,10 @@ pub(crate) async fn run(args: args::Plan, out: &Out) -> Result<()> {
     let task = tasks(&[args.action], &args.options)?.remove(0);
     let pool = session::maybe_database(&args.database).await?;
     let catalog = session::catalog(&args.lakehouse, pool.as_ref()).await?;
-    let plan = session::engine(catalog).plan(&args.table, &task).await?;
+    let records = session::records(pool.as_ref());
+    let plan = session::engine(catalog)
+        .plan(&args.table, &task, &*records)
+        .await?;
     out.result(&json!(plan), || text(&plan))
 }
 
@@ -36,6 +39,7 @@ pub(crate) fn tasks(actions: &[model::Action], options: &[ActionOption]) -> Resu
 /// The plan for people.
 pub(crate) fn text(plan: &Plan) -> String {
     match plan {
+        Plan::ExpireSnapshots(_) | Plan::PurgePending(_) => format!("{}\n", plan.action()),
         Plan::RewriteDataFiles(plan) => rewrite_text(plan),
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use catalog::Catalog;
 use pg::Pool;
-use planner::Engine;
+use planner::{Engine, Records};
 use storage::Storage;
 
 use crate::args::{Lakehouse, MaybeDatabase};
+use crate::records::Local;
 
 const APPLICATION: &str = "snowpack";
 /// Connections of a command that only reads.
@@ -59,6 +60,14 @@ pub(crate) async fn catalog(args: &Lakehouse, database: Option<&Pool>) -> Result
             catalog::Error::Unsupported(_) => usage(&error),
             error => anyhow::Error::new(error).context("open the catalog"),
         })
+}
+
+/// What is known of tables beside the catalog.
+pub(crate) fn records(database: Option<&Pool>) -> Box<dyn Records> {
+    match database {
+        Some(pool) => Box::new(runner::PoolRecords::new(pool.clone())),
+        None => Box::new(Local),
+    }
 }
 
 /// The engine that plans and executes.

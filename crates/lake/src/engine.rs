@@ -7,8 +7,8 @@ use std::thread::available_parallelism;
 use async_trait::async_trait;
 use catalog::Catalog;
 use metadata::{Fields, LiveFiles, live_files};
-use model::{JobId, TableName};
-use planner::{Attempt, Engine, EngineError, Plan, Report, Task, rewrite as planned};
+use model::{Action, Advice, JobId, TableName};
+use planner::{Attempt, Engine, EngineError, Plan, Records, Report, Task, rewrite as planned};
 
 use crate::commit::summary::committed_by;
 use crate::{Error, rewrite};
@@ -63,10 +63,21 @@ impl NativeEngine {
     }
 }
 
+fn not_built(action: Action) -> EngineError {
+    EngineError::failed(Advice::GiveUp, format!("{action} is not built"))
+}
+
 #[async_trait]
 impl Engine for NativeEngine {
-    async fn plan(&self, table: &TableName, task: &Task) -> Result<Plan, EngineError> {
+    async fn plan(
+        &self,
+        table: &TableName,
+        task: &Task,
+        records: &dyn Records,
+    ) -> Result<Plan, EngineError> {
+        let _ = records;
         match task {
+            Task::ExpireSnapshots(_) | Task::PurgePending(_) => Err(not_built(task.action())),
             Task::RewriteDataFiles(options) => self
                 .plan_rewrite(table, options)
                 .await
@@ -81,6 +92,7 @@ impl Engine for NativeEngine {
         job: &JobId,
     ) -> Result<Option<Report>, EngineError> {
         match task {
+            Task::ExpireSnapshots(_) | Task::PurgePending(_) => Ok(None),
             Task::RewriteDataFiles(_) => {
                 let table = self.load(table).await?;
                 let (report, completed) = committed_by(&table.metadata, job);
@@ -91,6 +103,7 @@ impl Engine for NativeEngine {
 
     async fn execute(&self, plan: &Plan, attempt: &Attempt<'_>) -> Result<Report, EngineError> {
         match plan {
+            Plan::ExpireSnapshots(_) | Plan::PurgePending(_) => Err(not_built(plan.action())),
             Plan::RewriteDataFiles(plan) => {
                 let executed = rewrite::execute(&*self.catalog, self.cores, plan, attempt);
                 Ok(Box::pin(executed).await?)

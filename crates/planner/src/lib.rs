@@ -4,13 +4,18 @@
 //! plan (natively in `lake`; later Spark and Trino); [`Ledger`] is what an engine may ask of the
 //! job it works for: reserve paths before they are written, commit while the attempt is current.
 
+mod deletion;
+pub mod expire;
 mod port;
+pub mod purge;
 mod report;
 pub mod rewrite;
 mod task;
 
+pub use deletion::{Candidate, Due, Expiring, Fate, Intent, IntentId, OpenIntent, Purged, Reason};
 pub use port::{
-    Attempt, Engine, EngineError, Ledger, LedgerError, Progress, Reserved, Signals, Swap, SwapError,
+    Attempt, Engine, EngineError, Ledger, LedgerError, Progress, Records, Reserved, Signals, Swap,
+    SwapError,
 };
-pub use report::Report;
+pub use report::{Expired, Purge, Report};
 pub use task::{BadOption, Plan, Task};

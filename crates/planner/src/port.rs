@@ -6,13 +6,18 @@ use async_trait::async_trait;
 use model::{Advice, AttemptId, JobId, TableName};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Plan, Report, Task};
+use crate::{Candidate, Due, Intent, IntentId, OpenIntent, Plan, Purged, Report, Task};
 
 /// Plans and executes actions on tables of one catalog.
 #[async_trait]
 pub trait Engine: Send + Sync + fmt::Debug {
     /// What would be done and why. Loads the table; changes nothing.
-    async fn plan(&self, table: &TableName, task: &Task) -> Result<Plan, EngineError>;
+    async fn plan(
+        &self,
+        table: &TableName,
+        task: &Task,
+        records: &dyn Records,
+    ) -> Result<Plan, EngineError>;
 
     /// What earlier attempts of `job` already committed for this action ("was it applied"),
     /// so that a retry reports it instead of doing it again.
@@ -100,9 +105,27 @@ pub struct Reserved {
     pub kind: &'static str,
 }
 
+/// What is known of a table beside the table itself. Reading it needs no fence.
+#[async_trait]
+pub trait Records: Send + Sync + fmt::Debug {
+    /// The database's clock in milliseconds since the epoch (I5).
+    async fn now_ms(&self) -> Result<i64, LedgerError>;
+
+    /// Expiries of the table nobody has settled yet, oldest first.
+    async fn open_intents(&self, table_uuid: &str) -> Result<Vec<OpenIntent>, LedgerError>;
+
+    /// At most `limit` files of the table whose grace is over, by path, those after `after`.
+    async fn due(
+        &self,
+        table_uuid: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Due>, LedgerError>;
+}
+
 /// What an engine asks of the job it works for. The holder of the fence implements it.
 #[async_trait]
-pub trait Ledger: Send + Sync + fmt::Debug {
+pub trait Ledger: Records {
     /// Records files under the fence *before* they are written, so that a crash leaks nothing.
     async fn reserve(&self, table_uuid: &str, files: &[Reserved]) -> Result<(), LedgerError>;
 
@@ -115,8 +138,29 @@ pub trait Ledger: Send + Sync + fmt::Debug {
         report: Option<&Report>,
     ) -> Result<(), SwapError>;
 
-    /// The database's clock in milliseconds since the epoch (I5).
-    async fn now_ms(&self) -> Result<i64, LedgerError>;
+    /// Stores what an expiry is about to do, under the fence.
+    async fn intend(&self, intent: &Intent) -> Result<IntentId, LedgerError>;
+
+    /// Lists files for deletion after `grace_ms`, under the fence. One that is listed already
+    /// stays as it is.
+    async fn list(
+        &self,
+        table_uuid: &str,
+        files: &[Candidate],
+        grace_ms: i64,
+    ) -> Result<(), LedgerError>;
+
+    /// Leaves only the ids `open` in an intent, under the fence; none closes it. With `report`,
+    /// the action's result row is written in the same transaction.
+    async fn settle(
+        &self,
+        intent: IntentId,
+        open: &[i64],
+        report: Option<&Report>,
+    ) -> Result<(), LedgerError>;
+
+    /// Records what became of files that were due, under the fence.
+    async fn purged(&self, table_uuid: &str, files: &[Purged]) -> Result<(), LedgerError>;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +180,8 @@ pub enum LedgerError {
 #[async_trait]
 pub trait Swap: Send + Sync {
     /// Swaps. `within` is the guard's transaction: a catalog in the same database swaps in it.
-    async fn swap(&self, within: &pg::Transaction<'_>) -> Result<(), SwapError>;
+    /// There is none when no queue fences the work.
+    async fn swap(&self, within: Option<&pg::Transaction<'_>>) -> Result<(), SwapError>;
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -25,6 +25,36 @@ pub struct Report {
     /// Groups given up because another writer changed their files (partial progress only).
     #[serde(default)]
     pub groups_failed: u32,
+    /// Of `expire_snapshots` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired: Option<Expired>,
+    /// Of `purge_pending` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purge: Option<Purge>,
+}
+
+/// What an expiry did, over all its attempts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expired {
+    pub snapshots: u64,
+    /// Branches and tags removed because they were older than they may be.
+    pub refs: u64,
+    /// Files that now wait for their deletion.
+    pub files: u64,
+    /// What they hold, as far as metadata says.
+    pub bytes: u64,
+    /// Specs and schemas removed (`clean_expired_metadata`).
+    pub definitions: u64,
+}
+
+/// What a purge did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purge {
+    pub deleted: u64,
+    pub bytes: u64,
+    pub kept: u64,
+    /// Due again later.
+    pub failed: u64,
 }
 
 impl Report {

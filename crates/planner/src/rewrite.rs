@@ -92,15 +92,27 @@ impl Plan {
     }
 }
 
-/// Files rewritten together: one spec, one partition.
+/// Where files lie: a spec and the partition values under it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Group {
+pub struct Place {
     pub spec_id: i32,
     pub partition: Vec<Option<Literal>>,
+}
+
+/// Files rewritten together: of one spec and one partition, unless they move to another spec.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// Where the inputs lie, each once; exactly one, the outputs' too, unless the group `moves`.
+    pub places: Vec<Place>,
+    /// The inputs are of other specs than [`Plan::output_spec_id`]: each row goes to the
+    /// partition it has under that spec.
+    pub moves: bool,
     /// The partition for people, `region=eu/day=2026-01-01`; empty when unpartitioned.
     pub partition_path: String,
     /// In the order their rows are written: by data sequence number, then path.
     pub inputs: Vec<Input>,
+    /// Equality delete files that may apply to inputs, oldest first.
+    pub equality_deletes: Vec<EqualityDelete>,
     /// How many files the group should become. A group whose rows are all deleted becomes none.
     pub output_files: usize,
     /// What the outputs are expected to hold together, in bytes.
@@ -110,6 +122,16 @@ pub struct Group {
 }
 
 impl Group {
+    /// Where an input lies.
+    pub fn place(&self, input: &Input) -> &Place {
+        &self.places[input.place]
+    }
+
+    /// Where all outputs go; `None` when that depends on each row.
+    pub fn output_place(&self) -> Option<&Place> {
+        self.places.first().filter(|_| !self.moves)
+    }
+
     pub fn input_bytes(&self) -> u64 {
         self.inputs.iter().map(|input| input.bytes).sum()
     }
@@ -126,8 +148,25 @@ pub struct Input {
     pub bytes: u64,
     pub records: u64,
     pub sequence_number: i64,
+    /// Index into [`Group::places`].
+    pub place: usize,
     /// Position delete files that may apply to it, oldest first.
     pub deletes: Vec<String>,
+    /// Indices into [`Group::equality_deletes`] of those that apply to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub equality_deletes: Vec<usize>,
+}
+
+/// One equality delete file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EqualityDelete {
+    pub path: String,
+    pub bytes: u64,
+    pub records: u64,
+    /// It deletes rows of files with a smaller one.
+    pub sequence_number: i64,
+    /// The ids of the columns whose values are compared, ascending.
+    pub field_ids: Vec<i32>,
 }
 
 /// Files left alone, counted by reason.

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use model::Action;
 use serde::{Deserialize, Serialize};
 
-use crate::rewrite;
+use crate::{expire, purge, rewrite};
 
 /// An action and its options, checked. The only way to have one is [`Task::parse`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Task {
+    ExpireSnapshots(expire::Options),
     RewriteDataFiles(rewrite::Options),
+    PurgePending(purge::Options),
 }
 
 /// An option that cannot be used.
@@ -29,7 +31,9 @@ pub enum BadOption {
         value: String,
         why: String,
     },
-    #[error("{action} is not built in this version; built: rewrite_data_files")]
+    #[error(
+        "{action} is not built in this version; built: expire_snapshots, rewrite_data_files, purge_pending"
+    )]
     NotBuilt { action: Action },
 }
 
@@ -40,18 +44,20 @@ impl Task {
             Action::RewriteDataFiles => {
                 rewrite::Options::parse(options).map(Self::RewriteDataFiles)
             }
-            Action::ExpireSnapshots
-            | Action::RewritePositionDeleteFiles
+            Action::ExpireSnapshots => expire::Options::parse(options).map(Self::ExpireSnapshots),
+            Action::PurgePending => purge::Options::parse(options).map(Self::PurgePending),
+            Action::RewritePositionDeleteFiles
             | Action::RemoveDanglingDeletes
             | Action::RewriteManifests
-            | Action::RemoveOrphanFiles
-            | Action::PurgePending => Err(BadOption::NotBuilt { action }),
+            | Action::RemoveOrphanFiles => Err(BadOption::NotBuilt { action }),
         }
     }
 
     pub fn action(&self) -> Action {
         match self {
+            Self::ExpireSnapshots(_) => Action::ExpireSnapshots,
             Self::RewriteDataFiles(_) => Action::RewriteDataFiles,
+            Self::PurgePending(_) => Action::PurgePending,
         }
     }
 }
@@ -61,27 +67,35 @@ impl Task {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Plan {
+    ExpireSnapshots(expire::Plan),
     RewriteDataFiles(rewrite::Plan),
+    PurgePending(purge::Plan),
 }
 
 impl Plan {
     pub fn action(&self) -> Action {
         match self {
+            Self::ExpireSnapshots(_) => Action::ExpireSnapshots,
             Self::RewriteDataFiles(_) => Action::RewriteDataFiles,
+            Self::PurgePending(_) => Action::PurgePending,
         }
     }
 
     /// Why there is nothing to do, when there is nothing.
     pub fn nothing(&self) -> Option<&str> {
         match self {
+            Self::ExpireSnapshots(plan) => plan.nothing(),
             Self::RewriteDataFiles(plan) => plan.nothing(),
+            Self::PurgePending(plan) => plan.nothing(),
         }
     }
 
     /// Estimated peak memory of executing it, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         match self {
+            Self::ExpireSnapshots(plan) => plan.memory_bytes,
             Self::RewriteDataFiles(plan) => plan.memory_bytes,
+            Self::PurgePending(plan) => plan.memory_bytes,
         }
     }
 }

@@ -139,7 +139,9 @@ impl Work<'_> {
             return self.record(at, &result, &report).await;
         }
         self.check(at)?;
-        let plan = self.unless_stopped(at, engine.plan(table, &task)).await?;
+        let ledger = self.ledger(at);
+        let planned = engine.plan(table, &task, &ledger);
+        let plan = self.unless_stopped(at, planned).await?;
         self.store(at, &plan).await?;
         if self.job.dry_run {
             return Ok(());
@@ -295,8 +297,8 @@ impl Work<'_> {
         }
     }
 
-    async fn execute(&self, at: At, plan: &Plan, permit: &Permit) -> Result<(), Outcome> {
-        let ledger = ActionLedger {
+    fn ledger(&self, at: At) -> ActionLedger<'_> {
+        ActionLedger {
             pool: &self.runner.pool,
             queue: &self.runner.queue,
             fence: self.fence,
@@ -306,7 +308,11 @@ impl Work<'_> {
             action: at.action,
             started: at.started,
             recorded: AtomicBool::new(false),
-        };
+        }
+    }
+
+    async fn execute(&self, at: At, plan: &Plan, permit: &Permit) -> Result<(), Outcome> {
+        let ledger = self.ledger(at);
         let attempt = Attempt {
             job: self.fence.job(),
             attempt: self.fence.attempt(),

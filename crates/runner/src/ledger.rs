@@ -8,7 +8,10 @@ use async_trait::async_trait;
 use maintenance::ActionResult;
 use model::{Action, Advice};
 use pg::{Client, Pool};
-use planner::{Ledger, LedgerError, Report, Reserved, Swap, SwapError};
+use planner::{
+    Candidate, Due, Intent, IntentId, Ledger, LedgerError, OpenIntent, Purged, Records, Report,
+    Reserved, Swap, SwapError,
+};
 use queue::{Fence, Queue};
 
 use crate::beat::Beat;
@@ -114,7 +117,7 @@ impl ActionLedger<'_> {
                 .await
                 .map_err(Broke::Before)?;
         }
-        match tokio::time::timeout(self.lease / SWAP_PART, swap.swap(tx)).await {
+        match tokio::time::timeout(self.lease / SWAP_PART, swap.swap(Some(tx))).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(Broke::Swap(error)),
             Err(late) => return Err(Broke::After(Box::new(late))),
@@ -211,6 +214,32 @@ impl Ledger for ActionLedger<'_> {
         Ok(())
     }
 
+    async fn intend(&self, _: &Intent) -> Result<IntentId, LedgerError> {
+        Err(not_built("store an intent"))
+    }
+
+    async fn list(&self, _: &str, _: &[Candidate], _: i64) -> Result<(), LedgerError> {
+        Err(not_built("list files for deletion"))
+    }
+
+    async fn settle(&self, _: IntentId, _: &[i64], _: Option<&Report>) -> Result<(), LedgerError> {
+        Err(not_built("settle an intent"))
+    }
+
+    async fn purged(&self, _: &str, _: &[Purged]) -> Result<(), LedgerError> {
+        Err(not_built("record what was purged"))
+    }
+}
+
+fn not_built(doing: &'static str) -> LedgerError {
+    LedgerError::Failed {
+        doing,
+        source: "not built".into(),
+    }
+}
+
+#[async_trait]
+impl Records for ActionLedger<'_> {
     async fn now_ms(&self) -> Result<i64, LedgerError> {
         let until = Instant::now() + self.lease;
         let doing = "read the database's clock";
@@ -221,6 +250,14 @@ impl Ledger for ActionLedger<'_> {
             doing,
             source: Box::new(error),
         })
+    }
+
+    async fn open_intents(&self, _: &str) -> Result<Vec<OpenIntent>, LedgerError> {
+        Ok(Vec::new())
+    }
+
+    async fn due(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Due>, LedgerError> {
+        Ok(Vec::new())
     }
 }
 

@@ -13,6 +13,7 @@ mod heart;
 mod ledger;
 mod memory;
 mod metrics;
+mod records;
 mod steady;
 
 pub use attempt::{Config, Ended, How, Runner, Shutdown};
@@ -21,3 +22,4 @@ pub use error::Error;
 pub use heart::Heart;
 pub use memory::{Memory, Permit};
 pub use metrics::Metrics;
+pub use records::PoolRecords;

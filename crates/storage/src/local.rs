@@ -67,6 +67,14 @@ pub(crate) fn size(place: &Place) -> Result<u64, Error> {
     Ok(place.open()?.1)
 }
 
+/// What is not there was deleted before.
+pub(crate) fn delete(place: &Place) -> Result<(), Error> {
+    match fs::remove_file(&place.path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done.map_err(place.fail("delete")),
+    }
+}
+
 pub(crate) fn read_ranges(place: &Place, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
     let (file, size) = place.open()?;
     if let Some(range) = ranges

@@ -68,6 +68,15 @@ impl Storage {
             .await
     }
 
+    /// Deletes objects, and says of each what became of it, in the order asked. One that is not
+    /// there counts as deleted.
+    pub async fn delete(&self, locations: &[String]) -> Vec<Result<(), Error>> {
+        let deletes = locations
+            .iter()
+            .map(|location| self.call(location, local::delete));
+        futures::future::join_all(deletes).await
+    }
+
     /// Begins an object that is written piece by piece and appears whole at [`Upload::finish`].
     pub async fn upload(&self, location: &str) -> Result<Upload, Error> {
         let partial = self.call(location, local::Partial::create).await?;

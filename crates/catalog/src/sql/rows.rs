@@ -21,6 +21,7 @@ const FIND_NAMESPACE: &str = include_str!("../../sql/find_namespace.sql");
 const NAMESPACE_LOCATION: &str = include_str!("../../sql/namespace_location.sql");
 const INSERT_NAMESPACE: &str = include_str!("../../sql/insert_namespace.sql");
 const LIST_TABLES: &str = include_str!("../../sql/list_tables.sql");
+const LIST_LOCATIONS: &str = include_str!("../../sql/list_locations.sql");
 const FIND_TABLE: &str = include_str!("../../sql/find_table.sql");
 const FIND_TYPE_COLUMN: &str = include_str!("../../sql/find_type_column.sql");
 const INSERT_TABLE: &str = include_str!("../../sql/insert_table.sql");
@@ -182,6 +183,14 @@ impl Rows {
         )
         .await?;
         Ok(rows.iter().map(|row| row.get("table_name")).collect())
+    }
+
+    /// Namespace, name and metadata location of every table in this database.
+    pub(super) async fn locations(&self) -> Result<Vec<(String, String, String)>, Error> {
+        let client = self.client().await?;
+        let rows = query(&**client, "list locations", LIST_LOCATIONS, &[]).await?;
+        let location = |row: &tokio_postgres::Row| (row.get(0), row.get(1), row.get(2));
+        Ok(rows.iter().map(location).collect())
     }
 
     pub(super) async fn metadata_location(

@@ -73,7 +73,8 @@ pub(super) fn of_rewrite(rewrite: &Rewrite<'_>) -> BTreeMap<String, String> {
     let partitions: HashSet<_> = rewrite
         .groups
         .iter()
-        .map(|group| (group.group.spec_id, &group.group.partition))
+        .flat_map(|group| &group.group.places)
+        .map(|place| (place.spec_id, &place.partition))
         .collect();
     let mut put = |key: &str, value: String| drop(summary.insert(key.to_owned(), value));
     put("changed-partition-count", partitions.len().to_string());

@@ -37,8 +37,8 @@ pub(crate) struct CatalogSwap<'a> {
 
 #[async_trait]
 impl Swap for CatalogSwap<'_> {
-    async fn swap(&self, within: &pg::Transaction<'_>) -> Result<(), SwapError> {
-        match self.catalog.swap(self.prepared, Some(within)).await {
+    async fn swap(&self, within: Option<&pg::Transaction<'_>>) -> Result<(), SwapError> {
+        match self.catalog.swap(self.prepared, within).await {
             Ok(_) => Ok(()),
             Err(catalog::Error::Conflict { why, .. }) => Err(SwapError::Conflict(why)),
             Err(catalog::Error::Unknown { source, .. }) => Err(SwapError::Unknown(source)),

@@ -213,8 +213,9 @@ async fn new_position_deletes(
 fn may_apply(delete: &LiveFile, groups: &[Rewritten]) -> HashSet<String> {
     let in_partition = groups.iter().filter(|group| {
         newer(delete, group)
-            && group.group.spec_id == delete.file.spec_id
-            && group.group.partition == delete.file.partition
+            && group.group.places.iter().any(|place| {
+                place.spec_id == delete.file.spec_id && place.partition == delete.file.partition
+            })
     });
     in_partition
         .flat_map(|group| &group.group.inputs)
@@ -269,7 +270,9 @@ pub(super) fn dangling_deletes(live: &LiveFiles, groups: &[Rewritten]) -> Vec<St
     // file that exists can name.
     let mut oldest = HashMap::new();
     for group in groups {
-        oldest.insert((group.group.spec_id, &group.group.partition), i64::MAX);
+        for place in &group.group.places {
+            oldest.insert((place.spec_id, &place.partition), i64::MAX);
+        }
     }
     for data in live
         .data

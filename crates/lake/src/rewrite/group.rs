@@ -182,8 +182,11 @@ impl Rewriter<'_> {
 
     /// What the inputs need not store themselves.
     fn identities(&self, group: &Group) -> HashMap<i32, Literal> {
-        let spec = self.specs.iter().find(|spec| spec.spec_id == group.spec_id);
-        spec.map(|spec| identities(spec, &group.partition))
+        let Some(place) = group.output_place() else {
+            return HashMap::new();
+        };
+        let spec = self.specs.iter().find(|spec| spec.spec_id == place.spec_id);
+        spec.map(|spec| identities(spec, &place.partition))
             .unwrap_or_default()
     }
 
@@ -248,7 +251,12 @@ impl Rewriter<'_> {
             self.attempt.progress.alive();
         }
         drop(done);
-        let place = (group.spec_id, group.partition.clone());
+        let Some(place) = group.output_place() else {
+            return Err(Error::Refused(
+                "moving files to another spec is not built".to_owned(),
+            ));
+        };
+        let place = (place.spec_id, place.partition.clone());
         output
             .finish(Content::Data, &self.schema, &self.settings.metrics, place)
             .await

@@ -7,7 +7,10 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use model::Advice;
-use planner::{Ledger, LedgerError, Report, Reserved, Swap, SwapError};
+use planner::{
+    Candidate, Due, Intent, IntentId, Ledger, LedgerError, OpenIntent, Purged, Records, Report,
+    Reserved, Swap, SwapError,
+};
 use tokio::sync::Semaphore;
 
 /// What goes wrong at the next commit.
@@ -168,7 +171,7 @@ impl Ledger for TestLedger {
         }
         let mut client = self.pool.get().await.map_err(database)?;
         let tx = client.transaction().await.map_err(database)?;
-        swap.swap(&tx).await?;
+        swap.swap(Some(&tx)).await?;
         tx.commit().await.map_err(database)?;
         for path in landed {
             assert!(
@@ -183,6 +186,33 @@ impl Ledger for TestLedger {
             Some(Break::LostAnswer) => Err(lost()),
             _ => Ok(()),
         }
+    }
+
+    async fn intend(&self, _: &Intent) -> Result<IntentId, LedgerError> {
+        unimplemented!("no expiry yet")
+    }
+
+    async fn list(&self, _: &str, _: &[Candidate], _: i64) -> Result<(), LedgerError> {
+        unimplemented!("no expiry yet")
+    }
+
+    async fn settle(&self, _: IntentId, _: &[i64], _: Option<&Report>) -> Result<(), LedgerError> {
+        unimplemented!("no expiry yet")
+    }
+
+    async fn purged(&self, _: &str, _: &[Purged]) -> Result<(), LedgerError> {
+        unimplemented!("no purge yet")
+    }
+}
+
+#[async_trait]
+impl Records for TestLedger {
+    async fn open_intents(&self, _: &str) -> Result<Vec<OpenIntent>, LedgerError> {
+        Ok(Vec::new())
+    }
+
+    async fn due(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Due>, LedgerError> {
+        Ok(Vec::new())
     }
 
     async fn now_ms(&self) -> Result<i64, LedgerError> {

@@ -169,7 +169,7 @@ impl World {
 
     pub(crate) async fn plan(&self, options: &[(&str, &str)]) -> Plan {
         self.engine
-            .plan(&self.name, &Self::task(options))
+            .plan(&self.name, &Self::task(options), &self.ledger)
             .await
             .expect("a plan")
     }
@@ -235,7 +235,7 @@ impl World {
     }
 
     pub(crate) async fn now_ms(&self) -> i64 {
-        planner::Ledger::now_ms(&self.ledger)
+        planner::Records::now_ms(&self.ledger)
             .await
             .expect("the time")
     }

@@ -7,7 +7,7 @@ use super::history::History;
 use super::packing::{first_fit, output_files};
 use super::rules::Rules;
 use super::skips::Skips;
-use super::{Group, Input};
+use super::{Group, Input, Place};
 
 /// A data file that may be rewritten.
 #[derive(Debug)]
@@ -71,6 +71,8 @@ impl<'a> Candidate<'a> {
             bytes: self.bytes(),
             records: self.live.file.record_count,
             sequence_number: self.live.sequence_number,
+            place: 0,
+            equality_deletes: Vec::new(),
             deletes: self
                 .deletes
                 .files
@@ -97,8 +99,12 @@ pub(super) fn of_partition(
         let files_after = output_files(bytes_after, rules.target, rules.min, rules.max);
         match judge(&members, files_after, rules) {
             Ok(reason) => groups.push(Group {
-                spec_id: members[0].live.file.spec_id,
-                partition: members[0].live.file.partition.clone(),
+                places: vec![Place {
+                    spec_id: members[0].live.file.spec_id,
+                    partition: members[0].live.file.partition.clone(),
+                }],
+                moves: false,
+                equality_deletes: Vec::new(),
                 partition_path: partition_path.to_owned(),
                 inputs: members.iter().map(|member| member.input()).collect(),
                 output_files: files_after,

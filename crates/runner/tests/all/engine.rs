@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use model::{Advice, JobId, TableName};
-use planner::{Attempt, Engine, EngineError, Plan, Report, Reserved, Swap, SwapError, Task};
+use planner::{
+    Attempt, Engine, EngineError, Plan, Records, Report, Reserved, Swap, SwapError, Task,
+};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -176,7 +178,7 @@ struct Insert<'a> {
 
 #[async_trait]
 impl Swap for Insert<'_> {
-    async fn swap(&self, within: &pg::Transaction<'_>) -> Result<(), SwapError> {
+    async fn swap(&self, within: Option<&pg::Transaction<'_>>) -> Result<(), SwapError> {
         match self.step {
             Step::Conflict => return Err(SwapError::Conflict("scripted conflict".to_owned())),
             Step::HoldInSwap => {
@@ -187,7 +189,7 @@ impl Swap for Insert<'_> {
         }
         let sql = "insert into lake (job_id) values ($1)";
         let inserted = match self.fake.lies {
-            Lies::Here => within.execute(sql, &[&self.job.as_str()]).await,
+            Lies::Here => within.unwrap().execute(sql, &[&self.job.as_str()]).await,
             Lies::Elsewhere => {
                 let client = self.fake.pool.get().await.unwrap();
                 client.execute(sql, &[&self.job.as_str()]).await
@@ -201,10 +203,15 @@ impl Swap for Insert<'_> {
 
 #[async_trait]
 impl Engine for Fake {
-    async fn plan(&self, table: &TableName, _: &Task) -> Result<Plan, EngineError> {
+    async fn plan(
+        &self,
+        table: &TableName,
+        _: &Task,
+        _: &dyn Records,
+    ) -> Result<Plan, EngineError> {
         let memory_bytes = *self.memory_bytes.lock().unwrap();
         let group = serde_json::json!({
-            "spec_id": 0, "partition": [], "partition_path": "", "inputs": [],
+            "places": [], "moves": false, "equality_deletes": [], "partition_path": "", "inputs": [],
             "output_files": 1, "output_bytes": 1, "reason": "scripted",
         });
         let plan = serde_json::json!({

@@ -147,8 +147,8 @@ fn executed(mut case: Case, plan: &Plan, sizes: &[u64]) -> Case {
             let bytes = expected * sizes.next().expect("sizes") / 100;
             added += bytes;
             let mut live = at(data(&format!("out-{number}-{output}"), bytes), next);
-            live.file.spec_id = group.spec_id;
-            live.file.partition = group.partition.clone();
+            live.file.spec_id = group.places[0].spec_id;
+            live.file.partition = group.places[0].partition.clone();
             if plan.use_starting_sequence_number {
                 live.sequence_number = plan.sequence_number;
             }
@@ -203,8 +203,8 @@ proptest! {
             prop_assert!(group.output_files >= 1 && !group.inputs.is_empty());
             for input in &group.inputs {
                 let live = case.files.data.iter().find(|l| l.file.file_path == input.path).unwrap();
-                prop_assert_eq!(live.file.spec_id, group.spec_id);
-                prop_assert_eq!(&live.file.partition, &group.partition);
+                prop_assert_eq!(live.file.spec_id, group.places[0].spec_id);
+                prop_assert_eq!(&live.file.partition, &group.places[0].partition);
                 for delete in &input.deletes {
                     let delete =
                         case.files.deletes.iter().find(|d| d.file.file_path == *delete).unwrap();
