@@ -16,12 +16,14 @@ use serde_json::{Map, Value, json};
 use crate::json::At;
 use crate::{Error, PartitionSpec, Schema};
 
+mod log;
 mod new;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod view;
 
+pub use log::{LogEntry, SnapshotLogEntry, StatisticsFile};
 pub use snapshot::{Ref, RefKind, Snapshot, SortField, SortOrder};
 use view::View;
 
@@ -209,6 +211,26 @@ impl TableMetadata {
         self.view.next_row_id
     }
 
+    /// Statistics files, at most one a snapshot.
+    pub fn statistics(&self) -> &[StatisticsFile] {
+        &self.view.statistics
+    }
+
+    /// Partition statistics files, at most one a snapshot.
+    pub fn partition_statistics(&self) -> &[StatisticsFile] {
+        &self.view.partition_statistics
+    }
+
+    /// Earlier metadata files of the table, oldest first, as far as they are kept.
+    pub fn metadata_log(&self) -> &[LogEntry] {
+        &self.view.metadata_log
+    }
+
+    /// Which snapshot became the current one when, oldest first.
+    pub fn snapshot_log(&self) -> &[SnapshotLogEntry] {
+        &self.view.snapshot_log
+    }
+
     /// Notes the metadata file this document replaces, and forgets the oldest ones beyond
     /// `write.metadata.previous-versions-max`. What a catalog without a server does at commit.
     #[must_use]
@@ -217,17 +239,21 @@ impl TableMetadata {
             .property(PREVIOUS_VERSIONS_MAX)
             .and_then(|max| max.parse().ok());
         let max = max.unwrap_or(PREVIOUS_VERSIONS_MAX_DEFAULT).max(1);
+        let entry = LogEntry {
+            timestamp_ms: previous_updated_ms,
+            metadata_file: previous_location.to_owned(),
+        };
         let log = self.raw.entry("metadata-log").or_insert_with(|| json!([]));
         if !log.is_array() {
             *log = json!([]);
         }
         if let Value::Array(entries) = log {
-            entries.push(json!({
-                "timestamp-ms": previous_updated_ms,
-                "metadata-file": previous_location,
-            }));
+            entries.push(entry.to_json());
             entries.drain(..entries.len().saturating_sub(max));
         }
+        let read = &mut self.view.metadata_log;
+        read.push(entry);
+        read.drain(..read.len().saturating_sub(max));
         self
     }
 

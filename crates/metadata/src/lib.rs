@@ -16,7 +16,10 @@ mod schema;
 mod spec;
 
 pub use change::{Requirement, Update};
-pub use document::{Ref, RefKind, Snapshot, SortField, SortOrder, TableMetadata};
+pub use document::{
+    LogEntry, Ref, RefKind, Snapshot, SnapshotLogEntry, SortField, SortOrder, StatisticsFile,
+    TableMetadata,
+};
 pub use error::Error;
 pub use facts::{TARGET_FILE_SIZE_DEFAULT, TARGET_FILE_SIZE_KEY, TableFacts, small_below};
 pub use literal::Literal;

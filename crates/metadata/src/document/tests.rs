@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{PartitionField, PartitionSpec, Schema, TableMetadata, Transform};
+use crate::{
+    LogEntry, PartitionField, PartitionSpec, Schema, SnapshotLogEntry, StatisticsFile,
+    TableMetadata, Transform,
+};
 
 fn document() -> Value {
     let schema: Schema = serde_json::from_value(json!({"type": "struct", "fields": [
@@ -70,6 +73,14 @@ fn wrong_documents_are_refused_by_field() {
         "refs.b.type",
     );
     refused(|d| d["current-snapshot-id"] = 8.into(), "names snapshot 8");
+    refused(
+        |d| d["statistics"] = json!([{"snapshot-id": 1}]),
+        "statistics[0]: field `statistics-path` is missing",
+    );
+    refused(
+        |d| d["metadata-log"] = json!([{"timestamp-ms": 1, "metadata-file": 2}]),
+        "metadata-log[0].metadata-file: is 2, not a string",
+    );
 }
 
 #[test]
@@ -86,6 +97,43 @@ fn what_is_no_document_is_an_error() {
     }
     let deep = format!("{{\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     assert!(TableMetadata::parse(deep.as_bytes()).is_err());
+}
+
+#[test]
+fn statistics_and_logs_are_told_and_the_metadata_log_forgets_the_oldest() {
+    let mut document = document();
+    let statistics = json!([{"snapshot-id": 1, "statistics-path": "/s", "file-size-in-bytes": 7,
+        "file-footer-size-in-bytes": 3, "blob-metadata": []}]);
+    document["statistics"] = statistics.clone();
+    document["partition-statistics"] = json!([{"snapshot-id": 1, "statistics-path": "/p"}]);
+    document["snapshot-log"] = json!([{"snapshot-id": 1, "timestamp-ms": 5}]);
+    document["metadata-log"] = json!([{"metadata-file": "/a", "timestamp-ms": 3}]);
+    document["properties"]["write.metadata.previous-versions-max"] = "2".into();
+    let table = TableMetadata::parse(document.to_string().as_bytes()).unwrap();
+    let file = |path: &str, size| StatisticsFile {
+        snapshot_id: 1,
+        statistics_path: path.to_owned(),
+        file_size_in_bytes: size,
+    };
+    assert_eq!(table.statistics(), [file("/s", Some(7))]);
+    assert_eq!(table.partition_statistics(), [file("/p", None)]);
+    let (timestamp_ms, snapshot_id) = (5, 1);
+    let was_current = SnapshotLogEntry {
+        timestamp_ms,
+        snapshot_id,
+    };
+    assert_eq!(table.snapshot_log(), [was_current]);
+    let table = table.with_metadata_log("/b", 4).with_metadata_log("/c", 6);
+    let entry = |metadata_file: &str, timestamp_ms| LogEntry {
+        timestamp_ms,
+        metadata_file: metadata_file.to_owned(),
+    };
+    let log = [entry("/b", 4), entry("/c", 6)];
+    assert_eq!(table.metadata_log(), log);
+    let again = TableMetadata::parse(&table.to_json()).unwrap();
+    assert_eq!(again.metadata_log(), log);
+    let raw: Value = serde_json::from_slice(&again.to_json()).unwrap();
+    assert_eq!(raw["statistics"], statistics);
 }
 
 #[test]

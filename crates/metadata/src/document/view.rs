@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::log::{LogEntry, SnapshotLogEntry, StatisticsFile, listed};
 use super::snapshot::read_strings;
 use super::{MAIN, Places, Ref, Snapshot, SortOrder};
 use crate::json::{At, optional};
@@ -34,6 +35,10 @@ pub(super) struct View {
     pub(super) snapshot_at: Places,
     pub(super) refs: BTreeMap<String, Ref>,
     pub(super) next_row_id: Option<i64>,
+    pub(super) statistics: Vec<StatisticsFile>,
+    pub(super) partition_statistics: Vec<StatisticsFile>,
+    pub(super) metadata_log: Vec<LogEntry>,
+    pub(super) snapshot_log: Vec<SnapshotLogEntry>,
 }
 
 impl View {
@@ -86,6 +91,10 @@ impl View {
             snapshots,
             snapshot_at,
             next_row_id: optional!(at, "next-row-id", i64),
+            statistics: listed(at, "statistics", StatisticsFile::read)?,
+            partition_statistics: listed(at, "partition-statistics", StatisticsFile::read)?,
+            metadata_log: listed(at, "metadata-log", LogEntry::read)?,
+            snapshot_log: listed(at, "snapshot-log", SnapshotLogEntry::read)?,
         };
         view.check(at)?;
         Ok(view)
