@@ -11,6 +11,8 @@ mod deletes;
 mod engine;
 mod error;
 mod files;
+#[allow(dead_code, reason = "expiry and purge arrive next")]
+mod reach;
 mod rewrite;
 mod write;
 
