@@ -1,6 +1,5 @@
 //! What a person may type: commands, options and their examples. Parsed once, checked once.
 
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
@@ -236,14 +235,15 @@ pub(crate) struct Maintain {
     /// How long an action may show no progress before it is stopped
     #[arg(long, env = "SNOWPACK_STALL_SECONDS", default_value = "900", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) stall_seconds: u64,
-    /// What an action may hold in memory at once, in bytes
+    /// What an action may hold in memory at once, in bytes; by default 3/4 of the limit of this
+    /// container or machine
     #[arg(
         long,
         env = "SNOWPACK_MEMORY_BYTES",
-        default_value = "1073741824",
-        value_name = "BYTES"
+        value_name = "BYTES",
+        value_parser = runtime::number(runner::MEMORY_BYTES_MIN..=u64::MAX)
     )]
-    pub(crate) memory_bytes: NonZeroU64,
+    pub(crate) memory_bytes: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -140,10 +140,11 @@ async fn attempt(
 ) -> Result<runner::Ended> {
     let signals = runtime::Shutdown::on_signals(Duration::MAX)?;
     let job = claimed.fence.job().clone();
+    let memory_bytes = args.memory_bytes.unwrap_or_else(runner::memory_bytes);
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let config = Config {
         stall: Duration::from_secs(args.stall_seconds),
-        ..Config::new(Memory::new(args.memory_bytes.get()))
+        ..Config::new(Memory::new(memory_bytes))
     };
     let runner = Runner::new(pool.clone(), engine, Arc::clone(&heart), metrics, config);
     // The first Ctrl-C asks for the job's cancellation instead of a drain, which would hand it back.

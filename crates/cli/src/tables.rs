@@ -66,16 +66,16 @@ async fn facts(catalog: &dyn Catalog, name: &TableName) -> Result<Facts> {
 
 fn row(name: &TableName, facts: &Result<Facts>) -> Value {
     match facts {
-        Ok(facts) => {
-            let mut row = json!({ "table": name.key() });
-            if let (Some(row), Ok(Value::Object(facts))) =
-                (row.as_object_mut(), serde_json::to_value(facts))
-            {
-                row.extend(facts);
-            }
-            row["small_file_share"] = json!(facts.small_file_share());
-            row
-        }
+        Ok(Facts { files, snapshots }) => json!({
+            "table": name.key(),
+            "data_files": files.data_files,
+            "data_bytes": files.bytes,
+            "records": files.records,
+            "small_files": files.small_files,
+            "small_file_share": files.small_file_share(),
+            "delete_files": files.delete_files,
+            "snapshots": snapshots,
+        }),
         Err(error) => json!({ "table": name.key(), "error": runtime::chain(error.as_ref()) }),
     }
 }
@@ -96,14 +96,14 @@ fn grid(found: &[(TableName, Result<Facts>)]) -> String {
     let mut unreadable = String::new();
     for (name, facts) in found {
         match facts {
-            Ok(facts) => grid.row([
+            Ok(Facts { files, snapshots }) => grid.row([
                 name.key(),
-                print::count(facts.data_files),
-                print::bytes(facts.data_bytes),
-                print::share(facts.small_files, facts.data_files),
-                print::count(facts.delete_files),
-                print::count(facts.records),
-                print::count(facts.snapshots),
+                print::count(files.data_files),
+                print::bytes(files.bytes),
+                print::share(files.small_files, files.data_files),
+                print::count(files.delete_files),
+                print::count(files.records),
+                print::count(*snapshots),
             ]),
             Err(error) => {
                 grid.row([name.key(), "-".to_owned()]);

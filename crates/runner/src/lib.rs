@@ -7,6 +7,7 @@
 mod actions;
 mod attempt;
 mod beat;
+mod budget;
 mod ending;
 mod error;
 mod heart;
@@ -18,6 +19,7 @@ mod steady;
 
 pub use attempt::{Config, Ended, How, Runner, Shutdown};
 pub use beat::{Beat, Limits, Why};
+pub use budget::{MEMORY_BYTES_MIN, memory_bytes};
 pub use error::Error;
 pub use heart::Heart;
 pub use memory::{Memory, Permit};

@@ -53,7 +53,7 @@ pub(crate) struct Args {
         long,
         env = "SNOWPACK_MEMORY_BYTES",
         value_name = "BYTES",
-        value_parser = runtime::number(crate::budget::BYTES_MIN..=u64::MAX)
+        value_parser = runtime::number(runner::MEMORY_BYTES_MIN..=u64::MAX)
     )]
     pub(crate) memory_bytes: Option<u64>,
     /// A job whose worker says nothing for so long is given to another, 2 to 600; below 15 a

@@ -5,7 +5,6 @@
 //! queue is looked at; how one attempt runs is the `runner`'s, what it does to a table `lake`'s.
 
 mod args;
-mod budget;
 mod daemon;
 mod metrics;
 mod name;
@@ -85,7 +84,7 @@ async fn daemon(
 ) -> Result<Daemon> {
     let queue = maintenance::queue();
     let heart = Arc::new(Heart::start(&parts.pool, &queue, args.lease())?);
-    let memory_bytes = args.memory_bytes.unwrap_or_else(budget::default_bytes);
+    let memory_bytes = args.memory_bytes.unwrap_or_else(runner::memory_bytes);
     let config = Config {
         stall: args.stall(),
         ..Config::new(Memory::new(memory_bytes))

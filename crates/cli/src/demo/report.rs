@@ -61,14 +61,14 @@ impl Report {
         let (before, after, writer) = (&self.before, &self.after, &self.writer);
         json!({
             "success": self.fault().is_none(),
-            "files_before": before.facts.data_files,
-            "files_after": after.facts.data_files,
-            "bytes_before": before.facts.data_bytes,
-            "bytes_after": after.facts.data_bytes,
-            "small_file_share_before": before.facts.small_file_share(),
-            "small_file_share_after": after.facts.small_file_share(),
-            "delete_files_before": before.facts.delete_files,
-            "delete_files_after": after.facts.delete_files,
+            "files_before": before.facts.files.data_files,
+            "files_after": after.facts.files.data_files,
+            "bytes_before": before.facts.files.bytes,
+            "bytes_after": after.facts.files.bytes,
+            "small_file_share_before": before.facts.files.small_file_share(),
+            "small_file_share_after": after.facts.files.small_file_share(),
+            "delete_files_before": before.facts.files.delete_files,
+            "delete_files_after": after.facts.files.delete_files,
             "rows_before": before.rows.rows,
             "rows_after": after.rows.rows,
             "fingerprint_before": before.rows.text(),
@@ -121,23 +121,23 @@ impl Report {
     fn table(&self) -> Grid {
         let (before, after) = (&self.before, &self.after);
         let mut grid = Grid::new(&["", ">BEFORE", ">AFTER"]);
-        let small = |facts: &Facts| print::share(facts.small_files, facts.data_files);
+        let small = |facts: &Facts| print::share(facts.files.small_files, facts.files.data_files);
         grid.row([
             "data files".to_owned(),
-            print::count(before.facts.data_files),
-            print::count(after.facts.data_files),
+            print::count(before.facts.files.data_files),
+            print::count(after.facts.files.data_files),
         ]);
         grid.row([
             "bytes".to_owned(),
-            print::bytes(before.facts.data_bytes),
-            print::bytes(after.facts.data_bytes),
+            print::bytes(before.facts.files.bytes),
+            print::bytes(after.facts.files.bytes),
         ]);
         grid.row([
             "small files".to_owned(),
             small(&before.facts),
             small(&after.facts),
         ]);
-        let deletes = |facts: &Facts| print::count(facts.delete_files);
+        let deletes = |facts: &Facts| print::count(facts.files.delete_files);
         grid.row([
             "delete files".to_owned(),
             deletes(&before.facts),
@@ -226,6 +226,8 @@ fn short(rows: &Fingerprint) -> String {
 
 #[cfg(test)]
 mod tests {
+    use metadata::TableFacts;
+
     use super::*;
     use crate::demo::event::Event;
 
@@ -236,21 +238,21 @@ mod tests {
     }
 
     fn report(after: Fingerprint, read: Fingerprint) -> Report {
-        let facts = Facts {
-            data_files: 400,
-            small_files: 400,
+        let files = |data_files, small_files| Facts {
+            files: TableFacts {
+                data_files,
+                small_files,
+                ..TableFacts::default()
+            },
             ..Facts::default()
         };
         Report {
             before: Side {
-                facts,
+                facts: files(400, 400),
                 rows: rows(0..5),
             },
             after: Side {
-                facts: Facts {
-                    data_files: 8,
-                    ..facts
-                },
+                facts: files(8, 0),
                 rows: after,
             },
             writer: Meanwhile {

@@ -1,21 +1,21 @@
-//! How much memory the worker may give to its jobs when nobody said.
+//! How much memory a process may give to its jobs when nobody said: one rule for worker and CLI.
 
 /// Smallest budget: below it no plan could run.
-pub(crate) const BYTES_MIN: u64 = 64 * MIB;
+pub const MEMORY_BYTES_MIN: u64 = 64 * MIB;
 /// When the system does not say how much memory there is.
 const BYTES_UNKNOWN: u64 = 1024 * MIB;
 const MIB: u64 = 1 << 20;
 
 /// Three quarters of the container's limit, or of the machine; the rest is for the program
 /// itself and for the pages of files being written.
-pub(crate) fn default_bytes() -> u64 {
+pub fn memory_bytes() -> u64 {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let container = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse().ok());
     let machine = read("/proc/meminfo").and_then(|text| total_bytes(&text));
     let limit: Option<u64> = [container, machine].into_iter().flatten().min();
     limit
         .map_or(BYTES_UNKNOWN, |limit| limit / 4 * 3)
-        .max(BYTES_MIN)
+        .max(MEMORY_BYTES_MIN)
 }
 
 fn total_bytes(meminfo: &str) -> Option<u64> {
@@ -35,6 +35,6 @@ mod tests {
             Some(2048 * 1024)
         );
         assert_eq!(total_bytes("nothing"), None);
-        assert!(default_bytes() >= BYTES_MIN);
+        assert!(memory_bytes() >= MEMORY_BYTES_MIN);
     }
 }
