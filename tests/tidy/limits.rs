@@ -73,17 +73,13 @@ fn functions(lines: &[&str]) -> Vec<(usize, String, usize)> {
             .take_while(|c| c.is_alphanumeric() || *c == '_')
             .collect();
         let close = format!("{}}}", " ".repeat(indent));
-        let body = lines[index..]
+        // A signature ends where its body begins, or with a semicolon in a trait.
+        let ends = |line: &&&str| [";", "{", "{}"].iter().any(|end| line.ends_with(end));
+        if lines[index..]
             .iter()
-            .position(|line| line.ends_with(';') || **line == close);
-        if let Some(length) = body
-            && lines[index + length] == close
-        {
-            found.push((index + 1, name, length + 1));
-        } else if let Some(length) = lines[index..].iter().position(|line| **line == close)
-            && lines[index..index + length]
-                .iter()
-                .any(|line| line.ends_with('{'))
+            .find(ends)
+            .is_some_and(|line| line.ends_with('{'))
+            && let Some(length) = lines[index..].iter().position(|line| **line == close)
         {
             found.push((index + 1, name, length + 1));
         }
