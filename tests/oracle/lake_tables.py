@@ -265,9 +265,12 @@ def delete(task):
 
 def evolve(task):
     table = catalog(task).load_table(task["table"])
-    if task["how"] == "spec":
+    if task["how"] in ["spec", "region"]:
         with table.update_spec() as update:
-            update.add_field("id", BucketTransform(4), "id_bucket")
+            if task["how"] == "spec":
+                update.add_field("id", BucketTransform(4), "id_bucket")
+            else:
+                update.add_identity("region")
         return {}
     with table.update_schema(allow_incompatible_changes=True) as update:
         if task["how"] == "add":

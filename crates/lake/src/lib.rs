@@ -19,4 +19,4 @@ mod write;
 pub use append::{Changes, commit_changes};
 pub use engine::NativeEngine;
 pub use error::Error;
-pub use write::{FileWriter, arrow_schema, delete_schema};
+pub use write::{FileWriter, arrow_schema, delete_schema, key_schema};

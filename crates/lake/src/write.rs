@@ -1,11 +1,13 @@
-//! Plain writing: data files and position delete files from Arrow batches.
+//! Plain writing: data files, position and equality delete files from Arrow batches.
 
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use arrow_schema::SchemaRef;
 use catalog::Table;
-use metadata::{Content, DataFile, Field, Literal, Primitive, Schema, StructType, Type};
+use metadata::{
+    Content, DataFile, Field, Literal, PartitionSpec, Primitive, Schema, StructType, Type,
+};
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
@@ -36,11 +38,40 @@ pub fn delete_schema() -> Schema {
     }
 }
 
+/// The part of a schema that holds the fields `ids` (none below a list or map): what batches
+/// given to [`FileWriter::equality_deletes`] must have, in Arrow's form ([`arrow_schema`]).
+pub fn key_schema(schema: &Schema, ids: &[i32]) -> Schema {
+    Schema {
+        schema_id: 0,
+        root: StructType {
+            fields: keys_of(&schema.root.fields, ids),
+        },
+        identifier_field_ids: Vec::new(),
+    }
+}
+
+fn keys_of(fields: &[Field], ids: &[i32]) -> Vec<Field> {
+    let key = |field: &Field| {
+        if ids.contains(&field.id) {
+            return Some(field.clone());
+        }
+        let Type::Struct(inner) = &field.ty else {
+            return None;
+        };
+        let fields = keys_of(&inner.fields, ids);
+        let mut field = field.clone();
+        field.ty = Type::Struct(StructType { fields });
+        (!field.ty.children().is_empty()).then_some(field)
+    };
+    fields.iter().filter_map(key).collect()
+}
+
 /// Writes files of one table under its current schema and default spec, one row group each.
 /// Nothing written is part of the table until it is committed.
 #[derive(Debug)]
 pub struct FileWriter {
     table: Table,
+    spec: Arc<PartitionSpec>,
     places: Places,
     data: Kind,
     deletes: Kind,
@@ -78,10 +109,21 @@ impl FileWriter {
         };
         Ok(Self {
             table: table.clone(),
+            spec: table.metadata.default_spec().clone(),
             places: Places::new(&table.metadata, owner),
             data,
             deletes,
         })
+    }
+
+    /// Writes under another spec of the table. Equality deletes under one without fields are
+    /// global: they delete in every partition of every spec.
+    pub fn with_spec(mut self, spec_id: i32) -> Result<Self, Error> {
+        let spec = self.table.metadata.spec(spec_id);
+        self.spec = spec
+            .ok_or_else(|| Error::Refused(format!("the table has no spec {spec_id}")))?
+            .clone();
+        Ok(self)
     }
 
     /// Writes `batches` as one data file of `partition`.
@@ -123,6 +165,33 @@ impl FileWriter {
         Ok(file)
     }
 
+    /// Writes keys as one equality delete file of `partition`: a row whose values of the fields
+    /// `ids` equal one of them is deleted, null equal to null. The batches have the columns of
+    /// [`key_schema`].
+    pub async fn equality_deletes(
+        &self,
+        partition: Vec<Option<Literal>>,
+        ids: &[i32],
+        batches: &[RecordBatch],
+    ) -> Result<DataFile, Error> {
+        let schema = Arc::new(key_schema(self.table.metadata.current_schema(), ids));
+        if let Some(id) = ids.iter().find(|id| schema.field(**id).is_none()) {
+            return Err(Error::Refused(format!("field {id} cannot be a key")));
+        }
+        let schema = WriteSchema::new(&schema)?;
+        let settings = WriteSettings::new(&self.table.metadata, &schema)?;
+        let keys = Kind {
+            schema,
+            properties: Arc::new(settings.writer),
+            metrics: settings.metrics,
+        };
+        let mut file = self
+            .write(&keys, Content::EqualityDeletes, partition, batches)
+            .await?;
+        file.equality_ids = Some(ids.to_vec());
+        Ok(file)
+    }
+
     async fn write(
         &self,
         kind: &Kind,
@@ -130,7 +199,7 @@ impl FileWriter {
         partition: Vec<Option<Literal>>,
         batches: &[RecordBatch],
     ) -> Result<DataFile, Error> {
-        let spec = self.table.metadata.default_spec();
+        let spec = &self.spec;
         let suffix = if content == Content::Data {
             ""
         } else {

@@ -14,5 +14,7 @@ mod oracle;
 mod rewrite;
 #[path = "all/world.rs"]
 mod world;
+#[path = "all/writer.rs"]
+mod writer;
 #[path = "all/written.rs"]
 mod written;

@@ -1,4 +1,4 @@
-//! The next snapshot of `main`: its manifest list, and what a catalog is asked for.
+//! The next snapshot of `main`, or of another branch: its manifest list, and what a catalog is asked for.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +20,7 @@ pub(crate) fn new_id() -> i64 {
 #[derive(Debug)]
 pub(crate) struct Next<'a> {
     base: &'a Table,
+    branch: &'a str,
     snapshot: Snapshot,
     manifests: Vec<ManifestFile>,
 }
@@ -60,14 +61,25 @@ pub(crate) fn next(
     };
     Next {
         base,
+        branch: MAIN,
         snapshot,
         manifests,
     }
 }
 
-impl Next<'_> {
+impl<'a> Next<'a> {
+    /// On `branch`; a new one begins at the snapshot of `main`.
+    pub(crate) fn on(mut self, branch: &'a str) -> Self {
+        if let Some(head) = self.base.metadata.refs().get(branch) {
+            self.snapshot.parent_snapshot_id = Some(head.snapshot_id);
+        }
+        self.branch = branch;
+        self
+    }
+
     pub(crate) fn place(mut self, list: String) -> Result<Placed, Error> {
         let (metadata, snapshot) = (&self.base.metadata, &mut self.snapshot);
+        let head = metadata.refs().get(self.branch);
         let bytes = write_manifest_list(
             &self.manifests,
             metadata,
@@ -85,23 +97,19 @@ impl Next<'_> {
                 uuid: metadata.uuid().to_owned(),
             },
             Requirement::AssertRefSnapshotId {
-                r#ref: MAIN.to_owned(),
-                snapshot_id: snapshot.parent_snapshot_id,
+                r#ref: self.branch.to_owned(),
+                snapshot_id: head.map(|head| head.snapshot_id),
             },
         ];
         // The branch keeps its retention settings.
-        let mut reference = metadata
-            .refs()
-            .get(MAIN)
-            .cloned()
-            .unwrap_or_else(|| Ref::branch(0));
+        let mut reference = head.cloned().unwrap_or_else(|| Ref::branch(0));
         reference.snapshot_id = snapshot.snapshot_id;
         let updates = vec![
             Update::AddSnapshot {
                 snapshot: self.snapshot,
             },
             Update::SetSnapshotRef {
-                ref_name: MAIN.to_owned(),
+                ref_name: self.branch.to_owned(),
                 reference,
             },
         ];

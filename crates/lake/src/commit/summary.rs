@@ -190,6 +190,17 @@ impl Counts {
         self.added(file);
     }
 
+    /// A file that is removed and no longer counts in the totals.
+    pub(crate) fn shrink(&mut self, file: &DataFile) {
+        let mut gone = Self::default();
+        gone.total(file);
+        for (key, count) in gone.values {
+            let total = self.values.entry(key).or_default();
+            *total = total.saturating_sub(count);
+        }
+        self.removed(file);
+    }
+
     fn added(&mut self, file: &DataFile) {
         self.add("added-files-size", file.file_size_in_bytes);
         match file.content {
