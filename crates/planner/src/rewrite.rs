@@ -8,9 +8,11 @@
 
 mod decide;
 mod deletes;
+mod equality;
 pub mod filter;
 mod groups;
 mod history;
+mod keys;
 mod options;
 mod packing;
 mod refused;
@@ -25,6 +27,8 @@ use metadata::Literal;
 use serde::{Deserialize, Serialize};
 
 pub use decide::plan;
+pub use equality::is_global;
+pub use keys::key_column;
 pub use options::{JobOrder, OPTIONS, OptionDoc, Options, PartialProgress};
 pub use refused::Refused;
 

@@ -73,6 +73,12 @@ impl Rewriter<'_> {
     /// Nothing is written before every input was opened and matched.
     pub(crate) async fn rewrite(&self, group: Group, pin: Pin) -> Result<Rewritten, Error> {
         // A failure here stops the group's own tasks; a cancel from outside stops them too.
+        if let Some(delete) = group.equality_deletes.first() {
+            return Err(Error::Refused(format!(
+                "equality deletes ({}) cannot be applied in this version",
+                delete.path
+            )));
+        }
         let stop = self.attempt.signals.cancel.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
         let inputs = self.open(&group).await?;

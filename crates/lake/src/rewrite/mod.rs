@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use metadata::{Fields, LiveFiles, Schema, live_files};
 use model::TableName;
-use planner::rewrite::{Group, Options, Plan};
+use planner::rewrite::{Group, Input, Options, Plan};
 use planner::{Attempt, Report};
 
 use self::group::Rewriter;
@@ -479,7 +479,9 @@ impl<'a> Session<'a> {
             .map_err(|refused| Error::Refused(refused.to_string()))?;
         // One file alone and without deletes would only be copied.
         let worth = |group: &Group| {
-            group.inputs.len() > 1 || group.inputs.iter().any(|i| !i.deletes.is_empty())
+            let deletes =
+                |input: &Input| !input.deletes.is_empty() || !input.equality_deletes.is_empty();
+            group.inputs.len() > 1 || group.inputs.iter().any(deletes)
         };
         Ok(plan.groups.into_iter().filter(worth).collect())
     }

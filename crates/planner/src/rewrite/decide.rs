@@ -18,6 +18,8 @@ const DECODED_PER_COMPRESSED: u64 = 4;
 const ROW_GROUPS_HELD: u64 = 2;
 /// A position in a selection, with its share of the path's dictionary.
 const BYTES_PER_DELETE: u64 = 16;
+/// A key to look up, with its share of the table it lies in.
+const BYTES_PER_KEY: u64 = 96;
 /// Footer and page index of an open input.
 const BYTES_PER_INPUT: u64 = 65_536;
 /// Buffers whatever the size: uploads, codecs, the runtime.
@@ -35,14 +37,14 @@ pub fn plan(
         return Err(Refused::FormatVersion(metadata.format_version()));
     }
     let rules = Rules::resolve(metadata, options)?;
-    deletes::refuse_unsupported(metadata, files)?;
+    deletes::refuse_unsupported(files)?;
     let description = rules.to_string();
     let history = History::of(metadata, &description);
     let sieve = Sieve {
         metadata,
         rules: &rules,
         history: &history,
-        deletes: Deletes::index(files),
+        deletes: Deletes::index(metadata, files),
         listed_twice: listed_twice(&files.data),
     };
     let mut skips = Skips::default();
@@ -225,7 +227,8 @@ fn order(groups: &mut [Group], order: JobOrder) {
 
 /// Estimated peak: of the `concurrent_groups_max` neediest groups (one, when that is left to the
 /// machine, which then runs as many as its budget allows) the sum of
-/// `4 x min(input bytes, 2 row groups) + 16 x delete records + 64 KiB x inputs + 16 MiB`.
+/// `4 x min(input bytes, 2 row groups) + 16 x position deletes + 96 x equality deletes +
+/// 64 KiB x inputs + 16 MiB`.
 fn memory_bytes(groups: &[Group], files: &LiveFiles, rules: &Rules<'_>) -> u64 {
     let records: HashMap<&str, u64> = files
         .deletes
@@ -245,12 +248,17 @@ fn memory_bytes(groups: &[Group], files: &LiveFiles, rules: &Rules<'_>) -> u64 {
                 .iter()
                 .filter_map(|path| records.get(path))
                 .fold(0_u64, |sum, records| sum.saturating_add(*records));
+            let keys = group
+                .equality_deletes
+                .iter()
+                .fold(0_u64, |sum, delete| sum.saturating_add(delete.records));
             let held = rules.row_group_bytes.saturating_mul(ROW_GROUPS_HELD);
             (group
                 .input_bytes()
                 .min(held)
                 .saturating_mul(DECODED_PER_COMPRESSED))
             .saturating_add(positions.saturating_mul(BYTES_PER_DELETE))
+            .saturating_add(keys.saturating_mul(BYTES_PER_KEY))
             .saturating_add(BYTES_PER_INPUT.saturating_mul(group.inputs.len() as u64))
             .saturating_add(BYTES_ALWAYS)
         })

@@ -3,13 +3,15 @@
 //! A position delete file applies to a data file of the same spec and partition whose data sequence
 //! number is not above its own; one that refers to a single data file applies to that file alone.
 //! In doubt it applies: reading a delete file for nothing costs time, leaving one out revives rows.
+//! Equality delete files are in `equality`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::str;
 
-use metadata::{Content, Literal, LiveFile, LiveFiles, PartitionSpec, TableMetadata, Transform};
+use metadata::{Content, Literal, LiveFile, LiveFiles, TableMetadata};
 
 use super::Refused;
+use super::equality::Equality;
 
 /// Field id of `file_path` in position delete files (Iceberg spec, "Reserved Field IDs").
 const FILE_PATH_ID: i32 = 2_147_483_546;
@@ -21,46 +23,16 @@ pub(super) fn partition(file: &LiveFile) -> Partition<'_> {
     (file.file.spec_id, &file.file.partition)
 }
 
-/// Refuses what cannot be applied yet: deletion vectors, and equality deletes that apply to any
-/// live data file, chosen or not.
-pub(super) fn refuse_unsupported(table: &TableMetadata, live: &LiveFiles) -> Result<(), Refused> {
+/// Refuses what cannot be applied yet: deletion vectors.
+pub(super) fn refuse_unsupported(live: &LiveFiles) -> Result<(), Refused> {
     let vectors: Vec<&LiveFile> = live
         .deletes
         .iter()
         .filter(|delete| is_vector(delete))
         .collect();
-    if let Some(example) = vectors.first() {
-        let example = example.file.file_path.clone();
-        return Err(Refused::DeletionVectors {
+    match vectors.first() {
+        Some(example) => Err(Refused::DeletionVectors {
             files: vectors.len(),
-            example,
-        });
-    }
-    let mut oldest = BTreeMap::<Partition<'_>, i64>::new();
-    for file in &live.data {
-        let seen = oldest.entry(partition(file)).or_insert(i64::MAX);
-        *seen = (*seen).min(file.sequence_number);
-    }
-    let oldest_of_all = oldest.values().copied().min();
-    let applying: Vec<&LiveFile> = live
-        .deletes
-        .iter()
-        .filter(|delete| delete.file.content == Content::EqualityDeletes)
-        .filter(|delete| {
-            let reached = if table
-                .spec(delete.file.spec_id)
-                .is_none_or(|spec| is_global(spec))
-            {
-                oldest_of_all
-            } else {
-                oldest.get(&partition(delete)).copied()
-            };
-            reached.is_some_and(|data| data < delete.sequence_number)
-        })
-        .collect();
-    match applying.first() {
-        Some(example) => Err(Refused::EqualityDeletes {
-            files: applying.len(),
             example: example.file.file_path.clone(),
         }),
         None => Ok(()),
@@ -71,19 +43,13 @@ fn is_vector(delete: &LiveFile) -> bool {
     delete.file.file_format.eq_ignore_ascii_case("puffin")
 }
 
-/// Equality deletes written under an unpartitioned spec apply to every partition.
-fn is_global(spec: &PartitionSpec) -> bool {
-    spec.fields
-        .iter()
-        .all(|field| field.transform == Transform::Void)
-}
-
-/// The position delete files of a snapshot, by what they may apply to.
+/// The delete files of a snapshot, by what they may apply to.
 #[derive(Debug)]
 pub(super) struct Deletes<'a> {
     by_path: HashMap<&'a str, Vec<&'a LiveFile>>,
     /// Ordered by data sequence number.
     by_partition: BTreeMap<Partition<'a>, Vec<Wide<'a>>>,
+    equality: Equality<'a>,
 }
 
 /// A delete file that is not scoped to one live data file.
@@ -98,8 +64,10 @@ struct Wide<'a> {
 /// What may apply to one data file.
 #[derive(Debug, Default)]
 pub(super) struct Applying<'a> {
-    /// Oldest first.
+    /// Position delete files, oldest first.
     pub(super) files: Vec<&'a LiveFile>,
+    /// Equality delete files, oldest first.
+    pub(super) equality: Vec<&'a LiveFile>,
     /// Those that can name the file's rows: a delete file committed before the data file cannot.
     pub(super) count: usize,
     /// Rows surely aimed at by delete files scoped to this file.
@@ -109,7 +77,7 @@ pub(super) struct Applying<'a> {
 }
 
 impl<'a> Deletes<'a> {
-    pub(super) fn index(live: &'a LiveFiles) -> Self {
+    pub(super) fn index(table: &TableMetadata, live: &'a LiveFiles) -> Self {
         let paths: HashSet<&str> = live
             .data
             .iter()
@@ -118,6 +86,7 @@ impl<'a> Deletes<'a> {
         let mut index = Self {
             by_path: HashMap::new(),
             by_partition: BTreeMap::new(),
+            equality: Equality::index(table, live),
         };
         let positions = live
             .deletes
@@ -188,6 +157,7 @@ impl<'a> Deletes<'a> {
             .dedup_by_key(|delete| delete.file.file_path.as_str());
         let unreadable = applying.files.iter().find_map(|delete| unreadable(delete));
         applying.unusable = applying.unusable.or(unreadable);
+        self.equality.add_applying(data, &mut applying);
         applying
     }
 }
@@ -203,7 +173,7 @@ fn path_of_bounds(delete: &LiveFile) -> Option<&str> {
     }
 }
 
-fn unreadable(delete: &LiveFile) -> Option<String> {
+pub(super) fn unreadable(delete: &LiveFile) -> Option<String> {
     if delete.file.key_metadata.is_some() {
         Some("a delete file that applies to it is encrypted".to_owned())
     } else if delete.file.file_format.eq_ignore_ascii_case("parquet") {

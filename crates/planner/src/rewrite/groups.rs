@@ -3,6 +3,7 @@
 use metadata::LiveFile;
 
 use super::deletes::Applying;
+use super::equality::Listed;
 use super::history::History;
 use super::packing::{first_fit, output_files};
 use super::rules::Rules;
@@ -65,14 +66,14 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    fn input(&self) -> Input {
+    fn input(&self, listed: &Listed<'_>) -> Input {
         Input {
             path: self.live.file.file_path.clone(),
             bytes: self.bytes(),
             records: self.live.file.record_count,
             sequence_number: self.live.sequence_number,
             place: 0,
-            equality_deletes: Vec::new(),
+            equality_deletes: listed.indices(&self.deletes.equality),
             deletes: self
                 .deletes
                 .files
@@ -97,6 +98,7 @@ pub(super) fn of_partition(
         let members: Vec<&Candidate<'_>> = bin.iter().map(|&item| &candidates[item]).collect();
         let bytes_after = sum(members.iter().map(|member| member.bytes_after(history)));
         let files_after = output_files(bytes_after, rules.target, rules.min, rules.max);
+        let listed = Listed::of(members.iter().flat_map(|member| &member.deletes.equality));
         match judge(&members, files_after, rules) {
             Ok(reason) => groups.push(Group {
                 places: vec![Place {
@@ -104,9 +106,9 @@ pub(super) fn of_partition(
                     partition: members[0].live.file.partition.clone(),
                 }],
                 moves: false,
-                equality_deletes: Vec::new(),
+                equality_deletes: listed.files(),
                 partition_path: partition_path.to_owned(),
-                inputs: members.iter().map(|member| member.input()).collect(),
+                inputs: members.iter().map(|member| member.input(&listed)).collect(),
                 output_files: files_after,
                 output_bytes: bytes_after,
                 reason,

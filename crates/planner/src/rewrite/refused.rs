@@ -12,11 +12,6 @@ pub enum Refused {
     )]
     FormatVersion(u8),
     #[error(
-        "equality deletes apply to the table's rows ({files} delete files, {example} is one) and \
-         cannot be applied in this version"
-    )]
-    EqualityDeletes { files: usize, example: String },
-    #[error(
         "the table has deletion vectors ({files}, {example} holds one), which cannot be applied in \
          this version"
     )]
@@ -36,7 +31,6 @@ impl Refused {
     pub fn advice(&self) -> Advice {
         match self {
             Self::FormatVersion(_)
-            | Self::EqualityDeletes { .. }
             | Self::DeletionVectors { .. }
             | Self::Property { .. }
             | Self::Option(_) => Advice::GiveUp,

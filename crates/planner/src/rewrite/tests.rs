@@ -3,6 +3,7 @@
 //! Sizes are small: the target is 100 bytes, so a file is a candidate below 75 and above 180.
 
 mod choice;
+mod equality;
 mod parsing;
 mod position;
 mod properties;
@@ -16,6 +17,8 @@ use super::{Options, Plan, Refused, plan};
 
 /// Partitioned by `region`; spec 0 is unpartitioned.
 const PARTITIONED: i32 = 1;
+/// Was partitioned by `region`, which is void now.
+const ALL_REGIONS_SPEC: i32 = 2;
 const CURRENT_SNAPSHOT: i64 = 7;
 /// Sequence number of the current snapshot.
 const CURRENT_SEQUENCE: i64 = 7;
@@ -89,6 +92,10 @@ impl Case {
     }
 
     fn table(&self) -> TableMetadata {
+        TableMetadata::parse(self.document().to_string().as_bytes()).expect("metadata")
+    }
+
+    fn document(&self) -> Value {
         let current = self
             .snapshots
             .last()
@@ -97,7 +104,7 @@ impl Case {
             Some(_) => json!({"main": {"snapshot-id": current, "type": "branch"}}),
             None => json!({}),
         };
-        let document = json!({
+        json!({
             "format-version": self.version,
             "table-uuid": "9c12d441-03fe-4693-9a96-a0705ddf69c1",
             "location": "file:///t",
@@ -115,6 +122,9 @@ impl Case {
                 {"spec-id": PARTITIONED, "fields": [
                     {"source-id": 1, "field-id": 1000, "name": "region", "transform": "identity"},
                 ]},
+                {"spec-id": ALL_REGIONS_SPEC, "fields": [
+                    {"source-id": 1, "field-id": 1000, "name": "region", "transform": "void"},
+                ]},
             ],
             "last-partition-id": 1000,
             "default-sort-order-id": 0,
@@ -123,8 +133,7 @@ impl Case {
             "current-snapshot-id": current,
             "snapshots": self.snapshots,
             "refs": refs,
-        });
-        TableMetadata::parse(document.to_string().as_bytes()).expect("metadata")
+        })
     }
 
     fn plan(&self) -> Result<Plan, Refused> {

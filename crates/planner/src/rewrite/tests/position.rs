@@ -1,8 +1,8 @@
-//! Delete files: which apply, what they make eligible, what is refused.
+//! Position delete files: which apply, what they make eligible, what is refused.
 
-use metadata::{Content, LiveFile};
+use metadata::LiveFile;
 
-use super::{at, case, data, live, many, of, positions, region};
+use super::{at, case, data, many, of, positions, region};
 
 /// Field id of `file_path` in position delete files.
 const FILE_PATH: i32 = 2_147_483_546;
@@ -129,33 +129,6 @@ fn deletes_that_cannot_be_read_leave_their_file() {
     let elsewhere = of(region(positions("d", 50), "eu"), "a");
     case([data("a", 100), elsewhere])
         .check(&["1 left: a delete file of another partition names it"]);
-}
-
-fn equality(path: &str, sequence_number: i64) -> LiveFile {
-    let mut delete = positions(path, 1);
-    delete.file.content = Content::EqualityDeletes;
-    live(delete.file, sequence_number)
-}
-
-#[test]
-fn equality_deletes_that_apply_to_anything_are_refused() {
-    let refused = "equality deletes apply to the table's rows (1 delete files, q is one)";
-    case([data("a", 100), equality("q", 2)]).refused(refused);
-    // Written in the same commit or before, it deletes nothing.
-    case([data("a", 100), equality("q", 1)]).check(&[&format!("1 left: {FINE}")]);
-    case([equality("q", 9)]).check(&[]);
-}
-
-#[test]
-fn equality_deletes_reach_their_partition_or_every_one() {
-    let apart = [region(data("a", 100), "eu"), region(equality("q", 2), "us")];
-    case(apart)
-        .partitioned()
-        .check(&[&format!("region=eu: 1 left: {FINE}")]);
-    let within = [region(data("a", 100), "eu"), region(equality("q", 2), "eu")];
-    case(within).partitioned().refused("equality deletes apply");
-    let global = [region(data("a", 100), "eu"), equality("q", 2)];
-    case(global).partitioned().refused("equality deletes apply");
 }
 
 #[test]

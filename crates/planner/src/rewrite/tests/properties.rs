@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use metadata::LiveFile;
+use metadata::{Content, LiveFile};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -36,7 +36,8 @@ fn any_data() -> impl Strategy<Value = LiveFile> {
         })
 }
 
-/// A position delete file: of one data file (by number) or of a partition.
+/// A position delete file of one data file (by number) or of a partition, or an equality delete
+/// file of a partition.
 fn any_delete() -> impl Strategy<Value = (LiveFile, Option<usize>)> {
     let place = 0..REGIONS.len();
     (
@@ -44,12 +45,16 @@ fn any_delete() -> impl Strategy<Value = (LiveFile, Option<usize>)> {
         1..=CURRENT_SEQUENCE,
         place,
         prop::option::of(0usize..40),
+        0..3,
     )
-        .prop_map(|(records, sequence, place, data)| {
-            (
-                region(at(positions("", records), sequence), REGIONS[place]),
-                data,
-            )
+        .prop_map(|(records, sequence, place, data, kind)| {
+            let mut delete = region(at(positions("", records), sequence), REGIONS[place]);
+            if kind > 0 {
+                return (delete, data);
+            }
+            delete.file.content = Content::EqualityDeletes;
+            delete.file.equality_ids = Some(vec![2]);
+            (delete, None)
         })
 }
 
@@ -211,6 +216,17 @@ proptest! {
                     prop_assert!(delete.sequence_number >= live.sequence_number);
                     prop_assert_eq!(&delete.file.partition, &live.file.partition);
                 }
+                let applies = |delete: &&LiveFile| {
+                    delete.file.content == Content::EqualityDeletes
+                        && delete.file.partition == live.file.partition
+                        && delete.sequence_number > live.sequence_number
+                };
+                let want: BTreeSet<&str> = case.files.deletes.iter().filter(applies)
+                    .map(|delete| delete.file.file_path.as_str()).collect();
+                let listed: Vec<&str> = input.equality_deletes.iter()
+                    .map(|index| group.equality_deletes[*index].path.as_str()).collect();
+                prop_assert_eq!(listed.len(), want.len());
+                prop_assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), want);
             }
             let by_size = group.reason.contains("below");
             prop_assert!(!by_size || group.output_files < group.inputs.len(), "{:?}", group);
