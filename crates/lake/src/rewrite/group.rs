@@ -12,7 +12,7 @@ use planner::{Attempt, Reserved};
 use storage::Storage;
 
 use super::Terms;
-use super::layout::{InputRows, RowGroup, lay_out};
+use super::layout::{InputRows, Limits, RowGroup, lay_out};
 use super::row_group::{Encoder, Input, Machine};
 use crate::Error;
 use crate::deletes::{DeleteScope, Positions, read_positions};
@@ -82,14 +82,15 @@ impl Rewriter<'_> {
         let stop = self.attempt.signals.cancel.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
         let inputs = self.open(&group).await?;
-        let rows: Vec<InputRows> = inputs.iter().map(|input| input.rows.clone()).collect();
+        let rows: Vec<_> = inputs.iter().map(|input| Arc::clone(&input.rows)).collect();
         let rows_in: u64 = rows.iter().map(|input| input.records).sum();
-        let deletes_applied: u64 = rows.iter().map(|input| input.deleted.len() as u64).sum();
-        let row_group_bytes = self
-            .settings
-            .row_group_bytes
-            .min((self.attempt.memory_bytes / ROW_GROUP_SHARE).max(1));
-        let layout = lay_out(&rows, group.output_files, row_group_bytes);
+        let deletes_applied: u64 = rows.iter().map(|input| input.deleted_count()).sum();
+        let touched = (self.attempt.memory_bytes / ROW_GROUP_SHARE).max(1);
+        let limits = Limits {
+            row_group: self.settings.row_group_bytes.min(touched),
+            touched,
+        };
+        let layout = lay_out(&rows, group.output_files, limits);
         let encoder = Encoder {
             storage: self.storage.clone(),
             schema: Arc::clone(&self.schema),
@@ -135,7 +136,8 @@ impl Rewriter<'_> {
         let positions = self.positions(group).await?;
         let positions = &positions;
         let identities = &self.identities(group);
-        let opens = opens.into_iter().map(|(input, keep)| async move {
+        let opens = opens.into_iter().enumerate();
+        let opens = opens.map(|(index, (input, keep))| async move {
             if self.attempt.signals.cancel.is_cancelled() {
                 return Err(Error::Stopped);
             }
@@ -143,7 +145,7 @@ impl Rewriter<'_> {
                 InputFile::open(&self.storage, &input.path, input.bytes, input.records, keep)
                     .await?;
             self.attempt.progress.alive();
-            self.matched(file, input.records, positions, identities)
+            self.matched((index, file), input.records, positions, identities)
         });
         let opens: Vec<_> = opens.collect();
         stream::iter(opens).buffered(OPENS_MAX).try_collect().await
@@ -151,7 +153,7 @@ impl Rewriter<'_> {
 
     fn matched(
         &self,
-        file: InputFile,
+        (index, file): (usize, InputFile),
         records: u64,
         positions: &Positions,
         identities: &HashMap<i32, Literal>,
@@ -171,17 +173,11 @@ impl Rewriter<'_> {
         let columns = wanted
             .map(|(wanted, target)| match_column(wanted, target, fields, matched))
             .collect::<Result<_, _>>()?;
-        let mut deleted = positions.get(&file.location).cloned().unwrap_or_default();
-        // A position past the end deletes nothing.
-        deleted.truncate(deleted.partition_point(|row| *row < records));
-        let rows = InputRows {
-            bytes: file.size,
-            records,
-            deleted,
-        };
+        let deleted = positions.get(&file.location).cloned().unwrap_or_default();
+        let rows = InputRows::without(index, file.size, records, deleted);
         Ok(Input {
             file,
-            rows,
+            rows: Arc::new(rows),
             columns,
         })
     }

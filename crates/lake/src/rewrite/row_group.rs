@@ -31,7 +31,7 @@ const MEMORY_UNIT: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) file: InputFile,
-    pub(crate) rows: InputRows,
+    pub(crate) rows: Arc<InputRows>,
     /// By output column: where its values come from.
     pub(crate) columns: Vec<Origin>,
 }
@@ -139,17 +139,20 @@ impl Encoder {
         let small = group
             .slices
             .iter()
-            .map(|slice| &self.inputs[slice.input].file);
+            .map(|slice| &self.inputs[slice.of.input].file);
         let fetched: u64 = small
             .filter(|file| file.small())
             .map(|file| file.size - file.kept_bytes())
             .sum();
-        2 * group.bytes + fetched + self.machine.cores_count * TASK_BYTES
+        group.bytes
+            + group.touched.max(group.bytes)
+            + fetched
+            + self.machine.cores_count * TASK_BYTES
     }
 
     async fn readings(&self, group: &RowGroup) -> Result<Vec<Reading>, Error> {
         let readings = group.slices.iter().map(|slice| async move {
-            let input = &self.inputs[slice.input];
+            let input = &self.inputs[slice.of.input];
             let footer = input.file.footer.metadata();
             let rows: Vec<u64> = footer
                 .row_groups()
@@ -157,10 +160,10 @@ impl Encoder {
                 .map(|group| group.num_rows() as u64)
                 .collect();
             Ok::<_, Error>(Reading {
-                input: slice.input,
+                input: slice.of.input,
                 location: input.file.location.as_str().into(),
-                rows: input.rows.live(&slice.rows),
-                selected: Arc::new(select(&rows, &slice.rows, &input.rows)),
+                rows: slice.live(),
+                selected: Arc::new(select(&rows, slice)),
                 whole: input.file.whole(&self.storage).await?,
             })
         });
