@@ -143,15 +143,32 @@ class DeletesWriter(ManifestWriterV2):
         return {**super()._meta, "content": "deletes"}
 
 
+def write_deletes(folder, codec, snapshot_id):
+    schema, spec, rows = all_types()
+    deletes = IO.new_output(f"{folder}/deletes.avro")
+    with DeletesWriter(spec, schema, deletes, snapshot_id, codec) as deleter:
+        for n, content in enumerate([DataFileContent.POSITION_DELETES, DataFileContent.EQUALITY_DELETES]):
+            deleter.add(
+                ManifestEntry.from_args(
+                    status=ManifestEntryStatus.ADDED,
+                    sequence_number=None,
+                    data_file=data_file(f"{folder}/delete-{n}.parquet", content, rows[n], n),
+                )
+            )
+    return deleter.to_manifest_file()
+
+
 def write(task):
     folder, codec = task["dir"], task["codec"]
+    version = task.get("version", 2)
     schema, spec, rows = all_types()
     snapshot_id, sequence = 77, 5
     data = IO.new_output(f"{folder}/data.avro")
-    with write_manifest(2, spec, schema, data, snapshot_id, codec) as writer:
+    with write_manifest(version, spec, schema, data, snapshot_id, codec) as writer:
         for n, (status, seq, file_seq, snapshot) in enumerate(
             [
-                (ManifestEntryStatus.ADDED, None, None, None),
+                # Format v1 inherits nothing.
+                (ManifestEntryStatus.ADDED, None, None, None if version > 1 else snapshot_id),
                 (ManifestEntryStatus.EXISTING, 3, 4, 66),
                 (ManifestEntryStatus.DELETED, 2, 2, snapshot_id),
                 (ManifestEntryStatus.ADDED, 4, None, snapshot_id),
@@ -166,32 +183,31 @@ def write(task):
                     data_file=data_file(f"{folder}/{n}.parquet", DataFileContent.DATA, rows[n % 3], n),
                 )
             )
-    deletes = IO.new_output(f"{folder}/deletes.avro")
-    with DeletesWriter(spec, schema, deletes, snapshot_id, codec) as deleter:
-        for n, content in enumerate([DataFileContent.POSITION_DELETES, DataFileContent.EQUALITY_DELETES]):
-            deleter.add(
-                ManifestEntry.from_args(
-                    status=ManifestEntryStatus.ADDED,
-                    sequence_number=None,
-                    data_file=data_file(f"{folder}/delete-{n}.parquet", content, rows[n], n),
-                )
-            )
+    manifests = [writer.to_manifest_file()]
+    if version > 1:
+        manifests.append(write_deletes(folder, codec, snapshot_id))
     listed = IO.new_output(f"{folder}/list.avro")
-    with write_manifest_list(2, listed, snapshot_id, 66, sequence, codec) as lister:
-        lister.add_manifests([writer.to_manifest_file(), deleter.to_manifest_file()])
+    with write_manifest_list(version, listed, snapshot_id, 66, sequence, codec) as lister:
+        lister.add_manifests(manifests)
 
-    metadata = new_table_metadata(schema, spec, SortOrder(order_id=0), folder, {"format-version": "2"})
+    metadata = new_table_metadata(schema, spec, SortOrder(order_id=0), folder, {"format-version": str(version)})
     document = json.loads(metadata.model_dump_json())
     # Ids as written above: a new table would number them anew.
     document["schemas"] = [json.loads(schema.model_dump_json())]
     document["partition-specs"] = [json.loads(spec.model_dump_json())]
     document["last-column-id"] = schema.highest_field_id
     document["last-partition-id"] = spec.last_assigned_field_id
-    document["last-sequence-number"] = sequence
+    numbers = {}
+    if version == 1:
+        document["schema"] = document["schemas"][0]
+        document["partition-spec"] = document["partition-specs"][0]["fields"]
+    else:
+        document["last-sequence-number"] = sequence
+        numbers = {"sequence-number": sequence}
     document["snapshots"] = [
         {
             "snapshot-id": snapshot_id,
-            "sequence-number": sequence,
+            **numbers,
             "timestamp-ms": document["last-updated-ms"],
             "manifest-list": f"{folder}/list.avro",
             "summary": {"operation": "overwrite"},
@@ -286,7 +302,7 @@ def read(task):
                 ],
                 "partitions": [
                     [p.contains_null, p.contains_nan, hexed(p.lower_bound), hexed(p.upper_bound)]
-                    for p in manifest.partitions
+                    for p in manifest.partitions or []
                 ],
                 "key_metadata": hexed(manifest.key_metadata),
                 "entries": shown,

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use storage::Storage;
 
-use crate::manifest::{SpecTypes, load};
+use crate::avro::Malformed;
+use crate::manifest::{SpecTypes, count, load, malformed};
 use crate::{
-    DataFile, EntryStatus, Error, Fields, ManifestContent, ManifestFile, TableMetadata,
+    DataFile, Entry, EntryStatus, Error, Fields, ManifestContent, ManifestFile, TableMetadata,
     read_manifest_list,
 };
 
@@ -37,8 +38,10 @@ pub struct LiveFile {
     pub manifest: usize,
 }
 
-/// Reads every live file of a snapshot, in the order of its manifests. A data file that is live
-/// twice is a corrupt table: its rows would count twice, and a rewrite would make that last.
+/// Reads every live file of a snapshot, in the order of its manifests; counts a list does not tell
+/// are filled in. What readers would disagree about is a corrupt table, for a rewrite would make one
+/// answer last: a data file that is live twice, files in a manifest the list says has none, a
+/// sequence number the table never gave.
 pub async fn live_files(
     storage: &Storage,
     table: &TableMetadata,
@@ -53,7 +56,10 @@ pub async fn live_files(
     })?;
     let manifests = read_manifest_list(storage, snapshot).await?;
     let types = Arc::new(SpecTypes::of(table));
-    let mut files = LiveFiles::default();
+    let mut files = LiveFiles {
+        manifests: manifests.clone(),
+        ..LiveFiles::default()
+    };
     {
         // Collected, for a closure over references in the stream would make this future not `Send`.
         let reads: Vec<_> = manifests
@@ -67,7 +73,11 @@ pub async fn live_files(
                 .map(|(index, entries)| entries.map(|entries| (index, entries)))
         );
         while let Some((index, entries)) = reads.try_next().await? {
-            let kind = match manifests[index].content {
+            let manifest = &mut files.manifests[index];
+            check_entries(table, manifest, &entries)
+                .and_then(|()| count(manifest, &entries))
+                .map_err(|why| malformed(manifest, why))?;
+            let kind = match manifest.content {
                 ManifestContent::Data => &mut files.data,
                 ManifestContent::Deletes => &mut files.deletes,
             };
@@ -83,9 +93,64 @@ pub async fn live_files(
             }));
         }
     }
-    files.manifests = manifests;
     distinct(&files, snapshot.manifest_list.as_str())?;
+    countable(&files, snapshot.manifest_list.as_str())?;
     Ok(files)
+}
+
+/// What a table of this format and history cannot hold.
+fn check_entries(
+    table: &TableMetadata,
+    manifest: &ManifestFile,
+    entries: &[Entry],
+) -> Result<(), Malformed> {
+    let version = table.format_version();
+    if version == 1 && manifest.content == ManifestContent::Deletes {
+        return Err(Malformed::new(
+            "it tracks delete files, which format version 1 does not have",
+        ));
+    }
+    // A file from the future would escape the deletes to come.
+    let last = table.last_sequence_number();
+    let given = |number: i64| (0..=last).contains(&number);
+    if !given(manifest.sequence_number) {
+        return Err(Malformed::new(format!(
+            "its sequence_number is {}, the table's last is {last}",
+            manifest.sequence_number
+        )));
+    }
+    let wrong = entries.iter().find(|entry| {
+        let removed = entry.status == EntryStatus::Deleted;
+        !removed && !(given(entry.sequence_number) && given(entry.file_sequence_number))
+    });
+    match wrong {
+        Some(entry) => Err(Malformed::new(format!(
+            "{} has sequence_number {} and file_sequence_number {}, the table's last is {last}",
+            entry.file.file_path, entry.sequence_number, entry.file_sequence_number
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses counts that no sum can hold, once for all who add them up.
+fn countable(files: &LiveFiles, list: &str) -> Result<(), Error> {
+    let sum = |count: &dyn Fn(&DataFile) -> u64| {
+        let mut counts = files.data.iter().chain(&files.deletes);
+        counts
+            .try_fold(0u64, |sum, live| sum.checked_add(count(&live.file)))
+            .filter(|sum| i64::try_from(*sum).is_ok())
+    };
+    let fields: [(&str, &dyn Fn(&DataFile) -> u64); 2] = [
+        ("record_count", &|file| file.record_count),
+        ("file_size_in_bytes", &|file| file.file_size_in_bytes),
+    ];
+    match fields.iter().find(|(_, count)| sum(*count).is_none()) {
+        Some((field, _)) => Err(Error::malformed(
+            list,
+            format!("the {field} of its files adds up to more than 63 bits"),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn distinct(files: &LiveFiles, list: &str) -> Result<(), Error> {

@@ -6,5 +6,7 @@
 mod document;
 #[path = "all/manifest.rs"]
 mod manifest;
+#[path = "all/manifest_v1.rs"]
+mod manifest_v1;
 #[path = "all/transform.rs"]
 mod transform;

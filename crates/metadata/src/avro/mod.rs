@@ -28,6 +28,11 @@ impl Malformed {
     pub(crate) fn new(why: impl Into<String>) -> Self {
         Self(why.into().into_boxed_str())
     }
+
+    /// Says where it was found.
+    pub(crate) fn within(&self, place: &str) -> Self {
+        Self::new(format!("{place}: {self}"))
+    }
 }
 
 impl From<Malformed> for String {

@@ -18,7 +18,7 @@ pub struct Snapshot {
     pub timestamp_ms: i64,
     /// Location of the manifest list; empty when a v1 snapshot lists its `manifests` itself.
     pub manifest_list: String,
-    /// Locations of manifests, in old v1 snapshots only.
+    /// Locations of manifests, in old v1 snapshots only; a list is believed before them.
     pub manifests: Vec<String>,
     /// `operation` and its counts.
     pub summary: BTreeMap<String, String>,
@@ -72,9 +72,14 @@ impl Snapshot {
             "parent-snapshot-id",
             self.parent_snapshot_id.map(Value::from),
         );
-        put("sequence-number", Some(self.sequence_number.into()));
+        // As Java: a snapshot of format v1 has none.
+        let numbered = self.sequence_number > 0;
+        put(
+            "sequence-number",
+            numbered.then(|| self.sequence_number.into()),
+        );
         put("timestamp-ms", Some(self.timestamp_ms.into()));
-        if self.manifests.is_empty() {
+        if !self.manifest_list.is_empty() || self.manifests.is_empty() {
             put("manifest-list", Some(self.manifest_list.clone().into()));
         } else {
             put("manifests", Some(self.manifests.clone().into()));

@@ -54,7 +54,7 @@ impl View {
         }
         let (schemas, current_schema) = read_schemas(at, version)?;
         let (specs, default_spec, last_partition_id) = read_specs(at, version)?;
-        let (snapshots, snapshot_at) = read_snapshots(at)?;
+        let (snapshots, snapshot_at) = read_snapshots(at, version)?;
         let view = Self {
             format_version: version as u8,
             uuid: match version {
@@ -178,11 +178,14 @@ fn read_specs(at: At<'_>, version: i32) -> Result<(Vec<Arc<PartitionSpec>>, usiz
     Ok((specs.into_iter().map(Arc::new).collect(), place, last))
 }
 
-fn read_snapshots(at: At<'_>) -> Result<(Vec<Snapshot>, Places), Error> {
-    let snapshots = match at.get("snapshots")? {
-        Some(list) => list.each(Snapshot::read)?,
-        None => Vec::new(),
-    };
+fn read_snapshots(at: At<'_>, version: i32) -> Result<(Vec<Snapshot>, Places), Error> {
+    let mut snapshots = listed(at, "snapshots", Snapshot::read)?;
+    if version == 1 {
+        // Whatever a writer noted, format v1 has no order but time.
+        for snapshot in &mut snapshots {
+            snapshot.sequence_number = 0;
+        }
+    }
     let mut places = Places::with_capacity(snapshots.len());
     for (place, snapshot) in snapshots.iter().enumerate() {
         if places.insert(snapshot.snapshot_id, place).is_some() {

@@ -1,34 +1,54 @@
 //! Reads manifest lists. Fields this crate does not know are kept as the bytes they were.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use storage::Storage;
 
 use super::read::{binary, boolean, int, list, long, optional, text};
-use super::{Carried, CarriedField, FieldSummary, ManifestContent, ManifestFile};
+use super::{Carried, CarriedField, FieldSummary, ManifestContent, ManifestFile, embedded};
 use crate::avro::{Column, Container, Cursor, Kind, Malformed, Node};
 use crate::{Error, Snapshot};
 
-/// The manifests of `snapshot`, in the order of its manifest list.
+/// The manifests of `snapshot`, in the order of its manifest list. Where an old v1 snapshot names
+/// its manifests itself, they are read to tell what a list would.
 pub async fn read_manifest_list(
     storage: &Storage,
     snapshot: &Snapshot,
 ) -> Result<Vec<ManifestFile>, Error> {
-    let location = &snapshot.manifest_list;
-    if location.is_empty() || snapshot.key_id.is_some() {
-        let how = if location.is_empty() {
-            "no manifest list (format v1)"
-        } else {
-            "encryption"
-        };
-        let id = snapshot.snapshot_id;
+    let (id, location) = (snapshot.snapshot_id, &snapshot.manifest_list);
+    if snapshot.key_id.is_some() {
         return Err(Error::Unsupported(format!(
-            "snapshot {id}: {how} is not supported yet"
+            "snapshot {id}: encryption is not supported yet"
         )));
     }
-    let bytes = storage.read(location).await?;
-    decode(&bytes).map_err(|why| Error::malformed(location, why))
+    let manifests = if location.is_empty() {
+        embedded::read(storage, snapshot).await?
+    } else {
+        let bytes = storage.read(location).await?;
+        decode(&bytes).map_err(|why| Error::malformed(location, why))?
+    };
+    let mut seen = HashSet::with_capacity(manifests.len());
+    let twice = manifests
+        .iter()
+        .find(|manifest| !seen.insert(manifest.manifest_path.as_str()));
+    match twice {
+        Some(twice) => {
+            let why = format!("manifest {} is listed twice", twice.manifest_path);
+            Err(Error::malformed(named(snapshot), why))
+        }
+        None => Ok(manifests),
+    }
+}
+
+/// What an error calls the list of a snapshot.
+fn named(snapshot: &Snapshot) -> String {
+    if snapshot.manifest_list.is_empty() {
+        format!("snapshot {}", snapshot.snapshot_id)
+    } else {
+        snapshot.manifest_list.clone()
+    }
 }
 
 pub(super) fn decode(bytes: &Bytes) -> Result<Vec<ManifestFile>, Malformed> {
@@ -175,7 +195,7 @@ impl ListReader {
     }
 }
 
-fn blank() -> ManifestFile {
+pub(super) fn blank() -> ManifestFile {
     ManifestFile {
         manifest_path: String::new(),
         manifest_length: 0,

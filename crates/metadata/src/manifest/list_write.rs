@@ -1,4 +1,4 @@
-//! Writes manifest lists of format v2, with the unknown fields of the entries they carry.
+//! Writes manifest lists of formats v1 and v2, with the unknown fields of the entries they carry.
 
 use std::sync::Arc;
 
@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 
 use super::schema;
 use super::write::codec;
-use super::{CarriedField, FieldSummary, ManifestFile, unwritable};
+use super::{CarriedField, FieldSummary, ManifestContent, ManifestFile, unwritable, writable};
 use crate::avro::{ContainerWriter, Encoder, Node};
 use crate::{Error, TableMetadata};
 
-/// The manifest list of a new snapshot. Manifests without a sequence number are this snapshot's
-/// and get `sequence_number`; every other field of every entry is kept.
+/// The manifest list of a new snapshot, in the table's format version. Manifests without a
+/// sequence number are this snapshot's and get `sequence_number` (in format v1: none, as all
+/// others); every other field of every entry is kept.
 pub fn write_manifest_list(
     manifests: &[ManifestFile],
     table: &TableMetadata,
@@ -20,44 +21,39 @@ pub fn write_manifest_list(
     parent_snapshot_id: Option<i64>,
     sequence_number: i64,
 ) -> Result<Bytes, Error> {
-    if table.format_version() != 2 {
-        return Err(unwritable(
-            "manifest list",
-            format!(
-                "format version {} is not written yet",
-                table.format_version()
-            ),
-        ));
-    }
+    let version = writable("manifest list", table)?;
     let columns = extra_columns(manifests)?;
-    let header = [
+    let mut header = vec![
         ("snapshot-id", snapshot_id.to_string()),
         (
             "parent-snapshot-id",
             parent_snapshot_id.map_or("null".to_owned(), |id| id.to_string()),
         ),
-        ("sequence-number", sequence_number.to_string()),
-        ("format-version", "2".to_owned()),
+        ("format-version", version.to_string()),
     ];
-    let schema = schema::list(columns.iter().map(|extra| extra.declared.clone()));
+    if version > 1 {
+        header.push(("sequence-number", sequence_number.to_string()));
+    }
+    let schema = schema::list(columns.iter().map(|extra| extra.declared.clone()), version);
     Node::parse(&schema).map_err(|why| unwritable("manifest list", why))?;
     let mut writer = ContainerWriter::new(&schema, codec(table)?, &header);
     let mut encoder = Encoder::default();
     for manifest in manifests {
         encoder.clear();
-        encode(
-            &mut encoder,
-            manifest,
-            &columns,
-            snapshot_id,
-            sequence_number,
-        )?;
+        check(manifest)?;
+        match version {
+            1 => encode_v1(&mut encoder, manifest)?,
+            _ => encode_v2(&mut encoder, manifest, snapshot_id, sequence_number)?,
+        }
+        for extra in &columns {
+            encode_extra(&mut encoder, find(manifest, &extra.origin), extra);
+        }
         writer.push(encoder.as_bytes());
     }
     Ok(Bytes::from(writer.finish()))
 }
 
-/// A column the list needs beside those of format v2.
+/// A column the list needs beside those of its format.
 #[derive(Debug)]
 struct Extra {
     /// The field as its first writer declared it.
@@ -145,10 +141,46 @@ fn find<'a>(manifest: &'a ManifestFile, origin: &Arc<Value>) -> Option<&'a Carri
         .find(|field| field.schema == *origin)
 }
 
-fn encode(
+fn check(manifest: &ManifestFile) -> Result<(), Error> {
+    let refuse = |why: &str| Err(unwritable(&manifest.manifest_path, why));
+    if manifest.carried.summaries_lossy {
+        return refuse("its partition summaries hold fields that would be lost");
+    }
+    if manifest.first_row_id.is_some() {
+        return refuse("row lineage (first_row_id) needs format version 3");
+    }
+    Ok(())
+}
+
+fn encode_v1(out: &mut Encoder, manifest: &ManifestFile) -> Result<(), Error> {
+    let refuse = |why: String| Err(unwritable(&manifest.manifest_path, why));
+    if manifest.content != ManifestContent::Data {
+        return refuse("delete files need format version 2".to_owned());
+    }
+    for number in [manifest.sequence_number, manifest.min_sequence_number] {
+        if number != 0 && number != ManifestFile::UNASSIGNED {
+            return refuse(format!(
+                "its sequence number {number} has no place in format version 1"
+            ));
+        }
+    }
+    out.string(&manifest.manifest_path);
+    out.long(manifest.manifest_length);
+    out.int(manifest.partition_spec_id);
+    out.long(manifest.added_snapshot_id);
+    for count in manifest.files_counts() {
+        out.optional(count, Encoder::int);
+    }
+    for count in manifest.rows_counts() {
+        out.optional(count, Encoder::long);
+    }
+    encode_rest(out, manifest);
+    Ok(())
+}
+
+fn encode_v2(
     out: &mut Encoder,
     manifest: &ManifestFile,
-    extra: &[Extra],
     snapshot_id: i64,
     sequence_number: i64,
 ) -> Result<(), Error> {
@@ -162,14 +194,6 @@ fn encode(
             Err(refuse("another snapshot's manifest has no sequence number"))
         }
     };
-    if manifest.carried.summaries_lossy {
-        return Err(refuse(
-            "its partition summaries hold fields that would be lost",
-        ));
-    }
-    if manifest.first_row_id.is_some() {
-        return Err(refuse("row lineage (first_row_id) needs format version 3"));
-    }
     out.string(&manifest.manifest_path);
     out.long(manifest.manifest_length);
     out.int(manifest.partition_spec_id);
@@ -177,28 +201,21 @@ fn encode(
     out.long(assign(manifest.sequence_number)?);
     out.long(assign(manifest.min_sequence_number)?);
     out.long(manifest.added_snapshot_id);
-    for count in [
-        manifest.added_files_count,
-        manifest.existing_files_count,
-        manifest.deleted_files_count,
-    ] {
+    for count in manifest.files_counts() {
         out.int(count.ok_or_else(|| refuse("its file counts are unknown"))?);
     }
-    for count in [
-        manifest.added_rows_count,
-        manifest.existing_rows_count,
-        manifest.deleted_rows_count,
-    ] {
+    for count in manifest.rows_counts() {
         out.long(count.ok_or_else(|| refuse("its row counts are unknown"))?);
     }
+    encode_rest(out, manifest);
+    Ok(())
+}
+
+fn encode_rest(out: &mut Encoder, manifest: &ManifestFile) {
     out.optional(manifest.partitions.as_ref(), |out, summaries| {
         out.array(summaries.iter(), encode_summary);
     });
     out.optional(manifest.key_metadata.as_deref(), Encoder::bytes);
-    for extra in extra {
-        encode_extra(out, find(manifest, &extra.origin), extra);
-    }
-    Ok(())
 }
 
 fn encode_summary(out: &mut Encoder, summary: &FieldSummary) {

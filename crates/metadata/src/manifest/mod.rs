@@ -2,9 +2,12 @@
 //!
 //! `read` decodes only the fields asked for; `write` makes new manifests; `rewrite` replaces one
 //! manifest by another without losing a byte of the entries it keeps; `list` reads and
-//! `list_write` writes the list of a snapshot's manifests. `partition` gives the types of
+//! `list_write` writes the list of a snapshot's manifests, `embedded` stands in for a list that an old
+//! snapshot lacks, `count` compares what lists count. `partition` gives the types of
 //! partition values, `schema` the Avro schemas, `types` holds the words.
 
+mod count;
+mod embedded;
 mod list;
 mod list_write;
 mod partition;
@@ -16,13 +19,14 @@ mod tests;
 mod types;
 mod write;
 
-use crate::Error;
+use crate::{Error, TableMetadata};
 
+pub(crate) use count::count;
 pub use list::read_manifest_list;
 pub use list_write::write_manifest_list;
 pub(crate) use partition::SpecTypes;
-pub(crate) use read::load;
 pub use read::read_manifest;
+pub(crate) use read::{load, malformed};
 pub use rewrite::{Rewritten, rewrite_manifest};
 pub(crate) use types::CarriedField;
 pub use types::{
@@ -34,4 +38,15 @@ pub use write::ManifestWriter;
 /// Something this version does not write, and why.
 fn unwritable(what: &str, why: impl std::fmt::Display) -> Error {
     Error::Unsupported(format!("write {what}: {why}"))
+}
+
+/// The format version to write `what` in: the table's own.
+fn writable(what: &str, table: &TableMetadata) -> Result<u8, Error> {
+    match table.format_version() {
+        version @ (1 | 2) => Ok(version),
+        version => Err(unwritable(
+            what,
+            format!("format version {version} is not written yet"),
+        )),
+    }
 }

@@ -43,7 +43,7 @@ pub(crate) async fn load(
 }
 
 /// Names the manifest in the error.
-pub(super) fn malformed(manifest: &ManifestFile, why: Malformed) -> Error {
+pub(crate) fn malformed(manifest: &ManifestFile, why: Malformed) -> Error {
     Error::malformed(&manifest.manifest_path, why)
 }
 
@@ -215,6 +215,7 @@ impl Slot {
 #[derive(Debug)]
 struct Step<S> {
     slot: Option<S>,
+    name: String,
     node: Arc<Node>,
 }
 
@@ -239,6 +240,7 @@ impl EntryReader {
             .iter()
             .map(|column| Step {
                 slot: EntrySlot::of(column),
+                name: column.name.clone(),
                 node: column.node.clone(),
             })
             .collect();
@@ -250,6 +252,7 @@ impl EntryReader {
                 let wanted = |slot: &Slot| slot.wanted(fields, manifest.content);
                 Step {
                     slot: Slot::of(column).filter(wanted),
+                    name: column.name.clone(),
                     node: column.node.clone(),
                 }
             })
@@ -296,7 +299,7 @@ impl EntryReader {
         let mut sequence_number = None;
         let mut file_sequence_number = None;
         let mut file = None;
-        for Step { slot, node } in &self.entry {
+        for Step { slot, node, .. } in &self.entry {
             let start = cursor.position();
             match slot {
                 None => cursor.skip(node)?,
@@ -336,12 +339,13 @@ impl EntryReader {
     fn file(&self, cursor: &mut Cursor<'_>) -> Result<DataFile, Malformed> {
         let mut file = DataFile::new(Content::Data, String::new());
         file.spec_id = self.spec_id;
-        for Step { slot, node } in &self.file {
+        for Step { slot, name, node } in &self.file {
             let Some(slot) = slot else {
                 cursor.skip(node)?;
                 continue;
             };
-            self.field(cursor, *slot, node, &mut file)?;
+            self.field(cursor, *slot, node, &mut file)
+                .map_err(|why| why.within(&format!("{name} of {:?}", file.file_path)))?;
         }
         let belongs = match self.content {
             ManifestContent::Data => file.content == Content::Data,

@@ -2,8 +2,8 @@
 //!
 //! Entries that stay are copied as the bytes they are: only their status and the numbers they
 //! would have inherited are written anew, under the file's own schema and header. Fields this
-//! crate does not know survive without being understood. A manifest of format v1 has no place for
-//! those numbers: its survivors are written anew.
+//! crate does not know survive without being understood. In a table of format v1 nothing has numbers. A
+//! manifest of v1 in a table of v2 has no place for them: its survivors are written anew.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::partition::SpecTypes;
 use super::read::{EntryReader, EntrySlot, decode, inherit, malformed, open};
 use super::write::{ManifestWriter, Tally};
-use super::{Entry, EntryStatus, Fields, ManifestFile, unwritable};
+use super::{Entry, EntryStatus, Fields, ManifestFile, unwritable, writable};
 use crate::avro::{ContainerWriter, Encoder, Kind, Malformed, Node};
 use crate::{Error, TableMetadata};
 
@@ -39,17 +39,19 @@ pub fn rewrite_manifest<S: BuildHasher>(
     snapshot_id: i64,
     path: &str,
 ) -> Result<Rewritten, Error> {
-    if table.format_version() != 2 || manifest.first_row_id.is_some() {
-        let why = format!(
-            "format version {} is not written yet",
-            table.format_version()
-        );
-        return Err(unwritable(&manifest.manifest_path, why));
+    let unwritable = |why: &str| Err(unwritable(&manifest.manifest_path, why));
+    let version = writable("manifest", table)?;
+    if manifest.first_row_id.is_some() {
+        return unwritable("row lineage (first_row_id) needs format version 3");
     }
     let types = SpecTypes::of(table);
     let gone = |path: &str| removed.contains(path);
-    if !numbered(bytes, manifest, &types).map_err(|why| malformed(manifest, why))? {
+    let numbered = numbered(bytes, manifest, &types).map_err(|why| malformed(manifest, why))?;
+    if version > 1 && !numbered {
         return upgrade((bytes, manifest), (table, &types), &gone, snapshot_id, path);
+    }
+    if version == 1 && numbered {
+        return unwritable("it has sequence numbers, its table is of format version 1");
     }
     let split = Splitter {
         bytes,

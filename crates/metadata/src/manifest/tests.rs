@@ -13,6 +13,8 @@ use super::read::decode;
 use super::*;
 use crate::{Literal, TableMetadata};
 
+mod v1;
+
 pub(super) fn table(properties: &serde_json::Value) -> TableMetadata {
     let document = json!({
         "format-version": 2, "table-uuid": "9c12d441-03fe-4693-9a96-a0705ddf69c1",

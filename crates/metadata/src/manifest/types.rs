@@ -139,6 +139,24 @@ impl ManifestFile {
     pub fn live_files_count(&self) -> Option<i64> {
         Some(i64::from(self.added_files_count?) + i64::from(self.existing_files_count?))
     }
+
+    /// Added, existing, deleted: the order of lists.
+    pub(super) fn files_counts(&self) -> [Option<i32>; 3] {
+        [
+            self.added_files_count,
+            self.existing_files_count,
+            self.deleted_files_count,
+        ]
+    }
+
+    /// Added, existing, deleted: the order of lists.
+    pub(super) fn rows_counts(&self) -> [Option<i64>; 3] {
+        [
+            self.added_rows_count,
+            self.existing_rows_count,
+            self.deleted_rows_count,
+        ]
+    }
 }
 
 /// Fields of a manifest list entry this crate does not know: carried, never read.

@@ -1,4 +1,4 @@
-//! Writes new manifests of format v2.
+//! Writes new manifests of formats v1 and v2.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,19 @@ use super::partition::{self, PartitionColumn, Summaries};
 use super::schema;
 use super::{
     Carried, Content, DataFile, Entry, EntryStatus, ManifestContent, ManifestFile, unwritable,
+    writable,
 };
 use crate::avro::{Codec, ContainerWriter, Encoder};
 use crate::{Error, Schema, TableMetadata};
+
+/// Format v1 asks for a block size nobody uses (field 105): Java's and PyIceberg's default, 64 MiB.
+const BLOCK_SIZE: i64 = 67_108_864;
 
 /// Collects the entries of one new manifest: files of one spec, data or deletes.
 #[derive(Debug)]
 pub struct ManifestWriter {
     content: ManifestContent,
+    version: u8,
     spec_id: i32,
     snapshot_id: i64,
     columns: Vec<PartitionColumn>,
@@ -53,8 +58,8 @@ impl Tally {
         file: &DataFile,
     ) {
         let index = status.code() as usize;
-        self.files[index] += 1;
-        self.rows[index] += file.record_count as i64;
+        self.files[index] = self.files[index].saturating_add(1);
+        self.rows[index] = self.rows[index].saturating_add(file.record_count as i64);
         self.summaries.add(&file.partition);
         if let (EntryStatus::Existing | EntryStatus::Added, Some(number)) =
             (status, sequence_number)
@@ -104,19 +109,16 @@ impl Tally {
 }
 
 impl ManifestWriter {
-    /// A manifest of format v2 for files of one spec, written by `snapshot_id`.
+    /// A manifest of the table's format for files of one spec, written by `snapshot_id`.
     pub fn new(
         content: ManifestContent,
         table: &TableMetadata,
         spec_id: i32,
         snapshot_id: i64,
     ) -> Result<Self, Error> {
-        if table.format_version() != 2 {
-            let why = format!(
-                "format version {} is not written yet",
-                table.format_version()
-            );
-            return Err(unwritable("manifest", why));
+        let version = writable("manifest", table)?;
+        if version == 1 && content == ManifestContent::Deletes {
+            return Err(unwritable("manifest", "delete files need format version 2"));
         }
         let spec = table.spec(spec_id).ok_or_else(|| {
             unwritable(
@@ -139,17 +141,21 @@ impl ManifestWriter {
         };
         let columns = partition::columns(spec, table);
         let partition = partition::record_schema(&columns);
-        let header = [
+        let mut header = vec![
             ("schema", declared.to_json().to_string()),
             ("schema-id", declared.schema_id.to_string()),
             ("partition-spec", spec.fields_json().to_string()),
             ("partition-spec-id", spec_id.to_string()),
-            ("format-version", "2".to_owned()),
-            ("content", content.as_str().to_owned()),
+            ("format-version", version.to_string()),
         ];
-        let schema = schema::entry(partition.map_err(|why| unwritable("manifest", why))?);
+        if version > 1 {
+            header.push(("content", content.as_str().to_owned()));
+        }
+        let partition = partition.map_err(|why| unwritable("manifest", why))?;
+        let schema = schema::entry(partition, version);
         Ok(Self {
             content,
+            version,
             spec_id,
             snapshot_id,
             container: ContainerWriter::new(&schema, codec(table)?, &header),
@@ -233,16 +239,34 @@ impl ManifestWriter {
         file: &DataFile,
     ) -> Result<(), Error> {
         self.check(file)?;
+        self.check_numbers(file, [sequence_number, file_sequence_number])?;
         self.entry.clear();
         let out = &mut self.entry;
         out.int(status.code());
-        out.optional(Some(snapshot_id), Encoder::long);
-        out.optional(sequence_number, Encoder::long);
-        out.optional(file_sequence_number, Encoder::long);
-        encode_file(out, file, &self.columns).map_err(|why| unwritable(&file.file_path, why))?;
+        if self.version == 1 {
+            out.long(snapshot_id);
+        } else {
+            out.optional(Some(snapshot_id), Encoder::long);
+            out.optional(sequence_number, Encoder::long);
+            out.optional(file_sequence_number, Encoder::long);
+        }
+        encode_file(out, file, &self.columns, self.version)
+            .map_err(|why| unwritable(&file.file_path, why))?;
         self.container.push(out.as_bytes());
         self.tally.add(status, sequence_number, file);
         Ok(())
+    }
+
+    /// Format v1 has no sequence numbers: leaving one out must lose nothing.
+    fn check_numbers(&self, file: &DataFile, numbers: [Option<i64>; 2]) -> Result<(), Error> {
+        let lost = numbers.into_iter().flatten().find(|number| *number != 0);
+        match lost {
+            Some(number) if self.version == 1 => Err(unwritable(
+                &file.file_path,
+                format!("its sequence number {number} has no place in format version 1"),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn check(&self, file: &DataFile) -> Result<(), Error> {
@@ -285,8 +309,11 @@ fn encode_file(
     out: &mut Encoder,
     file: &DataFile,
     columns: &[PartitionColumn],
+    version: u8,
 ) -> Result<(), String> {
-    out.int(file.content.code());
+    if version > 1 {
+        out.int(file.content.code());
+    }
     out.string(&file.file_path);
     out.string(&file.file_format);
     for (column, value) in columns.iter().zip(&file.partition) {
@@ -295,6 +322,9 @@ fn encode_file(
     }
     out.long(file.record_count as i64);
     out.long(file.file_size_in_bytes as i64);
+    if version == 1 {
+        out.long(BLOCK_SIZE);
+    }
     for counts in [
         &file.column_sizes,
         &file.value_counts,
@@ -310,11 +340,15 @@ fn encode_file(
     out.optional(file.split_offsets.as_ref(), |out, offsets| {
         out.array(offsets.iter(), |out, offset| out.long(*offset));
     });
-    out.optional(file.equality_ids.as_ref(), |out, ids| {
-        out.array(ids.iter(), |out, id| out.int(*id));
-    });
+    if version > 1 {
+        out.optional(file.equality_ids.as_ref(), |out, ids| {
+            out.array(ids.iter(), |out, id| out.int(*id));
+        });
+    }
     out.optional(file.sort_order_id, Encoder::int);
-    out.optional(file.referenced_data_file.as_deref(), Encoder::string);
+    if version > 1 {
+        out.optional(file.referenced_data_file.as_deref(), Encoder::string);
+    }
     Ok(())
 }
 

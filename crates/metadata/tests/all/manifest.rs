@@ -27,7 +27,7 @@ fn hex_map(bounds: &BTreeMap<i32, Vec<u8>>) -> BTreeMap<i32, String> {
 }
 
 /// An entry as `tests/oracle/manifests.py` shows it.
-fn shown_entry(entry: &Entry) -> Value {
+pub(crate) fn shown_entry(entry: &Entry) -> Value {
     let file = &entry.file;
     let partition: Vec<_> = file
         .partition
@@ -60,7 +60,7 @@ fn shown_entry(entry: &Entry) -> Value {
     })
 }
 
-fn shown_manifest(manifest: &ManifestFile, entries: &[Entry]) -> Value {
+pub(crate) fn shown_manifest(manifest: &ManifestFile, entries: &[Entry]) -> Value {
     let summary = |summary: &FieldSummary| {
         json!([
             summary.contains_null,
@@ -88,12 +88,12 @@ fn shown_manifest(manifest: &ManifestFile, entries: &[Entry]) -> Value {
     })
 }
 
-fn table_at(location: &str) -> TableMetadata {
+pub(crate) fn table_at(location: &str) -> TableMetadata {
     TableMetadata::parse(&std::fs::read(location).unwrap()).unwrap()
 }
 
 /// Everything a snapshot's list and manifests say, as the oracle shows it.
-async fn read_all(table: &TableMetadata) -> (Vec<ManifestFile>, Vec<Vec<Entry>>, Value) {
+pub(crate) async fn read_all(table: &TableMetadata) -> (Vec<ManifestFile>, Vec<Vec<Entry>>, Value) {
     let storage = Storage::local();
     let snapshot = table.current_snapshot().unwrap();
     let manifests = read_manifest_list(&storage, snapshot).await.unwrap();
@@ -114,7 +114,7 @@ async fn read_all(table: &TableMetadata) -> (Vec<ManifestFile>, Vec<Vec<Entry>>,
 }
 
 #[track_caller]
-fn assert_same(ours: &Value, theirs: &Value) {
+pub(crate) fn assert_same(ours: &Value, theirs: &Value) {
     for (ours, theirs) in ours
         .as_array()
         .unwrap()
@@ -180,12 +180,12 @@ async fn partition_values_have_the_types_of_their_spec() {
     assert!(entries[0][2].file.partition.iter().all(Option::is_none));
 }
 
-fn put(path: &str, bytes: &Bytes) {
+pub(crate) fn put(path: &str, bytes: &Bytes) {
     std::fs::write(path, bytes).unwrap();
 }
 
 /// Writes manifests of the entries again with our writer, and a list of them.
-fn write_again(
+pub(crate) fn write_again(
     table: &TableMetadata,
     manifests: &[ManifestFile],
     entries: &[Vec<Entry>],

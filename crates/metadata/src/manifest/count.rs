@@ -1,0 +1,44 @@
+//! What manifest lists count, from the entries themselves: filled in where early writers counted
+//! nothing, and refused where a list hides a manifest's files.
+
+use super::{Entry, EntryStatus, ManifestFile};
+use crate::avro::Malformed;
+
+/// Files and rows of a manifest's entries.
+#[derive(Debug, Default)]
+struct Counts {
+    files: i32,
+    rows: i64,
+}
+
+fn counts(entries: &[Entry], status: EntryStatus) -> Counts {
+    let mut counts = Counts::default();
+    for entry in entries.iter().filter(|entry| entry.status == status) {
+        counts.files = counts.files.saturating_add(1);
+        let rows = i64::try_from(entry.file.record_count).unwrap_or(i64::MAX);
+        counts.rows = counts.rows.saturating_add(rows);
+    }
+    counts
+}
+
+/// Fills in the counts a list does not tell. Those it tells may be wrong and stay, for nothing
+/// here relies on them; but other readers skip a manifest that is said to have no live files, so
+/// one that has some is an error: its rows are there for some readers and gone for others.
+pub(crate) fn count(manifest: &mut ManifestFile, entries: &[Entry]) -> Result<(), Malformed> {
+    let added = counts(entries, EntryStatus::Added);
+    let existing = counts(entries, EntryStatus::Existing);
+    let live = i64::from(added.files) + i64::from(existing.files);
+    if manifest.live_files_count() == Some(0) && live > 0 {
+        return Err(Malformed::new(format!(
+            "{live} live files where added_files_count and existing_files_count are 0"
+        )));
+    }
+    let deleted = counts(entries, EntryStatus::Deleted);
+    manifest.added_files_count.get_or_insert(added.files);
+    manifest.added_rows_count.get_or_insert(added.rows);
+    manifest.existing_files_count.get_or_insert(existing.files);
+    manifest.existing_rows_count.get_or_insert(existing.rows);
+    manifest.deleted_files_count.get_or_insert(deleted.files);
+    manifest.deleted_rows_count.get_or_insert(deleted.rows);
+    Ok(())
+}
