@@ -284,6 +284,41 @@ def evolve(task):
     return {}
 
 
+def unpartition(task):
+    """Takes a field out of the spec; in format v1 it stays as a void transform."""
+    table = catalog(task).load_table(task["table"])
+    with table.update_spec() as update:
+        update.remove_field(task["field"])
+    return {}
+
+
+def upgrade(task):
+    table = catalog(task).load_table(task["table"])
+    with table.transaction() as transaction:
+        transaction.upgrade_table_version(2)
+    return {}
+
+
+def headers(task):
+    """The header and the field ids of the current snapshot's list and of every manifest in it."""
+    from pyiceberg.avro.file import AvroFile
+    from pyiceberg.manifest import DataFile, ManifestEntry
+
+    table = catalog(task).load_table(task["table"])
+    current = table.current_snapshot()
+    paths = [current.manifest_list, *(m.manifest_path for m in current.manifests(table.io))]
+    answer = []
+    for path in paths:
+        with AvroFile(table.io.new_input(path), read_types={-1: ManifestEntry, 2: DataFile}) as file:
+            meta = dict(file.header.meta)
+        schema = json.loads(meta.pop("avro.schema"))
+        ids = [field["field-id"] for field in schema["fields"]]
+        inner = [f["type"] for f in schema["fields"] if f["name"] == "data_file"]
+        ids += [field["field-id"] for record in inner for field in record["fields"]]
+        answer.append({"path": path, "meta": meta, "ids": ids})
+    return answer
+
+
 def add_file(task):
     """Adds a file written without field ids, as an imported one."""
     import pyarrow.parquet as pq
@@ -401,7 +436,7 @@ def object_path(task):
     return {"path": provider.new_data_location(task["name"])}
 
 
-DO = [read, make, append, delete, evolve, add_file, rewrite_file, drop, rollback, files, parquet, object_path]
+DO = [read, make, append, delete, evolve, unpartition, upgrade, headers, add_file, rewrite_file, drop, rollback, files, parquet, object_path]
 BY_NAME = {do.__name__: do for do in DO}
 
 # One task a line, one answer a line: starting Python costs more than most tasks.

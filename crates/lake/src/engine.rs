@@ -29,10 +29,19 @@ impl NativeEngine {
 
     async fn load(&self, table: &TableName) -> Result<catalog::Table, Error> {
         let loaded = self.catalog.load(table).await;
-        loaded.map_err(|source| Error::Catalog {
+        let loaded = loaded.map_err(|source| Error::Catalog {
             doing: "load the table",
             source,
-        })
+        })?;
+        if loaded.metadata.uuid().is_empty() {
+            // An old format v1 document; the next commit of a writer of today gives it one.
+            return Err(Error::Refused(format!(
+                "{} has no table-uuid ({}): a table dropped and made again under its name could \
+                 not be told from it; give it one first",
+                table, loaded.metadata_location
+            )));
+        }
+        Ok(loaded)
     }
 
     async fn plan_rewrite(

@@ -12,6 +12,8 @@ mod ledger;
 mod oracle;
 #[path = "all/rewrite.rs"]
 mod rewrite;
+#[path = "all/v1.rs"]
+mod v1;
 #[path = "all/world.rs"]
 mod world;
 #[path = "all/writer.rs"]

@@ -119,9 +119,10 @@ fn check_entries(
             manifest.sequence_number
         )));
     }
-    let wrong = entries.iter().find(|entry| {
-        let removed = entry.status == EntryStatus::Deleted;
-        !removed && !(given(entry.sequence_number) && given(entry.file_sequence_number))
+    let live = |entry: &&Entry| entry.status != EntryStatus::Deleted;
+    let wrong = entries.iter().filter(live).find(|entry| {
+        let numbers = [entry.sequence_number, entry.file_sequence_number];
+        !numbers.into_iter().all(given)
     });
     match wrong {
         Some(entry) => Err(Malformed::new(format!(
@@ -134,23 +135,17 @@ fn check_entries(
 
 /// Refuses counts that no sum can hold, once for all who add them up.
 fn countable(files: &LiveFiles, list: &str) -> Result<(), Error> {
-    let sum = |count: &dyn Fn(&DataFile) -> u64| {
-        let mut counts = files.data.iter().chain(&files.deletes);
-        counts
-            .try_fold(0u64, |sum, live| sum.checked_add(count(&live.file)))
-            .filter(|sum| i64::try_from(*sum).is_ok())
+    let live = || files.data.iter().chain(&files.deletes);
+    let fits = |sum: u128| i64::try_from(sum).is_ok();
+    let records = live().map(|live| u128::from(live.file.record_count));
+    let bytes = live().map(|live| u128::from(live.file.file_size_in_bytes));
+    let field = match (fits(records.sum()), fits(bytes.sum())) {
+        (true, true) => return Ok(()),
+        (false, _) => "record_count",
+        (true, false) => "file_size_in_bytes",
     };
-    let fields: [(&str, &dyn Fn(&DataFile) -> u64); 2] = [
-        ("record_count", &|file| file.record_count),
-        ("file_size_in_bytes", &|file| file.file_size_in_bytes),
-    ];
-    match fields.iter().find(|(_, count)| sum(*count).is_none()) {
-        Some((field, _)) => Err(Error::malformed(
-            list,
-            format!("the {field} of its files adds up to more than 63 bits"),
-        )),
-        None => Ok(()),
-    }
+    let why = format!("the {field} of its files adds up to more than 63 bits");
+    Err(Error::malformed(list, why))
 }
 
 fn distinct(files: &LiveFiles, list: &str) -> Result<(), Error> {

@@ -51,7 +51,11 @@ pub(crate) fn next(
     let snapshot = Snapshot {
         snapshot_id,
         parent_snapshot_id: parent.map(|parent| parent.snapshot_id),
-        sequence_number: metadata.last_sequence_number() + 1,
+        sequence_number: match metadata.format_version() {
+            // Format v1 has no sequence numbers, and stays v1.
+            1 => 0,
+            _ => metadata.last_sequence_number() + 1,
+        },
         timestamp_ms: now_ms
             .max(metadata.last_updated_ms())
             .max(newest.unwrap_or(i64::MIN)),

@@ -420,34 +420,33 @@ async fn a_table_whose_manifests_we_wrote_is_scanned_by_pyiceberg_and_duckdb() {
 }
 
 #[tokio::test]
-async fn a_file_live_twice_is_a_corrupt_table_and_says_which_file() {
+async fn what_is_live_twice_is_a_corrupt_table_and_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().to_str().unwrap();
-    oracle(
-        "manifests",
-        &json!({"do": "write", "dir": dir, "codec": "gzip"}),
-    );
+    let task = json!({"do": "write", "dir": dir, "codec": "gzip"});
+    oracle("manifests", &task);
     let metadata = format!("{dir}/v1.metadata.json");
     let table = table_at(&metadata);
-    let (mut manifests, _, _) = read_all(&table).await;
-    manifests.push(manifests[0].clone());
-    let list = format!("{dir}/twice.avro");
-    put(
-        &list,
-        &write_manifest_list(&manifests, &table, 79, Some(77), 7).unwrap(),
-    );
-    let after = format!("{dir}/v2.metadata.json");
-    commit(&metadata, &after, &list, 79, 7);
-    let table = table_at(&after);
-    let storage = Storage::local();
-    let error = live_files(&storage, &table, 79, Fields::PLAN)
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("0.parquet is live twice") && error.contains(&list),
-        "{error}"
-    );
+    let (manifests, _, _) = read_all(&table).await;
+    let again = |path: &str| ManifestFile {
+        manifest_path: path.to_owned(),
+        ..manifests[0].clone()
+    };
+    let copy = format!("{dir}/copy.avro");
+    std::fs::copy(&manifests[0].manifest_path, &copy).unwrap();
+    let (own, list) = (&manifests[0].manifest_path, format!("{dir}/twice.avro"));
+    let same = format!("manifest {own} is listed twice");
+    for (path, why) in [(&copy, "0.parquet is live twice"), (own, &same)] {
+        let twice = [&manifests[..], &[again(path)]].concat();
+        let bytes = write_manifest_list(&twice, &table, 79, Some(77), 7).unwrap();
+        put(&list, &bytes);
+        let after = format!("{dir}/v2.metadata.json");
+        commit(&metadata, &after, &list, 79, 7);
+        let table = table_at(&after);
+        let live = live_files(&Storage::local(), &table, 79, Fields::PLAN).await;
+        let error = live.unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains(&list), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub fn plan(
     files: &LiveFiles,
     options: &Options,
 ) -> Result<Plan, Refused> {
-    if metadata.format_version() != 2 {
+    if !matches!(metadata.format_version(), 1 | 2) {
         return Err(Refused::FormatVersion(metadata.format_version()));
     }
     let rules = Rules::resolve(metadata, options)?;

@@ -8,7 +8,7 @@ use crate::BadOption;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error(
-        "the table has format version {0}; rewrite_data_files supports version 2 in this version"
+        "the table has format version {0}; rewrite_data_files supports versions 1 and 2 in this version"
     )]
     FormatVersion(u8),
     #[error(
