@@ -4,6 +4,12 @@
 
 #[path = "all/conflict.rs"]
 mod conflict;
+#[path = "all/equality.rs"]
+mod equality;
+#[path = "all/equality_conflict.rs"]
+mod equality_conflict;
+#[path = "all/equality_model.rs"]
+mod equality_model;
 #[path = "all/fault.rs"]
 mod fault;
 #[path = "all/ledger.rs"]
