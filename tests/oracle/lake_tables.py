@@ -253,8 +253,7 @@ def append(task):
             table.append(wide_rows(table, start, task["rows"], task["seed"]))
         else:
             table.append(plain_rows(start, task["rows"], task.get("columns"), task["schema"] == "large"))
-    current = table.current_snapshot()
-    return {"snapshot_id": current.snapshot_id if current else None}
+    return {"snapshot_id": table.current_snapshot().snapshot_id}
 
 
 def delete(task):

@@ -4,14 +4,10 @@
 
 #[path = "all/conflict.rs"]
 mod conflict;
-#[path = "all/equality.rs"]
-mod equality;
-#[path = "all/equality_conflict.rs"]
-mod equality_conflict;
-#[path = "all/equality_model.rs"]
-mod equality_model;
 #[path = "all/fault.rs"]
 mod fault;
+#[path = "all/histories/mod.rs"]
+mod histories;
 #[path = "all/ledger.rs"]
 mod ledger;
 #[path = "all/oracle.rs"]

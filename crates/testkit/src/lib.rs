@@ -19,5 +19,5 @@ pub use http::{get, request};
 pub use logs::unexpected_lines;
 pub use oracle::{oracle, python};
 pub use process::Process;
-pub use seed::seed;
+pub use seed::{seed, seeds};
 pub use wait::{WAIT_MAX, until};

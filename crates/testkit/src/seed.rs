@@ -9,3 +9,18 @@ pub fn seed() -> u64 {
     println!("seed {seed} (set SNOWPACK_TEST_SEED={seed} to replay)");
     seed
 }
+
+/// The seeds of a run of many random cases: `SNOWPACK_TEST_SEED` alone when set, else
+/// `SNOWPACK_TEST_HISTORIES` of them, or `count`, counted up from a fresh one.
+pub fn seeds(count: usize) -> Vec<u64> {
+    let first = seed();
+    if std::env::var("SNOWPACK_TEST_SEED").is_ok() {
+        return vec![first];
+    }
+    let count = std::env::var("SNOWPACK_TEST_HISTORIES").map_or(count, |text| {
+        text.parse().expect("SNOWPACK_TEST_HISTORIES is a number")
+    });
+    (0..count as u64)
+        .map(|next| first.wrapping_add(next))
+        .collect()
+}

@@ -63,6 +63,11 @@ impl TestLedger {
         self.breaks.lock().unwrap().push(how);
     }
 
+    /// What was to break and was not reached does not.
+    pub(crate) fn forget_breaks(&self) {
+        self.breaks.lock().unwrap().clear();
+    }
+
     /// So many commits go well before something breaks.
     pub(crate) fn let_through(&self, count: u32) {
         *self.well.lock().unwrap() = count;

@@ -10,15 +10,17 @@ use serde_json::Value;
 /// Processes nobody is using.
 static IDLE: Mutex<Vec<Oracle>> = Mutex::new(Vec::new());
 
-struct Oracle {
+pub(crate) struct Oracle {
     _process: Child,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Oracle {
-    fn start() -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/lake_tables.py");
+    /// Starts `tests/oracle/<script>.py`.
+    pub(crate) fn start(script: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle");
+        let path = path.join(format!("{script}.py"));
         let mut process = Command::new(testkit::python())
             .arg(&path)
             .stdin(Stdio::piped())
@@ -31,6 +33,21 @@ impl Oracle {
             _process: process,
             questions,
             answers,
+        }
+    }
+
+    /// Blocks.
+    ///
+    /// # Panics
+    /// With the oracle's traceback when it fails.
+    pub(crate) fn answer(&mut self, question: &Value) -> Value {
+        let mut answer = self.ask(question);
+        match answer.get("error") {
+            None => answer["answer"].take(),
+            Some(error) => {
+                let error = error.as_str().unwrap_or_default();
+                panic!("oracle with {question}:\n{error}")
+            }
         }
     }
 
@@ -50,14 +67,8 @@ impl Oracle {
 /// With the oracle's traceback when it fails.
 pub(crate) fn ask(question: &Value) -> Value {
     let idle = IDLE.lock().expect("no test panics here").pop();
-    let mut oracle = idle.unwrap_or_else(Oracle::start);
-    let mut answer = oracle.ask(question);
+    let mut oracle = idle.unwrap_or_else(|| Oracle::start("lake_tables"));
+    let answer = oracle.answer(question);
     IDLE.lock().expect("no test panics here").push(oracle);
-    match answer.get("error") {
-        None => answer["answer"].take(),
-        Some(error) => panic!(
-            "oracle with {question}:\n{}",
-            error.as_str().unwrap_or_default()
-        ),
-    }
+    answer
 }

@@ -21,7 +21,6 @@ const MEMORY_BYTES: u64 = 256 << 20;
 pub(crate) struct Units {
     pub(crate) total: AtomicU64,
     pub(crate) done: AtomicU64,
-    pub(crate) alive: AtomicU64,
 }
 
 impl Progress for Units {
@@ -33,9 +32,7 @@ impl Progress for Units {
         self.done.fetch_add(units, Ordering::Relaxed);
     }
 
-    fn alive(&self) {
-        self.alive.fetch_add(1, Ordering::Relaxed);
-    }
+    fn alive(&self) {}
 }
 
 pub(crate) struct World {
@@ -108,15 +105,24 @@ impl World {
         world
     }
 
-    /// Runs the oracle `lake_tables` on this world's table.
-    pub(crate) async fn oracle(&self, what: &str, more: Value) -> Value {
-        let mut asked = json!({
-            "do": what,
+    pub(crate) async fn pool(&self) -> pg::Pool {
+        self.database.pool().await
+    }
+
+    /// Where an oracle finds this world's table.
+    pub(crate) fn place(&self) -> Value {
+        json!({
             "uri": self.database.url(),
             "catalog": CATALOG,
             "warehouse": format!("file://{}", self.warehouse.path().display()),
             "table": self.name.key(),
-        });
+        })
+    }
+
+    /// Runs the oracle `lake_tables` on this world's table.
+    pub(crate) async fn oracle(&self, what: &str, more: Value) -> Value {
+        let mut asked = self.place();
+        asked["do"] = what.into();
         if let (Some(asked), Value::Object(more)) = (asked.as_object_mut(), more) {
             asked.extend(more);
         }

@@ -1,0 +1,195 @@
+//! Our steps: maintenance, alone, beside another writer, or ended by a crash and done again.
+
+use std::collections::BTreeMap;
+
+use model::{Action, Advice, AttemptId, JobId};
+use planner::{Attempt, Engine, EngineError, Plan, Report, Task};
+
+use super::table::History;
+use crate::ledger::Break;
+use crate::world::{World, chain};
+
+const MEMORY_BYTES: u64 = 64 << 20;
+const ATTEMPTS_MAX: usize = 5;
+
+type Options = BTreeMap<String, String>;
+
+impl History {
+    pub(super) async fn step(&mut self) {
+        match self.number(0, 9) {
+            0..=4 => self.write().await,
+            5 | 6 => self.change().await,
+            _ => self.rewrite().await,
+        }
+    }
+
+    async fn rewrite(&mut self) {
+        let options = self.rewrite_options().await;
+        let how = self.number(0, 9);
+        if how < 3 {
+            self.rewrite_beside_a_writer(&options).await;
+        } else {
+            let broken = (how < 6).then(|| {
+                let all = [
+                    Break::Before,
+                    Break::After,
+                    Break::LostAnswer,
+                    Break::LostRequest,
+                ];
+                self.one(&all)
+            });
+            self.run(Action::RewriteDataFiles, &options, broken).await;
+        }
+        let state = (*self.now).clone();
+        self.note(state, true).await;
+    }
+
+    async fn rewrite_options(&mut self) -> Options {
+        let specs: Vec<i32> = self
+            .table()
+            .await
+            .metadata
+            .specs()
+            .iter()
+            .map(|spec| spec.spec_id)
+            .collect();
+        let spec = self.one(&specs).to_string();
+        let all: [(&str, &str, f64); 9] = [
+            ("rewrite-all", "true", 0.6),
+            ("min-input-files", "2", 0.5),
+            ("target-file-size-bytes", "6000", 0.3),
+            ("delete-file-threshold", "1", 0.3),
+            ("remove-dangling-deletes", "true", 0.5),
+            ("partial-progress.enabled", "true", 0.2),
+            ("use-starting-sequence-number", "false", 0.1),
+            ("max-file-group-input-files", "3", 0.2),
+            ("output-spec-id", &spec, 0.15),
+        ];
+        let mut options = Options::new();
+        for (key, value, chance) in all {
+            if self.chance(chance) {
+                options.insert(key.to_owned(), value.to_owned());
+            }
+        }
+        if self.chance(0.1) {
+            options.insert("where".to_owned(), "id < 12".to_owned());
+        }
+        options
+    }
+
+    async fn rewrite_beside_a_writer(&mut self, options: &Options) {
+        self.say(&format!("rewrite {options:?} beside a writer"));
+        let task = Task::parse(Action::RewriteDataFiles, options).expect("good options");
+        let Some(plan) = self.plan(&task).await else {
+            return;
+        };
+        if plan.nothing().is_some() {
+            return;
+        }
+        let (job, _) = self.job();
+        let world = self.world.clone();
+        world.ledger.pause(1);
+        let mut executed = std::pin::pin!(execute(&world, &job, &plan, 1));
+        let ended = tokio::select! {
+            ended = &mut executed => ended,
+            () = world.ledger.paused() => {
+                self.write_meanwhile().await;
+                world.ledger.resume();
+                executed.await
+            }
+        };
+        world.ledger.pause(0);
+        match ended {
+            Ok(_) => self.count("rewrite beside a writer"),
+            Err(error) => self.tolerate(&error, "beside a writer"),
+        }
+    }
+
+    /// Until it succeeds, as a worker would.
+    async fn run(&mut self, action: Action, options: &Options, broken: Option<Break>) {
+        self.say(&format!("{action} {options:?}, broken: {broken:?}"));
+        let task = Task::parse(action, options).expect("good options");
+        let (job, id) = self.job();
+        if let Some(how) = broken {
+            self.world.ledger.break_next(how);
+        }
+        for attempt in 1..=ATTEMPTS_MAX {
+            let name = &self.world.name;
+            if attempt > 1
+                && let Some(_) = self
+                    .world
+                    .engine
+                    .committed(name, &task, &id)
+                    .await
+                    .expect("the engine looks")
+            {
+                self.count(&format!("{action} found again"));
+                return;
+            }
+            let Some(plan) = self.plan(&task).await else {
+                break;
+            };
+            if plan.nothing().is_some() {
+                self.count(&format!("{action}: nothing to do"));
+                break;
+            }
+            match execute(&self.world, &job, &plan, attempt).await {
+                Ok(_) => {
+                    self.count(&action.to_string());
+                    break;
+                }
+                Err(error) => self.tolerate(&error, &action.to_string()),
+            }
+        }
+        self.world.ledger.forget_breaks();
+    }
+
+    async fn plan(&mut self, task: &Task) -> Option<Plan> {
+        let (engine, ledger) = (&self.world.engine, &self.world.ledger);
+        match engine.plan(&self.world.name, task, ledger).await {
+            Ok(plan) => Some(plan),
+            Err(error) => {
+                self.tolerate(&error, "plan");
+                None
+            }
+        }
+    }
+
+    fn job(&mut self) -> (String, JobId) {
+        self.jobs += 1;
+        let job = format!("job-{}", self.jobs);
+        (job.clone(), JobId::new(&job))
+    }
+
+    /// An end with a reason that leaves the table as it was is no failure of a history.
+    fn tolerate(&mut self, error: &EngineError, doing: &str) {
+        let why = chain(error);
+        self.say(&format!("  {doing}: {why}"));
+        let refused = why.contains("not built")
+            || why.contains("in this version")
+            || why.contains("the table's schema says");
+        match error.advice() {
+            Advice::GiveUp if !refused => panic!("{doing}: {why}"),
+            Advice::GiveUp => self.count(&format!("{doing} refused")),
+            _ => self.count(&format!("{doing} failed and may be tried again")),
+        }
+    }
+}
+
+async fn execute(
+    world: &World,
+    job: &str,
+    plan: &Plan,
+    attempt: usize,
+) -> Result<Report, EngineError> {
+    let (job, id) = (JobId::new(job), AttemptId::new(format!("{job}-{attempt}")));
+    let attempt = Attempt {
+        job: &job,
+        attempt: &id,
+        ledger: &world.ledger,
+        progress: &world.progress,
+        signals: &world.signals,
+        memory_bytes: MEMORY_BYTES,
+    };
+    world.engine.execute(plan, &attempt).await
+}
