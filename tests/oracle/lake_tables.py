@@ -436,7 +436,70 @@ def object_path(task):
     return {"path": provider.new_data_location(task["name"])}
 
 
+def ref(task):
+    """Makes or removes a branch or a tag."""
+    table = catalog(task).load_table(task["table"])
+    with table.manage_snapshots() as manage:
+        if task["kind"] == "remove":
+            manage.remove_tag(task["name"])
+        elif task["kind"] == "tag":
+            manage.create_tag(task["snapshot_id"], task["name"], **task.get("keep", {}))
+        else:
+            manage.create_branch(task["snapshot_id"], task["name"], **task.get("keep", {}))
+    return {}
+
+
+def append_to(task):
+    table = catalog(task).load_table(task["table"])
+    table.append(plain_rows(task["start"], task["rows"]), branch=task["branch"])
+    return {}
+
+
+def statistics(task):
+    """Statistics files with nothing in them: only their paths matter here."""
+    from pyiceberg.table.statistics import StatisticsFile
+
+    table = catalog(task).load_table(task["table"])
+    for snapshot_id in task["snapshot_ids"]:
+        path = f"{table.location()}/metadata/{task['name']}.stats"
+        entry = StatisticsFile(
+            snapshot_id=snapshot_id,
+            statistics_path=path,
+            file_size_in_bytes=4,
+            file_footer_size_in_bytes=4,
+            blob_metadata=[],
+        )
+        with table.update_statistics() as update:
+            update.set_statistics(entry)
+    return {}
+
+
+def reach(task):
+    """Every file PyIceberg finds from any snapshot, and the snapshots, newest last."""
+    table = catalog(task).load_table(task["table"])
+    paths = set(table.inspect.all_files()["file_path"].to_pylist())
+    paths |= set(table.inspect.all_manifests()["path"].to_pylist())
+    snapshots = sorted(table.metadata.snapshots, key=lambda s: s.sequence_number)
+    paths |= {snapshot.manifest_list for snapshot in snapshots}
+    paths |= {entry.statistics_path for entry in table.metadata.statistics}
+    return {
+        "paths": sorted(paths),
+        "snapshots": [snapshot.snapshot_id for snapshot in snapshots],
+        "refs": {name: ref.snapshot_id for name, ref in table.metadata.refs.items()},
+        "specs": [spec.spec_id for spec in table.metadata.partition_specs],
+        "schemas": [schema.schema_id for schema in table.metadata.schemas],
+    }
+
+
+def travel(task):
+    """The rows of every snapshot."""
+    table = catalog(task).load_table(task["table"])
+    rows = lambda snapshot: fingerprint(table.scan(snapshot_id=snapshot.snapshot_id).to_arrow().to_pylist())
+    return {str(snapshot.snapshot_id): rows(snapshot) for snapshot in table.metadata.snapshots}
+
+
 DO = [read, make, append, delete, evolve, unpartition, upgrade, headers, add_file, rewrite_file, drop, rollback, files, parquet, object_path]
+DO += [ref, append_to, statistics, reach, travel]
 BY_NAME = {do.__name__: do for do in DO}
 
 # One task a line, one answer a line: starting Python costs more than most tasks.

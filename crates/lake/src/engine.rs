@@ -11,7 +11,7 @@ use model::{Action, Advice, JobId, TableName};
 use planner::{Attempt, Engine, EngineError, Plan, Records, Report, Task, rewrite as planned};
 
 use crate::commit::summary::committed_by;
-use crate::{Error, rewrite};
+use crate::{Error, expire, rewrite};
 
 /// Plans and executes actions on the tables of one catalog, in this process.
 #[derive(Debug, Clone)]
@@ -84,9 +84,13 @@ impl Engine for NativeEngine {
         task: &Task,
         records: &dyn Records,
     ) -> Result<Plan, EngineError> {
-        let _ = records;
         match task {
-            Task::ExpireSnapshots(_) | Task::PurgePending(_) => Err(not_built(task.action())),
+            Task::ExpireSnapshots(options) => {
+                let table = self.load(table).await?;
+                let planned = expire::plan(&table, options, records).await;
+                planned.map(Plan::ExpireSnapshots)
+            }
+            Task::PurgePending(_) => Err(not_built(task.action())),
             Task::RewriteDataFiles(options) => self
                 .plan_rewrite(table, options)
                 .await
@@ -101,6 +105,7 @@ impl Engine for NativeEngine {
         job: &JobId,
     ) -> Result<Option<Report>, EngineError> {
         match task {
+            // The result is recorded with the last step of each: whatever is not, is not done.
             Task::ExpireSnapshots(_) | Task::PurgePending(_) => Ok(None),
             Task::RewriteDataFiles(_) => {
                 let table = self.load(table).await?;
@@ -112,7 +117,10 @@ impl Engine for NativeEngine {
 
     async fn execute(&self, plan: &Plan, attempt: &Attempt<'_>) -> Result<Report, EngineError> {
         match plan {
-            Plan::ExpireSnapshots(_) | Plan::PurgePending(_) => Err(not_built(plan.action())),
+            Plan::ExpireSnapshots(plan) => {
+                Box::pin(expire::execute(&*self.catalog, plan, attempt)).await
+            }
+            Plan::PurgePending(_) => Err(not_built(plan.action())),
             Plan::RewriteDataFiles(plan) => {
                 let executed = rewrite::execute(&*self.catalog, self.cores, plan, attempt);
                 Ok(Box::pin(executed).await?)

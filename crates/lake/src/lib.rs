@@ -10,8 +10,8 @@ mod commit;
 mod deletes;
 mod engine;
 mod error;
+mod expire;
 mod files;
-#[allow(dead_code, reason = "expiry and purge arrive next")]
 mod reach;
 mod rewrite;
 mod write;

@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use catalog::Table;
 use futures::{StreamExt, TryStreamExt, stream};
 use metadata::{
-    EntryStatus, Fields, ManifestFile, Snapshot, TableMetadata, read_manifest, read_manifest_list,
+    EntryStatus, Fields, ManifestContent, ManifestFile, Snapshot, TableMetadata, read_manifest,
+    read_manifest_list,
 };
+use planner::expire::Needed;
 use planner::{Candidate, Progress};
 use storage::Location;
 
@@ -56,6 +58,7 @@ impl Candidates {
     }
 
     /// Whether the path, however it is written, is still a candidate.
+    #[expect(dead_code, reason = "the purge asks it")]
     pub(crate) fn holds(&self, path: &str) -> bool {
         Location::parse(path).is_ok_and(|location| self.by_location.contains_key(&location))
     }
@@ -78,6 +81,7 @@ impl Candidates {
 
 /// Strikes from `candidates` everything `table` can reach: the files of every snapshot, its
 /// manifests and lists, statistics, metadata files (the current one and the log's), version hint.
+#[expect(dead_code, reason = "the purge asks it")]
 pub(crate) async fn strike_reachable(
     table: &Table,
     candidates: &mut Candidates,
@@ -145,11 +149,21 @@ pub(crate) struct Retained<'a> {
 impl<'a> Retained<'a> {
     /// Reads every manifest list.
     pub(crate) async fn of(table: &'a Table, progress: &dyn Progress) -> Result<Self, Error> {
+        Self::without(table, &HashSet::new(), progress).await
+    }
+
+    /// Reads the manifest lists of all snapshots but some.
+    pub(crate) async fn without(
+        table: &'a Table,
+        left_out: &HashSet<i64>,
+        progress: &dyn Progress,
+    ) -> Result<Self, Error> {
         let mut manifests = BTreeMap::new();
         let reads: Vec<_> = table
             .metadata
             .snapshots()
             .iter()
+            .filter(|snapshot| !left_out.contains(&snapshot.snapshot_id))
             .map(|snapshot| manifests_of(table, snapshot))
             .collect();
         let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(MANIFESTS_AT_ONCE));
@@ -205,17 +219,15 @@ impl<'a> Retained<'a> {
         Ok(())
     }
 
-    /// The specs manifests are written under, and whether any tracks delete files.
-    pub(crate) fn specs(&self) -> (HashSet<i32>, bool) {
-        let specs = self
-            .manifests
-            .values()
-            .map(|manifest| manifest.partition_spec_id);
-        let deletes = self
-            .manifests
-            .values()
-            .any(|manifest| manifest.content == metadata::ManifestContent::Deletes);
-        (specs.collect(), deletes)
+    /// What the manifests need of the table's definitions.
+    pub(crate) fn needed(&self) -> Needed {
+        let manifests = || self.manifests.values();
+        Needed {
+            specs: manifests()
+                .map(|manifest| manifest.partition_spec_id)
+                .collect(),
+            delete_files: manifests().any(|manifest| manifest.content == ManifestContent::Deletes),
+        }
     }
 }
 

@@ -4,6 +4,16 @@
 
 #[path = "all/conflict.rs"]
 mod conflict;
+#[path = "all/deletions.rs"]
+mod deletions;
+#[path = "all/equality.rs"]
+mod equality;
+#[path = "all/equality_conflict.rs"]
+mod equality_conflict;
+#[path = "all/equality_model.rs"]
+mod equality_model;
+#[path = "all/expire.rs"]
+mod expire;
 #[path = "all/fault.rs"]
 mod fault;
 #[path = "all/histories/mod.rs"]

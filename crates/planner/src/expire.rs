@@ -1,24 +1,28 @@
 //! `expire_snapshots`: which snapshots and refs go, and why the others stay (`lake.md` section 4).
 //!
-//! Pure: [`plan`] reads a table's metadata, the clock's answer and the intents still open.
+//! Pure: [`plan`] reads a table's metadata, the clock's answer and the intents still open. The
+//! rules are those of Iceberg's `RemoveSnapshots`, safer where a branch's own retention stands
+//! against a snapshot asked for by id. [`Plan::again`] is the same plan on a table that moved on.
+
+mod decide;
+mod definitions;
+mod options;
+mod refused;
+mod retention;
 
 use std::collections::BTreeMap;
 
-use metadata::TableMetadata;
 use serde::{Deserialize, Serialize};
 
-use crate::{BadOption, Expiring, OpenIntent};
+use crate::Expiring;
 
-/// What the user asked, checked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options {}
+pub use decide::plan;
+pub use definitions::Needed;
+pub use options::{OPTIONS, Options};
+pub use refused::Refused;
 
-impl Options {
-    pub fn parse(options: &BTreeMap<String, String>) -> Result<Self, BadOption> {
-        let _ = options;
-        Ok(Self {})
-    }
-}
+/// The table property behind the option `deletion-grace-ms`.
+pub const GRACE_KEY: &str = "snowpack.deletion-grace-ms";
 
 /// An expiry pinned to one metadata file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,17 +32,22 @@ pub struct Plan {
     pub table_uuid: String,
     /// The metadata file planned on.
     pub metadata_location: String,
+    /// What ages are counted from.
+    pub now_ms: i64,
+    pub options: Options,
+    /// Oldest first.
     pub expire: Vec<Expiring>,
     /// Refs removed because they are older than they may be.
     pub remove_refs: Vec<String>,
     pub remove_specs: Vec<i32>,
     pub remove_schemas: Vec<i32>,
-    /// Refs relied on, each with the snapshot it must still name.
+    /// Refs relied on (all of them), each with the snapshot it must still name.
     pub refs: BTreeMap<String, i64>,
     /// Snapshots that stay, counted by reason.
     pub kept: BTreeMap<String, u64>,
     /// Earlier expiries to settle.
     pub open_intents: u64,
+    /// How long the files wait before they may be deleted, in milliseconds.
     pub grace_ms: i64,
     /// Estimated peak memory, in bytes.
     pub memory_bytes: u64,
@@ -47,40 +56,19 @@ pub struct Plan {
 impl Plan {
     /// Why there is nothing to do, when there is nothing.
     pub fn nothing(&self) -> Option<&str> {
-        let idle = self.expire.is_empty() && self.remove_refs.is_empty() && self.open_intents == 0;
-        idle.then_some("every snapshot is retained")
+        let idle = self.changes_nothing() && self.open_intents == 0;
+        idle.then_some(if self.kept.is_empty() {
+            "the table has no snapshots"
+        } else {
+            "every snapshot is retained"
+        })
     }
-}
 
-/// Why no plan could be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    #[error(transparent)]
-    Option(#[from] BadOption),
-}
-
-/// Decides what to expire at `now_ms`.
-pub fn plan(
-    metadata: &TableMetadata,
-    table: &str,
-    metadata_location: &str,
-    now_ms: i64,
-    open: &[OpenIntent],
-    options: &Options,
-) -> Result<Plan, Refused> {
-    let _ = (now_ms, options);
-    Ok(Plan {
-        table: table.to_owned(),
-        table_uuid: metadata.uuid().to_owned(),
-        metadata_location: metadata_location.to_owned(),
-        expire: Vec::new(),
-        remove_refs: Vec::new(),
-        remove_specs: Vec::new(),
-        remove_schemas: Vec::new(),
-        refs: BTreeMap::new(),
-        kept: BTreeMap::new(),
-        open_intents: open.len() as u64,
-        grace_ms: 0,
-        memory_bytes: 0,
-    })
+    /// Whether the table's metadata stays as it is.
+    pub fn changes_nothing(&self) -> bool {
+        self.expire.is_empty()
+            && self.remove_refs.is_empty()
+            && self.remove_specs.is_empty()
+            && self.remove_schemas.is_empty()
+    }
 }

@@ -47,6 +47,22 @@ pub struct Expired {
     pub definitions: u64,
 }
 
+impl Expired {
+    fn message(&self) -> String {
+        let Self {
+            snapshots,
+            refs,
+            files,
+            bytes,
+            definitions,
+        } = self;
+        format!(
+            "{snapshots} snapshots expired, {refs} refs and {definitions} definitions removed, \
+             {files} files to be deleted ({bytes} bytes as far as known)"
+        )
+    }
+}
+
 /// What a purge did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purge {
@@ -76,9 +92,10 @@ impl Report {
 
     /// One line for people (`job_actions.message`).
     pub fn message(&self) -> String {
-        match &self.skipped {
-            Some(reason) => format!("nothing to do: {reason}"),
-            None => format!(
+        match (&self.skipped, &self.expired) {
+            (Some(reason), _) => format!("nothing to do: {reason}"),
+            (None, Some(expired)) => expired.message(),
+            (None, None) => format!(
                 "{} files -> {}, {} bytes -> {}, {} rows, {} deletes applied",
                 self.files_in,
                 self.files_out,

@@ -9,10 +9,6 @@ use crate::{expire, purge, rewrite};
 
 /// An action and its options, checked. The only way to have one is [`Task::parse`].
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each action of a job, never many"
-)]
 pub enum Task {
     ExpireSnapshots(expire::Options),
     RewriteDataFiles(rewrite::Options),

@@ -18,7 +18,7 @@ use catalog::{Catalog, Table};
 use metadata::{LiveFiles, ManifestFile};
 use model::TableName;
 use planner::rewrite::Plan;
-use planner::{Attempt, Report, SwapError};
+use planner::{Attempt, Report, Signals, SwapError};
 use policy::retry::Backoff;
 
 use self::manifests::Manifests;
@@ -83,7 +83,7 @@ impl Committer<'_> {
             if self.attempt.signals.cancel.is_cancelled() {
                 return Err(Error::Stopped);
             }
-            if tried > number(&base, RETRIES, RETRIES_DEFAULT) {
+            if tried > retries(&base) {
                 return Err(Error::Contended {
                     attempts: tried,
                     why: lost_to,
@@ -110,7 +110,7 @@ impl Committer<'_> {
                 Err(SwapError::Conflict(why)) => {
                     tracing::info!(table = %self.name, tried, why, "another writer committed first");
                     lost_to = why;
-                    self.pause(&base, tried).await;
+                    pause(&base, tried, self.attempt.signals).await;
                 }
                 Err(SwapError::Unknown(source)) => {
                     tracing::warn!(table = %self.name, snapshot_id, %source, "commit outcome unknown, looking");
@@ -183,7 +183,7 @@ impl Committer<'_> {
         let mut new_files = built.new_files;
         new_files.push(next.list);
         swap::prepare(
-            self,
+            (self.catalog, self.attempt),
             base,
             (next.requirements, next.updates),
             new_files,
@@ -211,7 +211,7 @@ impl Committer<'_> {
         source: Box<dyn std::error::Error + Send + Sync>,
     ) -> Result<(), Error> {
         for look in 1..=LOOKS_MAX {
-            self.pause(base, look).await;
+            pause(base, look, self.attempt.signals).await;
             match self.load().await {
                 Ok(_) => return Ok(()),
                 Err(error @ Error::OtherTable(_)) => return Err(error),
@@ -225,17 +225,23 @@ impl Committer<'_> {
             source,
         })
     }
+}
 
-    async fn pause(&self, base: &Table, failures: u32) {
-        let backoff = Backoff {
-            base: Duration::from_millis(number(base, WAIT_MIN, WAIT_MIN_DEFAULT_MS)),
-            cap: Duration::from_millis(number(base, WAIT_MAX, WAIT_MAX_DEFAULT_MS)),
-        };
-        let pause = backoff.pause(failures, rand::random_range(0.0..1.0));
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = self.attempt.signals.cancel.cancelled() => {}
-        }
+/// Swaps tried again after losing against another writer.
+pub(crate) fn retries(base: &Table) -> u32 {
+    number(base, RETRIES, RETRIES_DEFAULT)
+}
+
+/// Waits before the next try, as the table's properties say.
+pub(crate) async fn pause(base: &Table, failures: u32, signals: &Signals) {
+    let backoff = Backoff {
+        base: Duration::from_millis(number(base, WAIT_MIN, WAIT_MIN_DEFAULT_MS)),
+        cap: Duration::from_millis(number(base, WAIT_MAX, WAIT_MAX_DEFAULT_MS)),
+    };
+    let pause = backoff.pause(failures, rand::random_range(0.0..1.0));
+    tokio::select! {
+        () = tokio::time::sleep(pause) => {}
+        () = signals.cancel.cancelled() => {}
     }
 }
 

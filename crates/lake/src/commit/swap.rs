@@ -5,9 +5,8 @@ use bytes::Bytes;
 use catalog::{Catalog, Prepared, Table};
 use futures::{StreamExt, TryStreamExt, stream};
 use metadata::{Requirement, Update};
-use planner::{Reserved, Swap, SwapError};
+use planner::{Attempt, Reserved, Swap, SwapError};
 
-use super::Committer;
 use crate::Error;
 
 /// Metadata files written at once.
@@ -52,14 +51,14 @@ impl Swap for CatalogSwap<'_> {
 
 /// Reserves and writes `files` and the metadata file. A base that moved on meanwhile is left
 /// for the swap to find out.
-pub(super) async fn prepare(
-    committer: &Committer<'_>,
+pub(crate) async fn prepare(
+    (catalog, attempt): (&dyn Catalog, &Attempt<'_>),
     base: &Table,
     (requirements, updates): (Vec<Requirement>, Vec<Update>),
     files: Vec<NewFile>,
     mut landed: Vec<String>,
 ) -> Result<Ready, Error> {
-    let location = committer.catalog.next_metadata_location(base);
+    let location = catalog.next_metadata_location(base);
     let mut reserved: Vec<Reserved> = files
         .iter()
         .map(|file| Reserved {
@@ -71,11 +70,8 @@ pub(super) async fn prepare(
         path: path.clone(),
         kind: "metadata",
     }));
-    committer
-        .attempt
-        .ledger
-        .reserve(base.metadata.uuid(), &reserved)
-        .await?;
+    let ledger = attempt.ledger;
+    ledger.reserve(base.metadata.uuid(), &reserved).await?;
     landed.extend(reserved.into_iter().map(|file| file.path));
     landed.sort_unstable();
     landed.dedup();
@@ -85,9 +81,8 @@ pub(super) async fn prepare(
         .buffer_unordered(WRITES_MAX)
         .try_collect::<()>()
         .await?;
-    committer.attempt.progress.alive();
-    let prepared = committer
-        .catalog
+    attempt.progress.alive();
+    let prepared = catalog
         .prepare(base, requirements, updates, location)
         .await
         .map_err(|source| Error::Catalog {

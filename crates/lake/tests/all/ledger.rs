@@ -13,6 +13,8 @@ use planner::{
 };
 use tokio::sync::Semaphore;
 
+use crate::deletions::{Death, Deletions, Step};
+
 /// What goes wrong at the next commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Break {
@@ -41,6 +43,7 @@ pub(crate) struct TestLedger {
     arrived: Semaphore,
     go: Semaphore,
     pub(crate) swaps: Mutex<u32>,
+    pub(crate) deletions: Deletions,
 }
 
 impl TestLedger {
@@ -56,6 +59,7 @@ impl TestLedger {
             arrived: Semaphore::new(0),
             go: Semaphore::new(0),
             swaps: Mutex::default(),
+            deletions: Deletions::default(),
         }
     }
 
@@ -166,6 +170,9 @@ impl Ledger for TestLedger {
         report: Option<&Report>,
     ) -> Result<(), SwapError> {
         self.wait().await;
+        self.deletions
+            .at(Death::Before(Step::Swap))
+            .map_err(database)?;
         *self.swaps.lock().unwrap() += 1;
         let broken = self.next_break();
         match broken {
@@ -185,6 +192,9 @@ impl Ledger for TestLedger {
             );
         }
         self.landed.lock().unwrap().extend(landed.iter().cloned());
+        self.deletions
+            .at(Death::After(Step::Swap))
+            .map_err(database)?;
         self.reports.lock().unwrap().extend(report.cloned());
         match broken {
             Some(Break::After) => Err(crash()),
@@ -193,16 +203,23 @@ impl Ledger for TestLedger {
         }
     }
 
-    async fn intend(&self, _: &Intent) -> Result<IntentId, LedgerError> {
-        unimplemented!("no expiry yet")
+    async fn intend(&self, intent: &Intent) -> Result<IntentId, LedgerError> {
+        self.deletions.intend(intent)
     }
 
-    async fn list(&self, _: &str, _: &[Candidate], _: i64) -> Result<(), LedgerError> {
-        unimplemented!("no expiry yet")
+    async fn list(&self, _: &str, files: &[Candidate], grace: i64) -> Result<(), LedgerError> {
+        self.deletions.list(files, grace)
     }
 
-    async fn settle(&self, _: IntentId, _: &[i64], _: Option<&Report>) -> Result<(), LedgerError> {
-        unimplemented!("no expiry yet")
+    async fn settle(
+        &self,
+        intent: IntentId,
+        open: &[i64],
+        report: Option<&Report>,
+    ) -> Result<(), LedgerError> {
+        self.deletions.settle(intent, open)?;
+        self.reports.lock().unwrap().extend(report.cloned());
+        Ok(())
     }
 
     async fn purged(&self, _: &str, _: &[Purged]) -> Result<(), LedgerError> {
@@ -212,8 +229,8 @@ impl Ledger for TestLedger {
 
 #[async_trait]
 impl Records for TestLedger {
-    async fn open_intents(&self, _: &str) -> Result<Vec<OpenIntent>, LedgerError> {
-        Ok(Vec::new())
+    async fn open_intents(&self, table_uuid: &str) -> Result<Vec<OpenIntent>, LedgerError> {
+        Ok(self.deletions.open(table_uuid))
     }
 
     async fn due(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Due>, LedgerError> {

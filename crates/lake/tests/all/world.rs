@@ -204,6 +204,7 @@ impl World {
         memory_bytes: u64,
     ) -> Result<Report, EngineError> {
         let (job, id) = (JobId::new(job), AttemptId::new(attempt));
+        self.ledger.deletions.works(&job, &id);
         let attempt = Attempt {
             job: &job,
             attempt: &id,
