@@ -253,7 +253,8 @@ def append(task):
             table.append(wide_rows(table, start, task["rows"], task["seed"]))
         else:
             table.append(plain_rows(start, task["rows"], task.get("columns"), task["schema"] == "large"))
-    return {"snapshot_id": table.current_snapshot().snapshot_id}
+    current = table.current_snapshot()
+    return {"snapshot_id": current.snapshot_id if current else None}
 
 
 def delete(task):

@@ -154,6 +154,8 @@ impl Committer<'_> {
         let mut dangling = validate::applied_deletes(live, groups);
         if self.plan.remove_dangling_deletes {
             dangling.extend(validate::dangling_deletes(live, groups));
+            let table = &base.metadata;
+            dangling.extend(validate::dangling_equality_deletes(table, live, groups));
         }
         let sequence = self.plan.use_starting_sequence_number;
         let built = manifests

@@ -1,9 +1,13 @@
 //! What other writers did since the plan, and which groups that makes wrong (`lake.md` section 2).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 
 use catalog::Table;
 use metadata::{Content, LiveFile, LiveFiles, TableMetadata};
+use planner::rewrite::is_global;
 
 use super::schema_change::beyond_additive;
 use super::snapshot::MAIN;
@@ -33,7 +37,7 @@ pub(super) async fn stale_groups(
     }
     lost_history(&base.metadata, groups, &mut stale);
     removed_inputs(live, groups, &mut stale);
-    new_equality_deletes(live, groups, &mut stale);
+    new_equality_deletes(&base.metadata, live, groups, &mut stale);
     new_position_deletes(base, live, groups, &mut stale).await?;
     Ok(stale.into_stale())
 }
@@ -123,25 +127,45 @@ fn newer(delete: &LiveFile, group: &Rewritten) -> bool {
     delete.file_sequence_number > group.pin.sequence_number
 }
 
-/// Outputs that carry the commit's sequence number would escape newer equality deletes.
-fn new_equality_deletes(live: &LiveFiles, groups: &[Rewritten], stale: &mut Findings) {
-    let equality = live
-        .deletes
-        .iter()
-        .filter(|delete| delete.file.content == Content::EqualityDeletes);
-    for delete in equality {
-        let escaped = |group: &Rewritten| newer(delete, group) && !group.terms.keep_sequence;
-        for (index, _) in groups
-            .iter()
-            .enumerate()
-            .filter(|(_, group)| escaped(group))
-        {
-            stale.find(
-                index,
-                &format!("equality deletes arrived: {}", delete.file.file_path),
-            );
+/// Equality deletes keep applying to outputs that lie where the inputs lay and are older than they.
+fn new_equality_deletes(
+    base: &TableMetadata,
+    live: &LiveFiles,
+    groups: &[Rewritten],
+    stale: &mut Findings,
+) {
+    for delete in equality_deletes(live) {
+        let global = base
+            .spec(delete.file.spec_id)
+            .is_none_or(|spec| is_global(spec));
+        for (index, group) in groups.iter().enumerate() {
+            if newer(delete, group)
+                && hits(delete, global, group)
+                && !goes_on(delete, global, group)
+            {
+                let path = &delete.file.file_path;
+                stale.find(index, &format!("equality deletes arrived: {path}"));
+            }
         }
     }
+}
+
+/// Whether the equality delete applies to an input of the group.
+fn hits(delete: &LiveFile, global: bool, group: &Rewritten) -> bool {
+    group.group.inputs.iter().any(|input| {
+        let place = group.group.place(input);
+        let reaches =
+            place.spec_id == delete.file.spec_id && place.partition == delete.file.partition;
+        (global || reaches) && input.sequence_number < delete.sequence_number
+    })
+}
+
+/// Whether it applies to all outputs too, if they carry the sequence number planned on.
+fn goes_on(delete: &LiveFile, global: bool, group: &Rewritten) -> bool {
+    let same_place = !group.group.moves && group.group.places.len() == 1;
+    group.terms.keep_sequence
+        && group.pin.sequence_number < delete.sequence_number
+        && (global || same_place)
 }
 
 async fn new_position_deletes(
@@ -261,11 +285,7 @@ pub(super) fn applied_deletes(live: &LiveFiles, groups: &[Rewritten]) -> Vec<Str
 /// Position delete files of many data files, in the partitions of `groups`, that can apply to no
 /// data file once these groups are committed: every file they may name is rewritten or gone.
 pub(super) fn dangling_deletes(live: &LiveFiles, groups: &[Rewritten]) -> Vec<String> {
-    let inputs: HashSet<&str> = groups
-        .iter()
-        .flat_map(|group| &group.group.inputs)
-        .map(|input| input.path.as_str())
-        .collect();
+    let inputs = input_paths(groups);
     // The oldest data file that stays in each partition; outputs are new paths, which no delete
     // file that exists can name.
     let mut oldest = HashMap::new();
@@ -292,6 +312,68 @@ pub(super) fn dangling_deletes(live: &LiveFiles, groups: &[Rewritten]) -> Vec<St
         })
         .map(|delete| delete.file.file_path.clone())
         .collect()
+}
+
+/// Equality delete files that can apply to no data file once these groups are committed, on this
+/// base: everything left in their scope, the outputs included, is as new as they are or newer.
+/// `output_sequence` is what the outputs carry. In doubt one is kept.
+pub(super) fn dangling_equality_deletes(
+    table: &TableMetadata,
+    live: &LiveFiles,
+    groups: &[Rewritten],
+) -> Vec<String> {
+    let inputs = input_paths(groups);
+    let left = live
+        .data
+        .iter()
+        .filter(|data| !inputs.contains(data.file.file_path.as_str()))
+        .map(|data| (&data.file, data.sequence_number));
+    let written = groups.iter().flat_map(|group| {
+        // What they get else is above every delete's.
+        let kept = group.terms.keep_sequence;
+        let sequence = if kept {
+            group.pin.sequence_number
+        } else {
+            i64::MAX
+        };
+        group.outputs.iter().map(move |file| (file, sequence))
+    });
+    let mut oldest = HashMap::new();
+    let mut oldest_of_all = i64::MAX;
+    for (file, sequence) in left.chain(written) {
+        let there = oldest
+            .entry((file.spec_id, file.partition.as_slice()))
+            .or_insert(i64::MAX);
+        *there = sequence.min(*there);
+        oldest_of_all = sequence.min(oldest_of_all);
+    }
+    let dangling = |delete: &&LiveFile| {
+        let Some(spec) = table.spec(delete.file.spec_id) else {
+            return false;
+        };
+        let reached = if is_global(spec) {
+            oldest_of_all
+        } else {
+            let place = (delete.file.spec_id, delete.file.partition.as_slice());
+            oldest.get(&place).copied().unwrap_or(i64::MAX)
+        };
+        delete.sequence_number <= reached
+    };
+    equality_deletes(live)
+        .filter(dangling)
+        .map(|delete| delete.file.file_path.clone())
+        .collect()
+}
+
+fn input_paths(groups: &[Rewritten]) -> HashSet<&str> {
+    let inputs = groups.iter().flat_map(|group| &group.group.inputs);
+    inputs.map(|input| input.path.as_str()).collect()
+}
+
+fn equality_deletes(live: &LiveFiles) -> impl Iterator<Item = &LiveFile> {
+    live.deletes
+        .iter()
+        .filter(|delete| delete.file.content == Content::EqualityDeletes)
 }
 
 fn position_deletes(live: &LiveFiles) -> impl Iterator<Item = &LiveFile> {

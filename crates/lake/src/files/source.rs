@@ -90,7 +90,29 @@ impl InputFile {
         root: usize,
         row_groups: &[usize],
     ) -> Result<Fetched, Error> {
-        let ranges = self.ranges(root, row_groups);
+        self.fetch_ranges(storage, self.ranges(root, row_groups))
+            .await
+    }
+
+    /// The chunks of some top-level columns in `row_groups`, from the kept bytes if there are any.
+    pub(crate) async fn fetch_columns(
+        &self,
+        storage: &Storage,
+        roots: &[usize],
+        row_groups: &[usize],
+    ) -> Result<Fetched, Error> {
+        if let Some(whole) = &self.whole {
+            return Ok(Fetched::whole(whole.clone()));
+        }
+        let ranges = roots.iter().flat_map(|root| self.ranges(*root, row_groups));
+        self.fetch_ranges(storage, ranges.collect()).await
+    }
+
+    async fn fetch_ranges(
+        &self,
+        storage: &Storage,
+        ranges: Vec<Range<u64>>,
+    ) -> Result<Fetched, Error> {
         let bytes = storage
             .read_ranges(&self.location, &ranges)
             .await

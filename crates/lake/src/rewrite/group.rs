@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use metadata::{Content, DataFile, Literal, PartitionSpec};
+use metadata::{Content, DataFile, Literal, PartitionSpec, TableMetadata};
 use parquet::file::properties::WriterProperties;
 use planner::rewrite::Group;
 use planner::{Attempt, Reserved};
 use storage::Storage;
+use tokio_util::sync::CancellationToken;
 
 use super::Terms;
 use super::layout::{InputRows, Limits, RowGroup, lay_out};
 use super::row_group::{Encoder, Input, Machine};
 use crate::Error;
+use crate::deletes::equality::{self, Equality};
 use crate::deletes::{DeleteScope, Positions, read_positions};
 use crate::files::constant::identities;
 use crate::files::output::{OutputFile, column_writers};
@@ -30,6 +32,8 @@ const OPENS_MAX: usize = 16;
 const ROW_GROUPS_AHEAD: usize = 2;
 /// Share of the memory budget for bytes of small inputs kept from opening to reading, per group.
 const KEEP_SHARE: u64 = 4;
+/// Share of the memory budget for the deleted keys of one group.
+const KEYS_SHARE: u64 = 4;
 /// Share of the memory budget one output row group may be.
 const ROW_GROUP_SHARE: u64 = 4;
 
@@ -58,6 +62,7 @@ pub(crate) struct Rewriter<'a> {
     pub(crate) attempt: &'a Attempt<'a>,
     pub(crate) table_uuid: &'a str,
     pub(crate) storage: Storage,
+    pub(crate) table: Arc<TableMetadata>,
     pub(crate) schema: Arc<WriteSchema>,
     pub(crate) specs: Vec<Arc<PartitionSpec>>,
     pub(crate) settings: WriteSettings,
@@ -73,15 +78,10 @@ impl Rewriter<'_> {
     /// Nothing is written before every input was opened and matched.
     pub(crate) async fn rewrite(&self, group: Group, pin: Pin) -> Result<Rewritten, Error> {
         // A failure here stops the group's own tasks; a cancel from outside stops them too.
-        if let Some(delete) = group.equality_deletes.first() {
-            return Err(Error::Refused(format!(
-                "equality deletes ({}) cannot be applied in this version",
-                delete.path
-            )));
-        }
         let stop = self.attempt.signals.cancel.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
-        let inputs = self.open(&group).await?;
+        let mut inputs = self.open(&group).await?;
+        self.delete_equal(&group, &mut inputs, &stop).await?;
         let rows: Vec<_> = inputs.iter().map(|input| Arc::clone(&input.rows)).collect();
         let rows_in: u64 = rows.iter().map(|input| input.records).sum();
         let deletes_applied: u64 = rows.iter().map(|input| input.deleted_count()).sum();
@@ -149,6 +149,38 @@ impl Rewriter<'_> {
         });
         let opens: Vec<_> = opens.collect();
         stream::iter(opens).buffered(OPENS_MAX).try_collect().await
+    }
+
+    /// Adds what equality deletes delete to the deleted rows of the inputs.
+    async fn delete_equal(
+        &self,
+        group: &Group,
+        inputs: &mut [Input],
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        if group.equality_deletes.is_empty() {
+            return Ok(());
+        }
+        let share = self.attempt.memory_bytes / KEYS_SHARE / self.concurrent.max(1);
+        let budget_bytes = equality::needed(group).min(share);
+        let _room = self.machine.room(budget_bytes).await;
+        let equality = Equality {
+            storage: &self.storage,
+            table: &self.table,
+            cores: Arc::clone(&self.machine.cores),
+            cores_count: self.machine.cores_count as usize,
+            budget_bytes: share,
+            progress: self.attempt.progress,
+            stop: stop.clone(),
+        };
+        let files: Vec<&InputFile> = inputs.iter().map(|input| &input.file).collect();
+        let found = equality.deleted_rows(group, &files).await?;
+        for (input, rows) in inputs.iter_mut().zip(found) {
+            if !rows.is_empty() {
+                input.rows = Arc::new(input.rows.also_without(rows));
+            }
+        }
+        Ok(())
     }
 
     fn matched(

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 
+use crate::deletes::merge;
+
 /// Rows of one row group at most, as the Parquet libraries do.
 pub(crate) const ROW_GROUP_ROWS_MAX: u64 = 1 << 20;
 /// A file is not cut when it is smaller than this share of the part being filled.
@@ -44,7 +46,21 @@ impl InputRows {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "no file is split yet"))]
+    /// The same rows without `more`: ascending, each once.
+    pub(crate) fn also_without(&self, more: Vec<u64>) -> Self {
+        match &self.live {
+            Live::AllBut(deleted) => {
+                let mut deleted = deleted.clone();
+                merge(&mut deleted, more);
+                Self::without(self.input, self.bytes, self.records, deleted)
+            }
+            Live::Only(positions) => {
+                let kept = |row: &&u32| more.binary_search(&u64::from(**row)).is_err();
+                self.only(positions.iter().filter(kept).copied().collect())
+            }
+        }
+    }
+
     /// The rows at `positions` of the same input: ascending, each once, all below its records.
     pub(crate) fn only(&self, positions: Vec<u32>) -> Self {
         Self {

@@ -221,6 +221,7 @@ impl<'a> Session<'a> {
             attempt: self.attempt,
             table_uuid: &self.plan.table_uuid,
             storage: table.storage.clone(),
+            table: Arc::clone(&table.metadata),
             properties: Arc::new(settings.writer.clone()),
             schema: Arc::new(schema),
             specs: table.metadata.specs().to_vec(),

@@ -63,7 +63,7 @@ impl Machine {
     }
 
     /// Waits until there is room for `bytes`; what is larger than all memory waits for all of it.
-    async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
+    pub(crate) async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
         let units = u32::try_from(bytes.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX);
         let units = units.clamp(1, self.memory_units);
         let room = Arc::clone(&self.memory).acquire_many_owned(units).await;

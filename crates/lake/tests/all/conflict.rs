@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray};
 use lake::{Changes, FileWriter, arrow_schema, commit_changes};
-use metadata::Content;
 use model::Advice;
 use serde_json::json;
 
@@ -288,66 +287,6 @@ async fn a_dropped_table_ends_the_rewrite() {
         "{}",
         chain(&error)
     );
-}
-
-/// Deletes the rows equal to those of the oldest data file, as an equality delete on `id`.
-async fn delete_equal(world: &World) {
-    let table = world.table().await;
-    let live = world.live().await;
-    let mut file = live
-        .data
-        .iter()
-        .min_by_key(|file| file.sequence_number)
-        .unwrap()
-        .file
-        .clone();
-    // A copy of a data file is a file of whole rows, of which only `id` is compared.
-    let path = file.file_path.trim_start_matches("file://").to_owned();
-    let copy = path.replace(".parquet", "-equality.parquet");
-    std::fs::copy(&path, &copy).unwrap();
-    file.file_path = format!("file://{copy}");
-    file.content = Content::EqualityDeletes;
-    file.equality_ids = Some(vec![1]);
-    let changes = Changes {
-        deletes: vec![file],
-        ..Changes::default()
-    };
-    commit_changes(&*world.catalog, &table.name, &changes, world.now_ms().await)
-        .await
-        .unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn new_equality_deletes_keep_applying_to_outputs_as_old_as_the_plan() {
-    let world = World::with("plain", "none", 4, 25).await;
-    let report = world.interrupted(ALL, delete_equal(&world)).await.unwrap();
-    assert_eq!((report.files_out, report.deletes_applied), (1, 0));
-    let live = world.live().await;
-    assert!(live.data[0].sequence_number < live.deletes[0].sequence_number);
-    let read = world.oracle("read", json!({"readers": ["duckdb"]})).await;
-    assert_eq!(read["duckdb"]["rows"], 75);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn new_equality_deletes_stop_outputs_that_would_escape_them() {
-    let world = World::with("plain", "none", 4, 25).await;
-    let options = [
-        ("rewrite-all", "true"),
-        ("use-starting-sequence-number", "false"),
-    ];
-    let error = world
-        .interrupted(&options, delete_equal(&world))
-        .await
-        .unwrap_err();
-    assert!(
-        chain(&error).contains("equality deletes"),
-        "{}",
-        chain(&error)
-    );
-    assert_eq!(error.advice(), Advice::GiveUp);
-    assert_eq!(world.live().await.data.len(), 4);
-    let read = world.oracle("read", json!({"readers": ["duckdb"]})).await;
-    assert_eq!(read["duckdb"]["rows"], 75);
 }
 
 #[tokio::test(flavor = "multi_thread")]

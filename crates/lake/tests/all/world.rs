@@ -21,6 +21,7 @@ const MEMORY_BYTES: u64 = 256 << 20;
 pub(crate) struct Units {
     pub(crate) total: AtomicU64,
     pub(crate) done: AtomicU64,
+    pub(crate) alive: AtomicU64,
 }
 
 impl Progress for Units {
@@ -32,7 +33,9 @@ impl Progress for Units {
         self.done.fetch_add(units, Ordering::Relaxed);
     }
 
-    fn alive(&self) {}
+    fn alive(&self) {
+        self.alive.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 pub(crate) struct World {

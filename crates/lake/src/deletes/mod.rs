@@ -1,0 +1,23 @@
+//! Delete files: which rows of which data files they delete.
+//!
+//! Reads only: what is deleted is a list of positions for each data file, ascending, each once.
+//! Position deletes say it outright (`positions`); equality deletes are looked up in the data
+//! files' key columns (`equality`, with the keys in `keys` and `sets`).
+
+pub(crate) mod equality;
+mod keys;
+mod positions;
+mod sets;
+
+pub(crate) use positions::{DeleteScope, FILE_PATH_ID, POSITION_ID, Positions, read_positions};
+
+/// Adds `more` to `rows`; both ascending, each once, and so is the result.
+pub(crate) fn merge(rows: &mut Vec<u64>, more: Vec<u64>) {
+    if rows.is_empty() {
+        *rows = more;
+    } else if !more.is_empty() {
+        rows.extend(more);
+        rows.sort_unstable();
+        rows.dedup();
+    }
+}
