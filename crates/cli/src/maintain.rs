@@ -40,7 +40,7 @@ pub(crate) async fn run(args: Maintain, out: &Out) -> Result<()> {
     let catalog_name = catalog.name().to_owned();
     let engine = session::engine(catalog);
     if args.dry_run {
-        let records = session::records(Some(&pool));
+        let records = session::records(Some(&pool), &catalog_name);
         return dry_run(&args, &tasks, (&*engine, &*records), out).await;
     }
     sweep(&pool, &catalog_name).await?;
@@ -48,7 +48,7 @@ pub(crate) async fn run(args: Maintain, out: &Out) -> Result<()> {
     let heart = Arc::new(Heart::start(&pool, &maintenance::queue(), lease)?);
     let claimed = claim(&args, &pool, lease).await?;
     let job = claimed.fence.job().clone();
-    let ended = attempt(&args, &pool, engine, heart, claimed).await?;
+    let ended = attempt(&args, &pool, (engine, &catalog_name), heart, claimed).await?;
     let stored = maintenance::get(&**pool.get().await?, &job).await?;
     let rows = maintenance::actions::list(&**pool.get().await?, &job).await?;
     let failure = failure(
@@ -134,7 +134,7 @@ fn worker() -> String {
 async fn attempt(
     args: &Maintain,
     pool: &Pool,
-    engine: Arc<dyn Engine>,
+    (engine, catalog): (Arc<dyn Engine>, &str),
     heart: Arc<Heart>,
     claimed: Claimed,
 ) -> Result<runner::Ended> {
@@ -144,7 +144,7 @@ async fn attempt(
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let config = Config {
         stall: Duration::from_secs(args.stall_seconds),
-        ..Config::new(Memory::new(memory_bytes))
+        ..Config::new(Memory::new(memory_bytes), catalog)
     };
     let runner = Runner::new(pool.clone(), engine, Arc::clone(&heart), metrics, config);
     // The first Ctrl-C asks for the job's cancellation instead of a drain, which would hand it back.

@@ -14,7 +14,7 @@ pub(crate) async fn run(args: args::Plan, out: &Out) -> Result<()> {
     let task = tasks(&[args.action], &args.options)?.remove(0);
     let pool = session::maybe_database(&args.database).await?;
     let catalog = session::catalog(&args.lakehouse, pool.as_ref()).await?;
-    let records = session::records(pool.as_ref());
+    let records = session::records(pool.as_ref(), catalog.name());
     let plan = session::engine(catalog)
         .plan(&args.table, &task, &*records)
         .await?;

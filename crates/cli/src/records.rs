@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use model::TableName;
 use planner::{Due, LedgerError, OpenIntent, Records};
 
 #[derive(Debug)]
@@ -20,6 +21,10 @@ impl Records for Local {
     }
 
     async fn due(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Due>, LedgerError> {
+        Ok(Vec::new())
+    }
+
+    async fn listed_under(&self, _: &TableName) -> Result<Vec<String>, LedgerError> {
         Ok(Vec::new())
     }
 }

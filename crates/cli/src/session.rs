@@ -63,9 +63,9 @@ pub(crate) async fn catalog(args: &Lakehouse, database: Option<&Pool>) -> Result
 }
 
 /// What is known of tables beside the catalog.
-pub(crate) fn records(database: Option<&Pool>) -> Box<dyn Records> {
+pub(crate) fn records(database: Option<&Pool>, catalog: &str) -> Box<dyn Records> {
     match database {
-        Some(pool) => Box::new(runner::PoolRecords::new(pool.clone())),
+        Some(pool) => Box::new(runner::PoolRecords::new(pool.clone(), catalog.to_owned())),
         None => Box::new(Local),
     }
 }

@@ -7,11 +7,11 @@ use std::thread::available_parallelism;
 use async_trait::async_trait;
 use catalog::Catalog;
 use metadata::{Fields, LiveFiles, live_files};
-use model::{Action, Advice, JobId, TableName};
+use model::{JobId, TableName};
 use planner::{Attempt, Engine, EngineError, Plan, Records, Report, Task, rewrite as planned};
 
 use crate::commit::summary::committed_by;
-use crate::{Error, expire, rewrite};
+use crate::{Error, expire, purge, rewrite};
 
 /// Plans and executes actions on the tables of one catalog, in this process.
 #[derive(Debug, Clone)]
@@ -72,10 +72,6 @@ impl NativeEngine {
     }
 }
 
-fn not_built(action: Action) -> EngineError {
-    EngineError::failed(Advice::GiveUp, format!("{action} is not built"))
-}
-
 #[async_trait]
 impl Engine for NativeEngine {
     async fn plan(
@@ -90,7 +86,10 @@ impl Engine for NativeEngine {
                 let planned = expire::plan(&table, options, records).await;
                 planned.map(Plan::ExpireSnapshots)
             }
-            Task::PurgePending(_) => Err(not_built(task.action())),
+            Task::PurgePending(_) => purge::plan(&*self.catalog, table, records)
+                .await
+                .map(Plan::PurgePending)
+                .map_err(EngineError::from),
             Task::RewriteDataFiles(options) => self
                 .plan_rewrite(table, options)
                 .await
@@ -120,7 +119,10 @@ impl Engine for NativeEngine {
             Plan::ExpireSnapshots(plan) => {
                 Box::pin(expire::execute(&*self.catalog, plan, attempt)).await
             }
-            Plan::PurgePending(_) => Err(not_built(plan.action())),
+            Plan::PurgePending(plan) => {
+                let executed = purge::execute(&*self.catalog, plan, attempt);
+                Ok(Box::pin(executed).await?)
+            }
             Plan::RewriteDataFiles(plan) => {
                 let executed = rewrite::execute(&*self.catalog, self.cores, plan, attempt);
                 Ok(Box::pin(executed).await?)

@@ -23,7 +23,6 @@ use crate::commit::swap::{self, CatalogSwap};
 use crate::commit::{pause, retries};
 use crate::reach::Retained;
 
-#[expect(unused_imports, reason = "the purge asks it")]
 pub(crate) use settle::settle_open;
 
 /// Loads tried to learn what became of a swap whose answer was lost.

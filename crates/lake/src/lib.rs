@@ -3,7 +3,8 @@
 //! [`NativeEngine`] implements `planner::Engine`. A rewrite writes data files ([`rewrite`]: the
 //! task is one column of one output row group), then commits them ([`commit`]: validated on the
 //! table as it is by then, swapped under the fence). [`write`] and [`append`] are what a plain
-//! writer of the same tables needs; tests and the demo use them. Nothing here ever deletes a file.
+//! writer of the same tables needs; tests and the demo use them. Only
+//! [`purge`] deletes files, and only those that waited their time.
 
 mod append;
 mod commit;
@@ -12,6 +13,7 @@ mod engine;
 mod error;
 mod expire;
 mod files;
+mod purge;
 mod reach;
 mod rewrite;
 mod write;

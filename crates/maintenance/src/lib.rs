@@ -5,6 +5,7 @@
 //! submit and when to retry is `policy`'s. Start at [`submit`].
 
 pub mod actions;
+pub mod deletions;
 mod error;
 pub mod jobs;
 pub mod ledger;

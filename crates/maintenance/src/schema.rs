@@ -10,7 +10,7 @@ use queue::{IdType, Queue};
 pub const SCHEMA: &str = "snowpack";
 
 /// What [`migrate`] brings a database to.
-pub const SCHEMA_VERSION: i32 = 3;
+pub const SCHEMA_VERSION: i32 = 4;
 
 /// The maintenance lane's queue.
 pub fn queue() -> Queue {
@@ -42,6 +42,13 @@ pub fn migrations() -> Vec<Migration> {
             3,
             "tables",
             Cow::Borrowed(include_str!("../../../migrations/snowpack/0003_tables.sql")),
+        ),
+        migration(
+            4,
+            "deletions",
+            Cow::Borrowed(include_str!(
+                "../../../migrations/snowpack/0004_deletions.sql"
+            )),
         ),
     ]
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "all/deletions.rs"]
+mod deletions;
 #[path = "all/jobs.rs"]
 mod jobs;
 #[path = "all/lane.rs"]

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use model::{Advice, AttemptId, JobId, TableName};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Candidate, Due, Intent, IntentId, OpenIntent, Plan, Purged, Report, Task};
+use crate::{Candidate, Due, Intent, IntentId, OpenIntent, Plan, Purge, Purged, Report, Task};
 
 /// Plans and executes actions on tables of one catalog.
 #[async_trait]
@@ -121,6 +121,10 @@ pub trait Records: Send + Sync + fmt::Debug {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Due>, LedgerError>;
+
+    /// The UUIDs of all tables that had this name when files of theirs were listed that are due
+    /// now: also of those that are gone, or have another name by now.
+    async fn listed_under(&self, table: &TableName) -> Result<Vec<String>, LedgerError>;
 }
 
 /// What an engine asks of the job it works for. The holder of the fence implements it.
@@ -161,6 +165,9 @@ pub trait Ledger: Records {
 
     /// Records what became of files that were due, under the fence.
     async fn purged(&self, table_uuid: &str, files: &[Purged]) -> Result<(), LedgerError>;
+
+    /// What was recorded with [`Ledger::purged`] for this job, over all its attempts.
+    async fn purged_so_far(&self) -> Result<Purge, LedgerError>;
 }
 
 #[derive(Debug, thiserror::Error)]

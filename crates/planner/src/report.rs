@@ -73,6 +73,20 @@ pub struct Purge {
     pub failed: u64,
 }
 
+impl Purge {
+    fn message(&self) -> String {
+        let Self {
+            deleted,
+            bytes,
+            kept,
+            failed,
+        } = self;
+        format!(
+            "{deleted} files deleted ({bytes} bytes as far as known), {kept} kept, {failed} failed"
+        )
+    }
+}
+
 impl Report {
     /// Nothing was done, and this is why.
     pub fn nothing(reason: impl Into<String>) -> Self {
@@ -92,10 +106,11 @@ impl Report {
 
     /// One line for people (`job_actions.message`).
     pub fn message(&self) -> String {
-        match (&self.skipped, &self.expired) {
-            (Some(reason), _) => format!("nothing to do: {reason}"),
-            (None, Some(expired)) => expired.message(),
-            (None, None) => format!(
+        match (&self.skipped, &self.expired, &self.purge) {
+            (Some(reason), ..) => format!("nothing to do: {reason}"),
+            (None, Some(expired), _) => expired.message(),
+            (None, None, Some(purge)) => purge.message(),
+            (None, None, None) => format!(
                 "{} files -> {}, {} bytes -> {}, {} rows, {} deletes applied",
                 self.files_in,
                 self.files_out,

@@ -100,6 +100,7 @@ impl Work<'_> {
             }
             self.finished.insert(action);
         }
+        self.purge_unasked().await;
         Outcome::Done
     }
 
@@ -139,6 +140,9 @@ impl Work<'_> {
             return self.record(at, &result, &report).await;
         }
         self.check(at)?;
+        if at.action == Action::PurgePending {
+            self.sweep(at).await?;
+        }
         let ledger = self.ledger(at);
         let planned = engine.plan(table, &task, &ledger);
         let plan = self.unless_stopped(at, planned).await?;
@@ -171,7 +175,7 @@ impl Work<'_> {
     }
 
     /// Stops here when somebody said so.
-    fn check(&self, at: At) -> Result<(), Outcome> {
+    pub(crate) fn check(&self, at: At) -> Result<(), Outcome> {
         let trusted = self.beat.trusted();
         if let Some(why) = self.beat.why() {
             return Err(Outcome::Stopped { why, at: Some(at) });
@@ -187,7 +191,7 @@ impl Work<'_> {
     }
 
     /// Awaits a step that changes nothing, and drops it when the attempt is told to stop.
-    async fn unless_stopped<T>(
+    pub(crate) async fn unless_stopped<T>(
         &self,
         at: At,
         step: impl Future<Output = Result<T, EngineError>>,
@@ -236,7 +240,7 @@ impl Work<'_> {
         }
     }
 
-    fn failed(&self, at: At, error: &maintenance::Error) -> Outcome {
+    pub(crate) fn failed(&self, at: At, error: &maintenance::Error) -> Outcome {
         match self.beat.why() {
             Some(why) => Outcome::Stopped { why, at: Some(at) },
             None => Outcome::of(Some(at), error),
@@ -244,7 +248,7 @@ impl Work<'_> {
     }
 
     /// A step against Postgres is tried for about as long as the lease lives without it.
-    fn patience(&self) -> Instant {
+    pub(crate) fn patience(&self) -> Instant {
         Instant::now() + self.runner.heart.lease()
     }
 
@@ -266,7 +270,18 @@ impl Work<'_> {
         stored.await.map_err(|error| self.failed(at, &error))
     }
 
-    async fn record(&self, at: At, result: &ActionResult, report: &Report) -> Result<(), Outcome> {
+    pub(crate) async fn record(
+        &self,
+        at: At,
+        result: &ActionResult,
+        report: &Report,
+    ) -> Result<(), Outcome> {
+        self.write_result(at, result).await?;
+        self.count(at, report);
+        Ok(())
+    }
+
+    pub(crate) async fn write_result(&self, at: At, result: &ActionResult) -> Result<(), Outcome> {
         let doing = "record an action";
         let recorded = steadily(self.patience(), |_| async move {
             let database = |source| maintenance::Error::Database { doing, source };
@@ -275,9 +290,7 @@ impl Work<'_> {
             maintenance::actions::record(&tx, self.fence, result).await?;
             tx.commit().await.map_err(database)
         });
-        recorded.await.map_err(|error| self.failed(at, &error))?;
-        self.count(at, report);
-        Ok(())
+        recorded.await.map_err(|error| self.failed(at, &error))
     }
 
     fn count(&self, at: At, report: &Report) {
@@ -287,7 +300,7 @@ impl Work<'_> {
             .action_ended(at.action, report.outcome(), elapsed, Some(report));
     }
 
-    async fn memory(&self, at: At, plan: &Plan) -> Result<Permit, Outcome> {
+    pub(crate) async fn memory(&self, at: At, plan: &Plan) -> Result<Permit, Outcome> {
         let _waiting = self.beat.wait();
         tokio::select! {
             biased;
@@ -297,9 +310,9 @@ impl Work<'_> {
         }
     }
 
-    fn ledger(&self, at: At) -> ActionLedger<'_> {
+    pub(crate) fn ledger(&self, at: At) -> ActionLedger<'_> {
         ActionLedger {
-            pool: &self.runner.pool,
+            records: &self.runner.records,
             queue: &self.runner.queue,
             fence: self.fence,
             beat: self.beat,
@@ -313,10 +326,27 @@ impl Work<'_> {
 
     async fn execute(&self, at: At, plan: &Plan, permit: &Permit) -> Result<(), Outcome> {
         let ledger = self.ledger(at);
+        let report = self.drive(at, plan, permit, &ledger).await?;
+        if ledger.recorded() {
+            self.count(at, &report);
+            return Ok(());
+        }
+        self.record(at, &done(at.action, &report, at.started.elapsed()), &report)
+            .await
+    }
+
+    /// Has the engine execute the plan, to its end or until it is told to stop.
+    pub(crate) async fn drive(
+        &self,
+        at: At,
+        plan: &Plan,
+        permit: &Permit,
+        ledger: &ActionLedger<'_>,
+    ) -> Result<Report, Outcome> {
         let attempt = Attempt {
             job: self.fence.job(),
             attempt: self.fence.attempt(),
-            ledger: &ledger,
+            ledger,
             progress: &self.progress,
             signals: self.beat.signals(),
             memory_bytes: permit.bytes(),
@@ -334,13 +364,7 @@ impl Work<'_> {
                 })
             }
         };
-        let report = executed.map_err(|error| self.broke(at, error))?;
-        if ledger.recorded() {
-            self.count(at, &report);
-            return Ok(());
-        }
-        self.record(at, &done(at.action, &report, at.started.elapsed()), &report)
-            .await
+        executed.map_err(|error| self.broke(at, error))
     }
 }
 

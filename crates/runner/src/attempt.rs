@@ -19,6 +19,7 @@ use crate::ending::Ending;
 use crate::heart::Heart;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::records::PoolRecords;
 use crate::steady::steadily;
 
 /// How attempts run in this process.
@@ -32,6 +33,8 @@ pub struct Config {
     pub stops_within: Duration,
     pub backoff: Backoff,
     pub memory: Memory,
+    /// The catalog the tables are in, by its name.
+    pub catalog: String,
 }
 
 impl Config {
@@ -39,14 +42,15 @@ impl Config {
     pub const ATTEMPT_TIMEOUT_DEFAULT: Duration = Duration::from_hours(6);
     pub const STOPS_WITHIN_DEFAULT: Duration = Duration::from_secs(5);
 
-    /// The defaults, with this memory budget.
-    pub fn new(memory: Memory) -> Self {
+    /// The defaults, with this memory budget, for tables of this catalog.
+    pub fn new(memory: Memory, catalog: &str) -> Self {
         Self {
             stall: Self::STALL_DEFAULT,
             attempt_timeout: Self::ATTEMPT_TIMEOUT_DEFAULT,
             stops_within: Self::STOPS_WITHIN_DEFAULT,
             backoff: JOB_BACKOFF,
             memory,
+            catalog: catalog.to_owned(),
         }
     }
 }
@@ -82,7 +86,7 @@ pub enum How {
 /// Runs attempts. Cheap to share: everything in it is.
 #[derive(Debug)]
 pub struct Runner {
-    pub(crate) pool: Pool,
+    pub(crate) records: PoolRecords,
     pub(crate) queue: Queue,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) heart: Arc<Heart>,
@@ -101,7 +105,7 @@ impl Runner {
         config: Config,
     ) -> Self {
         Self {
-            pool,
+            records: PoolRecords::new(pool, config.catalog.clone()),
             queue: maintenance::queue(),
             engine,
             heart,
@@ -177,10 +181,7 @@ impl Runner {
         &self,
         doing: &'static str,
     ) -> Result<pg::Client, maintenance::Error> {
-        self.pool
-            .get()
-            .await
-            .map_err(|source| maintenance::Error::Pool { doing, source })
+        self.records.client(doing).await
     }
 
     fn work<'a>(

@@ -5,18 +5,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use maintenance::ActionResult;
-use model::{Action, Advice};
-use pg::{Client, Pool};
+use maintenance::{ActionResult, deletions};
+use model::{Action, Advice, TableName};
+use pg::Client;
 use planner::{
-    Candidate, Due, Intent, IntentId, Ledger, LedgerError, OpenIntent, Purged, Records, Report,
-    Reserved, Swap, SwapError,
+    Candidate, Due, Intent, IntentId, Ledger, LedgerError, OpenIntent, Purge, Purged, Records,
+    Report, Reserved, Swap, SwapError,
 };
 use queue::{Fence, Queue};
 
 use crate::beat::Beat;
 use crate::metrics::Metrics;
+use crate::records::{self, PoolRecords, failed};
 use crate::steady::{Advised, steadily};
+use crate::writes::Write;
 
 /// An outside call may take this part of a lease, and the whole guard this one: both end before
 /// anybody else can have the job.
@@ -26,7 +28,7 @@ const GUARD_PART: u32 = 2;
 /// Answers for one action of one attempt.
 #[derive(Debug)]
 pub(crate) struct ActionLedger<'a> {
-    pub(crate) pool: &'a Pool,
+    pub(crate) records: &'a PoolRecords,
     pub(crate) queue: &'a Queue,
     pub(crate) fence: &'a Fence,
     pub(crate) beat: &'a Beat,
@@ -70,28 +72,13 @@ impl fmt::Display for Broke {
 }
 
 impl ActionLedger<'_> {
+    /// A step against Postgres is tried for about as long as the lease lives without it.
+    pub(crate) fn patience(&self) -> Instant {
+        Instant::now() + self.lease
+    }
+
     pub(crate) fn recorded(&self) -> bool {
         self.recorded.load(Ordering::Relaxed)
-    }
-
-    async fn client(&self, doing: &'static str) -> Result<Client, maintenance::Error> {
-        self.pool
-            .get()
-            .await
-            .map_err(|source| maintenance::Error::Pool { doing, source })
-    }
-
-    async fn reserve_once(
-        &self,
-        table_uuid: &str,
-        files: &[(&str, &str)],
-    ) -> Result<(), maintenance::Error> {
-        let doing = "reserve files";
-        let mut client = self.client(doing).await?;
-        let database = |source| maintenance::Error::Database { doing, source };
-        let tx = (**client).transaction().await.map_err(database)?;
-        maintenance::ledger::reserve(&tx, self.fence, table_uuid, files).await?;
-        tx.commit().await.map_err(database)
     }
 
     /// Everything is written before the swap, so that only the commit can fail after it.
@@ -138,7 +125,7 @@ impl ActionLedger<'_> {
             return Err(Broke::Distrusted);
         }
         let doing = "get a connection for the guard";
-        let mut client = self.client(doing).await.map_err(Broke::Before)?;
+        let mut client = self.records.client(doing).await.map_err(Broke::Before)?;
         let guarded = self.guarded(&mut client, swap, landed, result);
         let outcome = tokio::time::timeout(self.lease / GUARD_PART, guarded)
             .await
@@ -178,23 +165,13 @@ impl ActionLedger<'_> {
 #[async_trait]
 impl Ledger for ActionLedger<'_> {
     async fn reserve(&self, table_uuid: &str, files: &[Reserved]) -> Result<(), LedgerError> {
-        if !self.beat.trusted() {
-            return Err(LedgerError::Replaced);
-        }
         let files: Vec<(&str, &str)> = files
             .iter()
             .map(|file| (file.path.as_str(), file.kind))
             .collect();
-        let until = Instant::now() + self.lease;
-        let reserved = steadily(until, |_| self.reserve_once(table_uuid, &files)).await;
-        self.beat.moved();
-        reserved.map_err(|error| match error.advice() {
-            Advice::Stop => LedgerError::Replaced,
-            _ => LedgerError::Failed {
-                doing: "reserve files",
-                source: Box::new(error),
-            },
-        })
+        let files = files.as_slice();
+        let reserved = self.write(Write::Reserve { table_uuid, files }).await;
+        reserved.map(drop)
     }
 
     async fn commit(
@@ -204,8 +181,10 @@ impl Ledger for ActionLedger<'_> {
         report: Option<&Report>,
     ) -> Result<(), SwapError> {
         let result = report.map(|report| done(self.action, report, self.started.elapsed()));
-        let until = Instant::now() + self.lease;
-        let committed = steadily(until, |_| self.commit_once(swap, landed, result.as_ref())).await;
+        let committed = steadily(self.patience(), |_| {
+            self.commit_once(swap, landed, result.as_ref())
+        })
+        .await;
         self.beat.moved();
         committed.map_err(|broke| self.swap_error(broke))?;
         if result.is_some() {
@@ -214,50 +193,89 @@ impl Ledger for ActionLedger<'_> {
         Ok(())
     }
 
-    async fn intend(&self, _: &Intent) -> Result<IntentId, LedgerError> {
-        Err(not_built("store an intent"))
+    async fn intend(&self, intent: &Intent) -> Result<IntentId, LedgerError> {
+        self.store_intent(intent).await
     }
 
-    async fn list(&self, _: &str, _: &[Candidate], _: i64) -> Result<(), LedgerError> {
-        Err(not_built("list files for deletion"))
+    async fn list(
+        &self,
+        table_uuid: &str,
+        files: &[Candidate],
+        grace_ms: i64,
+    ) -> Result<(), LedgerError> {
+        self.list_files(table_uuid, files, grace_ms).await
     }
 
-    async fn settle(&self, _: IntentId, _: &[i64], _: Option<&Report>) -> Result<(), LedgerError> {
-        Err(not_built("settle an intent"))
+    async fn settle(
+        &self,
+        intent: IntentId,
+        open: &[i64],
+        report: Option<&Report>,
+    ) -> Result<(), LedgerError> {
+        let result = report.map(|report| done(self.action, report, self.started.elapsed()));
+        let result = result.as_ref();
+        self.write(Write::Settle {
+            intent,
+            open,
+            result,
+        })
+        .await?;
+        if result.is_some() {
+            self.recorded.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
-    async fn purged(&self, _: &str, _: &[Purged]) -> Result<(), LedgerError> {
-        Err(not_built("record what was purged"))
+    async fn purged(&self, table_uuid: &str, files: &[Purged]) -> Result<(), LedgerError> {
+        self.record_purged(table_uuid, files).await
     }
-}
 
-fn not_built(doing: &'static str) -> LedgerError {
-    LedgerError::Failed {
-        doing,
-        source: "not built".into(),
+    async fn purged_so_far(&self) -> Result<Purge, LedgerError> {
+        let doing = "count what was purged";
+        let counted = steadily(self.patience(), |_| async {
+            let client = self.records.client(doing).await?;
+            deletions::purged_by(&**client, self.fence.job()).await
+        });
+        let by_job = counted.await.map_err(|error| failed(doing, error))?;
+        Ok(Purge {
+            deleted: by_job.deleted,
+            bytes: by_job.bytes,
+            kept: by_job.kept,
+            failed: by_job.failed,
+        })
     }
 }
 
 #[async_trait]
 impl Records for ActionLedger<'_> {
     async fn now_ms(&self) -> Result<i64, LedgerError> {
-        let until = Instant::now() + self.lease;
-        let doing = "read the database's clock";
-        let now = steadily(until, |_| async {
-            maintenance::settings::now_ms(&**self.client(doing).await?).await
+        let now = steadily(self.patience(), |_| self.records.clock()).await;
+        now.map_err(|error| failed("read the database's clock", error))
+    }
+
+    async fn open_intents(&self, table_uuid: &str) -> Result<Vec<OpenIntent>, LedgerError> {
+        let intents = steadily(self.patience(), |_| self.records.intents(table_uuid)).await;
+        records::open_intents(intents.map_err(|error| failed("read open intents", error))?)
+    }
+
+    async fn due(
+        &self,
+        table_uuid: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Due>, LedgerError> {
+        let page = steadily(self.patience(), |_| {
+            self.records.page(table_uuid, after, limit)
         });
-        now.await.map_err(|error| LedgerError::Failed {
-            doing,
-            source: Box::new(error),
-        })
+        records::due(
+            page.await
+                .map_err(|error| failed("read what is due", error))?,
+        )
     }
 
-    async fn open_intents(&self, _: &str) -> Result<Vec<OpenIntent>, LedgerError> {
-        Ok(Vec::new())
-    }
-
-    async fn due(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Due>, LedgerError> {
-        Ok(Vec::new())
+    async fn listed_under(&self, table: &TableName) -> Result<Vec<String>, LedgerError> {
+        let names = steadily(self.patience(), |_| self.records.names(table)).await;
+        names.map_err(|error| failed("read whose files are due", error))
     }
 }
 

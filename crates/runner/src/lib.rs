@@ -14,8 +14,10 @@ mod heart;
 mod ledger;
 mod memory;
 mod metrics;
+mod purge;
 mod records;
 mod steady;
+mod writes;
 
 pub use attempt::{Config, Ended, How, Runner, Shutdown};
 pub use beat::{Beat, Limits, Why};

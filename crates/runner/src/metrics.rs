@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::{Action, ActionOutcome, JobStatus};
 use planner::Report;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
 use crate::Error;
 
@@ -23,6 +23,9 @@ pub struct Metrics {
     bytes_read: IntCounterVec,
     bytes_written: IntCounterVec,
     conflicts: IntCounterVec,
+    snapshots_expired: IntCounter,
+    files_purged: IntCounterVec,
+    bytes_freed: IntCounter,
 }
 
 impl Metrics {
@@ -30,6 +33,11 @@ impl Metrics {
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         let counter = |name, help, labels: &[&str]| -> Result<IntCounterVec, Error> {
             let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let plain = |name, help| -> Result<IntCounter, Error> {
+            let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone()))?;
             Ok(counter)
         };
@@ -75,6 +83,16 @@ impl Metrics {
                 "Swaps lost to another writer",
                 &["action"],
             )?,
+            snapshots_expired: plain("snowpack_snapshots_expired_total", "Snapshots expired")?,
+            files_purged: counter(
+                "snowpack_files_purged_total",
+                "Files that were due for deletion, by what became of them",
+                &["result"],
+            )?,
+            bytes_freed: plain(
+                "snowpack_bytes_freed_total",
+                "Bytes of the deleted files whose size was known",
+            )?,
         })
     }
 
@@ -106,6 +124,25 @@ impl Metrics {
             self.bytes_written
                 .with_label_values(&[name])
                 .inc_by(report.bytes_out);
+            self.removed(report);
+        }
+    }
+
+    /// What an expiry or a purge took away.
+    fn removed(&self, report: &Report) {
+        if let Some(expired) = &report.expired {
+            self.snapshots_expired.inc_by(expired.snapshots);
+        }
+        if let Some(purge) = &report.purge {
+            let results = [
+                ("deleted", purge.deleted),
+                ("kept", purge.kept),
+                ("failed", purge.failed),
+            ];
+            for (result, files) in results {
+                self.files_purged.with_label_values(&[result]).inc_by(files);
+            }
+            self.bytes_freed.inc_by(purge.bytes);
         }
     }
 

@@ -14,6 +14,8 @@ mod engine;
 mod events;
 #[path = "all/heart.rs"]
 mod heart;
+#[path = "all/purge.rs"]
+mod purge;
 #[path = "all/rig.rs"]
 mod rig;
 #[path = "all/shutdown.rs"]

@@ -87,7 +87,7 @@ async fn daemon(
     let memory_bytes = args.memory_bytes.unwrap_or_else(runner::memory_bytes);
     let config = Config {
         stall: args.stall(),
-        ..Config::new(Memory::new(memory_bytes))
+        ..Config::new(Memory::new(memory_bytes), parts.catalog.name())
     };
     let (pool, catalog) = (parts.pool.clone(), parts.catalog.name().to_owned());
     tokio::spawn(sweep::sweep(pool, catalog, shutdown.drain.clone()));

@@ -11,7 +11,6 @@ use super::{candidates, undo};
 use crate::Error;
 
 /// Settles every open expiry of `table`, which was just loaded; says how many there were.
-#[expect(dead_code, reason = "the purge asks it")]
 pub(crate) async fn settle_open(
     catalog: &dyn Catalog,
     table: &Table,

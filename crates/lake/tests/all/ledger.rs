@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use model::Advice;
+use model::{Advice, TableName};
 use planner::{
-    Candidate, Due, Intent, IntentId, Ledger, LedgerError, OpenIntent, Purged, Records, Report,
-    Reserved, Swap, SwapError,
+    Candidate, Due, Intent, IntentId, Ledger, LedgerError, OpenIntent, Purge, Purged, Records,
+    Report, Reserved, Swap, SwapError,
 };
 use tokio::sync::Semaphore;
 
@@ -225,6 +225,10 @@ impl Ledger for TestLedger {
     async fn purged(&self, _: &str, _: &[Purged]) -> Result<(), LedgerError> {
         unimplemented!("no purge yet")
     }
+
+    async fn purged_so_far(&self) -> Result<Purge, LedgerError> {
+        unimplemented!("no purge yet")
+    }
 }
 
 #[async_trait]
@@ -234,6 +238,10 @@ impl Records for TestLedger {
     }
 
     async fn due(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Due>, LedgerError> {
+        Ok(Vec::new())
+    }
+
+    async fn listed_under(&self, _: &TableName) -> Result<Vec<String>, LedgerError> {
         Ok(Vec::new())
     }
 

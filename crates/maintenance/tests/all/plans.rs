@@ -93,3 +93,66 @@ async fn a_sweep_of_ten_files_does_not_read_them_all() {
         10
     );
 }
+
+const FILES: i64 = 50_000;
+
+/// One table with many listed files: the first `due` of them are due, the others later.
+async fn many_files(due: i64) -> Lane {
+    let lane = Lane::new().await;
+    let sql = format!(
+        "insert into snowpack.pending_deletions (catalog, database_name, table_name, table_uuid, \
+         path, reason, job_id, delete_after) \
+         select 'lakehouse', 'db', 't', 'uuid', 'f/' || lpad((n * 7919 % {FILES})::text, 8, '0'), \
+         'expired', 'job', now() + case when n <= {due} then -interval '1 hour' else '1 hour' end \
+         from generate_series(1, {FILES}) n; \
+         insert into snowpack.expiry_intents (job_id, attempt_id, table_uuid, planned_location, \
+         ids, grace_ms, closed_at) \
+         select 'job', 'attempt', 'uuid', 'file:/m', '[]', 0, case when n > 3 then now() end \
+         from generate_series(1, {FILES}) n; \
+         analyze snowpack.pending_deletions; analyze snowpack.expiry_intents"
+    );
+    lane.client.batch_execute(&sql).await.unwrap();
+    lane
+}
+
+#[tokio::test]
+async fn a_page_of_due_files_costs_what_it_returns() {
+    for (due, limit, most) in [(FILES, 1_000_i64, 9_000), (10, 1_000, 500), (0, 1_000, 100)] {
+        let lane = many_files(due).await;
+        for after in [None, Some("f/00040000")] {
+            let params: [Param<'_>; 4] = [
+                (&"lakehouse", Type::TEXT),
+                (&"uuid", Type::TEXT),
+                (&after, Type::TEXT),
+                (&limit, Type::INT8),
+            ];
+            let plan = explain(&lane, "deletions/due.sql", &params).await;
+            assert!(
+                !plan.contains("Seq Scan on pending_deletions"),
+                "{due} due:\n{plan}"
+            );
+            assert!(buffers(&plan) < most, "{due} due, after {after:?}:\n{plan}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whose_files_are_due_and_what_is_intended_is_found_without_reading_all() {
+    let lane = many_files(10).await;
+    let named: [Param<'_>; 4] = [
+        (&"lakehouse", Type::TEXT),
+        (&"db", Type::TEXT),
+        (&"t", Type::TEXT),
+        (&100_i64, Type::INT8),
+    ];
+    let open: [Param<'_>; 2] = [(&"uuid", Type::TEXT), (&100_i64, Type::INT8)];
+    let by_job: [Param<'_>; 1] = [(&"job", Type::TEXT)];
+    for (file, params) in [
+        ("deletions/listed_under.sql", &named[..]),
+        ("deletions/open_intents.sql", &open[..]),
+        ("deletions/purged_by.sql", &by_job[..]),
+    ] {
+        let plan = explain(&lane, file, params).await;
+        assert!(buffers(&plan) < 100, "{file}:\n{plan}");
+    }
+}

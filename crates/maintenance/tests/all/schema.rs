@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use maintenance::deletions::State;
 use model::{Action, ActionOutcome, EndReason, JobStatus};
 use testkit::Database;
 
@@ -148,6 +149,8 @@ async fn check_constraints_list_what_the_enums_list() {
     .await;
     let kinds = vec!["data", "deletes", "manifest", "manifest_list", "metadata"];
     check("attempt_files_kind_check", kinds).await;
+    let states = State::ALL.iter().map(|state| state.as_str()).collect();
+    check("pending_deletions_state_check", states).await;
 }
 
 #[tokio::test]
@@ -156,7 +159,7 @@ async fn migrating_twice_changes_nothing() {
     let pool = database.pool().await;
     let first = maintenance::migrate(&pool).await.unwrap();
     assert_eq!(first.version, maintenance::SCHEMA_VERSION);
-    assert_eq!(first.applied, [1, 2, 3]);
+    assert_eq!(first.applied, [1, 2, 3, 4]);
     let second = maintenance::migrate(&pool).await.unwrap();
     assert_eq!(
         (second.version, second.applied),
@@ -166,7 +169,7 @@ async fn migrating_twice_changes_nothing() {
     let sql = "select count(*) from snowpack.schema_migrations where oldest_binary_schema = 1";
     assert_eq!(
         client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0),
-        3
+        4
     );
 }
 
@@ -180,5 +183,5 @@ async fn several_migrators_at_once_apply_each_migration_once() {
     }
     let mut applied: Vec<i32> = running.join_all().await.concat();
     applied.sort_unstable();
-    assert_eq!(applied, [1, 2, 3]);
+    assert_eq!(applied, [1, 2, 3, 4]);
 }

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use model::{Advice, JobId, TableName};
 use planner::{
-    Attempt, Engine, EngineError, Plan, Records, Report, Reserved, Swap, SwapError, Task,
+    Attempt, Engine, EngineError, Fate, Plan, Purged, Records, Report, Reserved, Swap, SwapError,
+    Task, purge,
 };
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -58,6 +59,8 @@ pub(crate) struct Fake {
     /// One permit for each execution that has reached its step.
     pub(crate) reached: Semaphore,
     pub(crate) go_on: Notify,
+    /// What the next purge does instead of deleting.
+    pub(crate) purge: Mutex<Option<Step>>,
     pub(crate) unblock: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
     cancel: Mutex<Option<CancellationToken>>,
     /// When told to stop: had the lease time left in the database?
@@ -74,6 +77,7 @@ impl Fake {
             memory_bytes: Mutex::new(Some(1)),
             reached: Semaphore::new(0),
             go_on: Notify::new(),
+            purge: Mutex::default(),
             unblock: Mutex::default(),
             cancel: Mutex::default(),
             lease_left_at_stop: Mutex::default(),
@@ -132,6 +136,46 @@ impl Fake {
                 Err(EngineError::failed(advice, error))
             }
         }
+    }
+
+    /// What is due of the table `uuid`.
+    async fn purge_plan(table: &TableName, records: &dyn Records) -> Result<Plan, EngineError> {
+        let lost = |error| EngineError::failed(Advice::RetryLater, error);
+        let mut plan = purge::Plan::of(table.key(), "uuid".to_owned(), 0);
+        plan.count(&records.due("uuid", None, purge::PAGE).await.map_err(lost)?);
+        Ok(Plan::PurgePending(plan))
+    }
+
+    /// Calls everything deleted that is due.
+    async fn purge(&self, attempt: &Attempt<'_>) -> Result<Report, EngineError> {
+        let step = self.purge.lock().unwrap().take();
+        match step {
+            Some(Step::Fail(advice)) => {
+                return Err(EngineError::failed(advice, "scripted failure"));
+            }
+            Some(Step::Hang) => {
+                self.reached.add_permits(1);
+                self.told(attempt).await;
+                return Err(EngineError::Stopped);
+            }
+            _ => {}
+        }
+        let lost = |error| EngineError::failed(Advice::RetryLater, error);
+        let due = attempt
+            .ledger
+            .due("uuid", None, purge::PAGE)
+            .await
+            .map_err(lost)?;
+        let deleted = |due: planner::Due| Purged {
+            path: due.path,
+            fate: Fate::Deleted,
+        };
+        let fates: Vec<Purged> = due.into_iter().map(deleted).collect();
+        attempt.ledger.purged("uuid", &fates).await.map_err(lost)?;
+        Ok(Report {
+            purge: Some(attempt.ledger.purged_so_far().await.map_err(lost)?),
+            ..Report::default()
+        })
     }
 
     async fn told(&self, attempt: &Attempt<'_>) {
@@ -206,9 +250,12 @@ impl Engine for Fake {
     async fn plan(
         &self,
         table: &TableName,
-        _: &Task,
-        _: &dyn Records,
+        task: &Task,
+        records: &dyn Records,
     ) -> Result<Plan, EngineError> {
+        if let Task::PurgePending(_) = task {
+            return Self::purge_plan(table, records).await;
+        }
         let memory_bytes = *self.memory_bytes.lock().unwrap();
         let group = serde_json::json!({
             "places": [], "moves": false, "equality_deletes": [], "partition_path": "", "inputs": [],
@@ -230,9 +277,12 @@ impl Engine for Fake {
     async fn committed(
         &self,
         _: &TableName,
-        _: &Task,
+        task: &Task,
         job: &JobId,
     ) -> Result<Option<Report>, EngineError> {
+        if let Task::PurgePending(_) = task {
+            return Ok(None);
+        }
         let client = self.pool.get().await.unwrap();
         let sql = "select 1 from lake where job_id = $1";
         let found = client.query_opt(sql, &[&job.as_str()]).await;
@@ -240,7 +290,10 @@ impl Engine for Fake {
         Ok(found.map(|_| report()))
     }
 
-    async fn execute(&self, _: &Plan, attempt: &Attempt<'_>) -> Result<Report, EngineError> {
+    async fn execute(&self, plan: &Plan, attempt: &Attempt<'_>) -> Result<Report, EngineError> {
+        if let Plan::PurgePending(_) = plan {
+            return self.purge(attempt).await;
+        }
         self.executed.fetch_add(1, Ordering::SeqCst);
         *self.cancel.lock().unwrap() = Some(attempt.signals.cancel.clone());
         let step = self

@@ -60,7 +60,7 @@ impl Default for Setup {
             lease: LEASE,
             config: Config {
                 backoff,
-                ..Config::new(memory)
+                ..Config::new(memory, "lakehouse")
             },
         }
     }

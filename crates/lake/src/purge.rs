@@ -1,0 +1,229 @@
+//! `purge_pending`: deletes files whose grace is over and that nothing refers to (`lake.md`
+//! section 7).
+//!
+//! Every batch is checked against the table as it is just then: a file goes only when no snapshot
+//! of any ref, no statistics and no metadata file reaches it, and when it can be nobody else's.
+//! Whatever is doubtful is kept, with the reason; a failure to read leaves everything due.
+//!
+//! Between that check and the delete a writer may commit. What protects its files: writers name
+//! files uniquely, so nothing new lies at an old path; a file gets here only after its grace, so
+//! whoever planned on the snapshot that held it has had that time; and bringing an expired
+//! snapshot back is a job of ours: it holds the table's lock, so no purge runs beside it, and
+//! marks the rows kept before it commits. Adding a file again by its old path while it waits
+//! (`add_files`) is seen up to the last check, and lost in the instant after it.
+//!
+//! A crash anywhere is harmless: what was deleted and not recorded is deleted again.
+
+mod standing;
+
+use catalog::Catalog;
+use model::TableName;
+use planner::purge::{PAGE, Plan};
+use planner::{Attempt, Due, Fate, Purge, Purged, Records, Report};
+
+use crate::Error;
+use crate::expire::settle_open;
+use standing::{Standing, find};
+
+/// Files in one delete and one record of it.
+const BATCH: usize = 1_000;
+
+/// Counts what is due, of the table and of those that had its name before.
+pub(crate) async fn plan(
+    catalog: &dyn Catalog,
+    name: &TableName,
+    records: &dyn Records,
+) -> Result<Plan, Error> {
+    let table = find(catalog, name).await?;
+    let listed = records.listed_under(name).await?;
+    let mut plan = match &table {
+        Some(table) => {
+            let uuid = table.metadata.uuid();
+            let open = records.open_intents(uuid).await?.len();
+            Plan::of(name.key(), uuid.to_owned(), open as u64)
+        }
+        None if listed.is_empty() => {
+            return Err(Error::Catalog {
+                doing: "load the table",
+                source: catalog::Error::NoSuchTable(name.clone()),
+            });
+        }
+        None => Plan::of(name.key(), String::new(), 0),
+    };
+    for uuid in listed {
+        if uuid == plan.table_uuid {
+            continue;
+        }
+        if standing::renamed(catalog, &uuid, records).await? {
+            plan.renamed.push(uuid);
+        } else {
+            plan.gone.push(uuid);
+        }
+    }
+    let mut counted = plan.gone.clone();
+    counted.push(plan.table_uuid.clone());
+    for uuid in counted {
+        let mut after = None;
+        loop {
+            let page = records.due(&uuid, after.as_deref(), PAGE).await?;
+            if !plan.count(&page) {
+                break;
+            }
+            after = page.last().map(|due| due.path.clone());
+        }
+    }
+    Ok(plan)
+}
+
+/// Deletes what may go and records what became of each file.
+pub(crate) async fn execute(
+    catalog: &dyn Catalog,
+    plan: &Plan,
+    attempt: &Attempt<'_>,
+) -> Result<Report, Error> {
+    let purging = Purging {
+        catalog,
+        name: table_name(plan)?,
+        uuid: &plan.table_uuid,
+        attempt,
+    };
+    attempt.progress.total(plan.files);
+    for uuid in &plan.gone {
+        purging.keep_all(uuid).await?;
+    }
+    purging.settle().await?;
+    purging.run().await?;
+    let purge = attempt.ledger.purged_so_far().await?;
+    if purge == Purge::default() {
+        return Ok(Report::nothing("no file is due for deletion"));
+    }
+    Ok(Report {
+        purge: Some(purge),
+        ..Report::default()
+    })
+}
+
+fn table_name(plan: &Plan) -> Result<TableName, Error> {
+    let name = plan.table.parse();
+    name.map_err(|error| Error::Refused(format!("the plan names no table: {error}")))
+}
+
+/// The error with its cause.
+fn said(error: &storage::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+struct Purging<'a> {
+    catalog: &'a dyn Catalog,
+    name: TableName,
+    uuid: &'a str,
+    attempt: &'a Attempt<'a>,
+}
+
+impl Purging<'_> {
+    fn go_on(&self) -> Result<(), Error> {
+        let signals = self.attempt.signals;
+        if signals.cancel.is_cancelled() || signals.drain.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        Ok(())
+    }
+
+    /// Keeps every due file of a table that is gone: nobody can say what still needs it.
+    async fn keep_all(&self, uuid: &str) -> Result<(), Error> {
+        let why = format!("table {uuid} does not exist any more");
+        loop {
+            self.go_on()?;
+            let due = self.attempt.ledger.due(uuid, None, BATCH).await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            let kept: Vec<Purged> = due
+                .into_iter()
+                .map(|due| Purged {
+                    path: due.path,
+                    fate: Fate::Kept(why.clone()),
+                })
+                .collect();
+            self.record(uuid, &kept).await?;
+        }
+    }
+
+    /// Lists what earlier expiries freed and could not list.
+    async fn settle(&self) -> Result<(), Error> {
+        let Some(table) = find(self.catalog, &self.name).await? else {
+            return Ok(());
+        };
+        if table.metadata.uuid() == self.uuid {
+            let settled = settle_open(self.catalog, &table, self.attempt).await?;
+            if settled > 0 {
+                tracing::info!(table = %self.name, settled, "earlier expiries settled");
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is due page by page. A file that fails is passed over: it is due again later.
+    async fn run(&self) -> Result<(), Error> {
+        let mut after: Option<String> = None;
+        loop {
+            self.go_on()?;
+            let ledger = self.attempt.ledger;
+            let page = ledger.due(self.uuid, after.as_deref(), PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.path.clone());
+            self.page(&page).await?;
+        }
+    }
+
+    async fn page(&self, page: &[Due]) -> Result<(), Error> {
+        let mut standing = self.look(page).await?;
+        for (index, batch) in page.chunks(BATCH).enumerate() {
+            self.go_on()?;
+            // What was checked holds for the metadata file it was checked on.
+            if !standing.current(self.catalog, &self.name).await? {
+                standing = self.look(&page[index * BATCH..]).await?;
+            }
+            let fates = self.delete(&standing, batch).await;
+            self.record(self.uuid, &fates).await?;
+        }
+        Ok(())
+    }
+
+    async fn look(&self, files: &[Due]) -> Result<Standing, Error> {
+        let progress = self.attempt.progress;
+        Standing::of(self.catalog, (&self.name, self.uuid), files, progress).await
+    }
+
+    async fn delete(&self, standing: &Standing, batch: &[Due]) -> Vec<Purged> {
+        let (kept, free): (Vec<&Due>, Vec<&Due>) = batch
+            .iter()
+            .partition(|due| standing.kept(&due.path).is_some());
+        let paths: Vec<String> = free.iter().map(|due| due.path.clone()).collect();
+        let results = standing.delete(&paths).await;
+        self.attempt.progress.alive();
+        let deleted = paths.into_iter().zip(results).map(|(path, result)| Purged {
+            path,
+            fate: match result {
+                Ok(()) => Fate::Deleted,
+                Err(error) => Fate::Failed(said(&error)),
+            },
+        });
+        let kept = kept.into_iter().map(|due| Purged {
+            path: due.path.clone(),
+            fate: Fate::Kept(standing.kept(&due.path).unwrap_or_default().to_owned()),
+        });
+        deleted.chain(kept).collect()
+    }
+
+    async fn record(&self, uuid: &str, fates: &[Purged]) -> Result<(), Error> {
+        self.attempt.ledger.purged(uuid, fates).await?;
+        self.attempt.progress.advance(fates.len() as u64);
+        Ok(())
+    }
+}
