@@ -58,7 +58,6 @@ impl Candidates {
     }
 
     /// Whether the path, however it is written, is still a candidate.
-    #[expect(dead_code, reason = "the purge asks it")]
     pub(crate) fn holds(&self, path: &str) -> bool {
         Location::parse(path).is_ok_and(|location| self.by_location.contains_key(&location))
     }
@@ -81,7 +80,6 @@ impl Candidates {
 
 /// Strikes from `candidates` everything `table` can reach: the files of every snapshot, its
 /// manifests and lists, statistics, metadata files (the current one and the log's), version hint.
-#[expect(dead_code, reason = "the purge asks it")]
 pub(crate) async fn strike_reachable(
     table: &Table,
     candidates: &mut Candidates,

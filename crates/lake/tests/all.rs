@@ -22,10 +22,14 @@ mod histories;
 mod ledger;
 #[path = "all/oracle.rs"]
 mod oracle;
+#[path = "all/purge.rs"]
+mod purge;
 #[path = "all/rewrite.rs"]
 mod rewrite;
 #[path = "all/v1.rs"]
 mod v1;
+#[path = "all/waiting.rs"]
+mod waiting;
 #[path = "all/world.rs"]
 mod world;
 #[path = "all/writer.rs"]

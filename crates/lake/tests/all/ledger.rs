@@ -14,6 +14,7 @@ use planner::{
 use tokio::sync::Semaphore;
 
 use crate::deletions::{Death, Deletions, Step};
+use crate::waiting::Waiting;
 
 /// What goes wrong at the next commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,7 @@ pub(crate) struct TestLedger {
     go: Semaphore,
     pub(crate) swaps: Mutex<u32>,
     pub(crate) deletions: Deletions,
+    pub(crate) waiting: Waiting,
 }
 
 impl TestLedger {
@@ -60,6 +62,7 @@ impl TestLedger {
             go: Semaphore::new(0),
             swaps: Mutex::default(),
             deletions: Deletions::default(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -86,7 +89,8 @@ impl TestLedger {
         self.breaks.lock().unwrap().pop()
     }
 
-    /// The next `count` commits wait before their swap until they are let go.
+    /// The next `count` commits wait before their swap, or purged batches after their record,
+    /// until they are let go.
     pub(crate) fn pause(&self, count: u32) {
         *self.pauses.lock().unwrap() = count;
     }
@@ -222,12 +226,14 @@ impl Ledger for TestLedger {
         Ok(())
     }
 
-    async fn purged(&self, _: &str, _: &[Purged]) -> Result<(), LedgerError> {
-        unimplemented!("no purge yet")
+    async fn purged(&self, table_uuid: &str, files: &[Purged]) -> Result<(), LedgerError> {
+        self.waiting.purged(table_uuid, files);
+        self.wait().await;
+        Ok(())
     }
 
     async fn purged_so_far(&self) -> Result<Purge, LedgerError> {
-        unimplemented!("no purge yet")
+        Ok(self.waiting.purged_so_far())
     }
 }
 
@@ -237,12 +243,17 @@ impl Records for TestLedger {
         Ok(self.deletions.open(table_uuid))
     }
 
-    async fn due(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Due>, LedgerError> {
-        Ok(Vec::new())
+    async fn due(
+        &self,
+        table_uuid: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Due>, LedgerError> {
+        Ok(self.waiting.due(table_uuid, after, limit))
     }
 
     async fn listed_under(&self, _: &TableName) -> Result<Vec<String>, LedgerError> {
-        Ok(Vec::new())
+        Ok(self.waiting.tables())
     }
 
     async fn now_ms(&self) -> Result<i64, LedgerError> {

@@ -149,6 +149,12 @@ impl World {
         self.oracle("append", more).await;
     }
 
+    /// What somebody else does to the catalog's rows.
+    pub(crate) async fn sql(&self, sql: &str) {
+        let client = self.database.client().await;
+        client.batch_execute(sql).await.expect("the statement runs");
+    }
+
     pub(crate) async fn table(&self) -> Table {
         self.catalog
             .load(&self.name)
