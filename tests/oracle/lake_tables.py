@@ -266,6 +266,10 @@ def delete(task):
 
 def evolve(task):
     table = catalog(task).load_table(task["table"])
+    if task["how"] == "sort":
+        with table.update_sort_order() as update:
+            update.asc("id", IdentityTransform())
+        return {}
     if task["how"] in ["spec", "region"]:
         with table.update_spec() as update:
             if task["how"] == "spec":
@@ -361,6 +365,11 @@ def rollback(task):
     table = catalog(task).load_table(task["table"])
     with table.manage_snapshots() as manage:
         manage.rollback_to_snapshot(task["snapshot_id"])
+    return {}
+
+
+def expire(task):
+    catalog(task).load_table(task["table"]).maintenance.expire_snapshots().by_id(task["snapshot_id"]).commit()
     return {}
 
 
@@ -499,7 +508,7 @@ def travel(task):
     return {str(snapshot.snapshot_id): rows(snapshot) for snapshot in table.metadata.snapshots}
 
 
-DO = [read, make, append, delete, evolve, unpartition, upgrade, headers, add_file, rewrite_file, drop, rollback, files, parquet, object_path]
+DO = [read, make, append, delete, evolve, unpartition, upgrade, headers, add_file, rewrite_file, drop, rollback, expire, files, parquet, object_path]
 DO += [ref, append_to, statistics, reach, travel]
 BY_NAME = {do.__name__: do for do in DO}
 

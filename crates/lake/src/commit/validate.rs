@@ -6,7 +6,7 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 
 use catalog::Table;
-use metadata::{Content, LiveFile, LiveFiles, TableMetadata};
+use metadata::{Content, DataFile, LiveFile, LiveFiles, TableMetadata};
 use planner::rewrite::is_global;
 
 use super::schema_change::beyond_additive;
@@ -127,7 +127,8 @@ fn newer(delete: &LiveFile, group: &Rewritten) -> bool {
     delete.file_sequence_number > group.pin.sequence_number
 }
 
-/// Equality deletes keep applying to outputs that lie where the inputs lay and are older than they.
+/// Equality deletes keep applying to outputs that lie where the inputs lay and are older than they;
+/// they must hit the same rows, no fewer and no more.
 fn new_equality_deletes(
     base: &TableMetadata,
     live: &LiveFiles,
@@ -139,10 +140,8 @@ fn new_equality_deletes(
             .spec(delete.file.spec_id)
             .is_none_or(|spec| is_global(spec));
         for (index, group) in groups.iter().enumerate() {
-            if newer(delete, group)
-                && hits(delete, global, group)
-                && !goes_on(delete, global, group)
-            {
+            let fewer = hits(delete, global, group) && !goes_on(delete, global, group);
+            if newer(delete, group) && (fewer || begins(delete, global, group)) {
                 let path = &delete.file.file_path;
                 stale.find(index, &format!("equality deletes arrived: {path}"));
             }
@@ -166,6 +165,18 @@ fn goes_on(delete: &LiveFile, global: bool, group: &Rewritten) -> bool {
     group.terms.keep_sequence
         && group.pin.sequence_number < delete.sequence_number
         && (global || same_place)
+}
+
+/// Whether it applies to outputs that moved to where it deletes, from where it does not.
+fn begins(delete: &LiveFile, global: bool, group: &Rewritten) -> bool {
+    let reaches = |file: &DataFile| {
+        file.spec_id == delete.file.spec_id && file.partition == delete.file.partition
+    };
+    group.terms.keep_sequence
+        && group.pin.sequence_number < delete.sequence_number
+        && group.group.moves
+        && !global
+        && group.outputs.iter().any(reaches)
 }
 
 async fn new_position_deletes(

@@ -212,6 +212,39 @@ async fn a_rollback_makes_the_rewrite_plan_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_expired_snapshot_cannot_be_built_upon() {
+    let world = World::with("plain", "none", 3, 25).await;
+    let table = world.table().await;
+    let planned_on = table.metadata.current_snapshot().unwrap().snapshot_id;
+    let meanwhile = async {
+        world.append(500, 1, 25).await;
+        let asked = json!({"snapshot_id": planned_on});
+        world.oracle("expire", asked).await;
+    };
+    let report = world.interrupted(ALL, meanwhile).await.unwrap();
+    assert_eq!((report.files_in, report.files_out), (3, 1));
+    assert_eq!(world.ledger.reserved_with(".parquet"), 2);
+    assert_eq!(world.rows().await.count(), 100);
+}
+
+/// Written again under what the table is by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_sort_order_or_format_version_makes_the_rewrite_start_over() {
+    for (what, version) in [("evolve", "2"), ("upgrade", "1")] {
+        let properties = json!({"format-version": version});
+        let world = World::with_properties("plain", "none", 3, 20, properties).await;
+        let before = world.rows().await;
+        let meanwhile = async {
+            world.oracle(what, json!({"how": "sort"})).await;
+        };
+        let report = world.interrupted(ALL, meanwhile).await.unwrap();
+        assert_eq!((report.files_in, report.files_out), (3, 1), "{what}");
+        assert_eq!(world.ledger.reserved_with(".parquet"), 2, "{what}");
+        assert_eq!(world.rows().await, before, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_added_column_does_not_disturb() {
     let world = World::with("plain", "none", 3, 20).await;
     let meanwhile = async {

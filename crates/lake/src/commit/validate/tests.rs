@@ -75,7 +75,7 @@ fn global() -> Place {
     }
 }
 
-/// One file of eu rewritten to one file.
+/// One file of eu rewritten to one file there, or in asia when it moves.
 fn rewritten(keep_sequence: bool, moves: bool) -> Rewritten {
     let input = Input {
         path: "in".to_owned(),
@@ -113,7 +113,11 @@ fn rewritten(keep_sequence: bool, moves: bool) -> Rewritten {
             sort_order_id: 0,
             keep_sequence,
         }),
-        outputs: vec![file(Content::Data, "out", &place("eu"))],
+        outputs: vec![file(
+            Content::Data,
+            "out",
+            &place(if moves { "asia" } else { "eu" }),
+        )],
         rows_in: 1,
         deletes_applied: 0,
         rows_out: 1,
@@ -148,6 +152,15 @@ fn outputs_in_the_inputs_place_go_on_being_hit_if_their_sequence_number_is_kept(
 fn outputs_that_moved_to_another_spec_escape_all_but_global_deletes() {
     goes_on(delete(&place("eu"), 6, 6), MOVED, false);
     goes_on(delete(&global(), 6, 6), MOVED, true);
+}
+
+#[test]
+fn deletes_that_did_not_reach_the_inputs_must_not_reach_what_moved() {
+    goes_on(delete(&place("asia"), 6, 6), MOVED, false);
+    // As old as the outputs, or older than they.
+    goes_on(delete(&place("asia"), 5, 6), MOVED, true);
+    goes_on(delete(&place("asia"), 6, 6), (false, true), true);
+    goes_on(delete(&place("asia"), 6, 6), KEPT, true);
 }
 
 #[test]
