@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use metadata::{Content, Entry};
+use metadata::{Content, DataFile, Entry};
 
 use crate::Error;
 use crate::rewrite::Rewritten;
@@ -75,13 +75,11 @@ fn check_group(group: &Rewritten, inputs: &[&Entry]) -> Result<(), Error> {
         if u64::try_from(*values).ok() != Some(first.record_count) {
             continue;
         }
-        let total = |counts: &dyn Fn(&Entry) -> Option<i64>| -> Option<i64> {
-            inputs.iter().map(|entry| counts(entry)).sum()
-        };
-        let values_in = total(&|entry| {
+        let values = |entry: &&Entry| {
             let values = *entry.file.value_counts.get(column)?;
             (u64::try_from(values).ok() == Some(entry.file.record_count)).then_some(values)
-        });
+        };
+        let values_in: Option<i64> = inputs.iter().map(values).sum();
         let values_out: i64 = group
             .outputs
             .iter()
@@ -93,12 +91,10 @@ fn check_group(group: &Rewritten, inputs: &[&Entry]) -> Result<(), Error> {
                 group.deletes_applied
             )));
         }
-        let nulls_in = total(&|entry| entry.file.null_value_counts.get(column).copied());
-        let nulls_out: Option<i64> = group
-            .outputs
-            .iter()
-            .map(|file| file.null_value_counts.get(column).copied())
-            .sum();
+        // As wide as no lie overflows.
+        let nulls = |file: &DataFile| file.null_value_counts.get(column).copied().map(i128::from);
+        let nulls_in: Option<i128> = inputs.iter().map(|entry| nulls(&entry.file)).sum();
+        let nulls_out: Option<i128> = group.outputs.iter().map(nulls).sum();
         if let (Some(nulls_in), Some(nulls_out), 0) = (nulls_in, nulls_out, group.deletes_applied)
             && nulls_in != nulls_out
         {

@@ -244,10 +244,10 @@ impl<'a> Session<'a> {
 
     fn wait_for(&mut self, groups: Vec<Group>, rewriter: &Arc<Rewriter<'a>>, pin: Pin) {
         let columns = rewriter.schema.arrow.fields().len() as u64;
-        self.units += groups
-            .iter()
-            .map(|group| group.input_records() * columns)
-            .sum::<u64>();
+        // What a manifest says, which may be a lie.
+        self.units = groups.iter().fold(self.units, |units, group| {
+            units.saturating_add(group.input_records().saturating_mul(columns))
+        });
         self.attempt.progress.total(self.units);
         self.pending.extend(
             groups

@@ -13,6 +13,7 @@ use super::read::decode;
 use super::*;
 use crate::{Literal, TableMetadata};
 
+mod broken;
 mod v1;
 
 pub(super) fn table(properties: &serde_json::Value) -> TableMetadata {
@@ -392,88 +393,6 @@ fn a_list_gives_new_manifests_their_sequence_number_and_no_others() {
         error.contains("/new.avro") && error.contains("sequence number"),
         "{error}"
     );
-}
-
-/// One existing file, `/old`, in a manifest as early writers of format v1 made it.
-fn manifest_of_format_v1() -> Bytes {
-    let schema = json!({"type": "record", "name": "manifest_entry", "fields": [
-        {"name": "status", "type": "int", "field-id": 0},
-        {"name": "snapshot_id", "type": "long", "field-id": 1},
-        {"name": "data_file", "field-id": 2, "type": {"type": "record", "name": "r2", "fields": [
-            {"name": "file_path", "type": "string", "field-id": 100},
-            {"name": "file_format", "type": "string", "field-id": 101},
-            {"name": "partition", "field-id": 102, "type":
-                {"type": "record", "name": "r102", "fields": [
-                    {"name": "id_x2Ebucket", "type": ["null", "int"], "field-id": 1000},
-                    {"name": "ratio", "type": ["null", "double"], "field-id": 1001}]}},
-            {"name": "record_count", "type": "long", "field-id": 103},
-            {"name": "file_size_in_bytes", "type": "long", "field-id": 104},
-            {"name": "block_size_in_bytes", "type": "long", "field-id": 105}]}}]});
-    let partition_spec = json!([
-        {"source-id": 1, "name": "id.bucket", "transform": "bucket[4]"},
-        {"source-id": 2, "name": "ratio", "transform": "identity"}]);
-    let mut value = crate::avro::Encoder::default();
-    value.int(0);
-    value.long(5);
-    value.string("/old");
-    value.string("PARQUET");
-    for number in [0, 0, 3, 30, 67_108_864] {
-        value.long(number);
-    }
-    let header = [
-        ("schema", "{}".to_owned()),
-        // Early writers gave partition fields no ids.
-        ("partition-spec", partition_spec.to_string()),
-    ];
-    let mut container =
-        crate::avro::ContainerWriter::new(&schema, crate::avro::Codec::Null, &header);
-    container.push(value.as_bytes());
-    Bytes::from(container.finish())
-}
-
-#[test]
-fn a_manifest_of_format_v1_reads_sequence_zero_and_is_rewritten_as_v2() {
-    let bytes = manifest_of_format_v1();
-    let table = table(&json!({}));
-    let (_, manifest) = written(&table);
-    let manifest = ManifestFile {
-        sequence_number: 0,
-        min_sequence_number: 0,
-        manifest_length: bytes.len() as i64,
-        ..manifest
-    };
-    let entries = read(&bytes, &manifest, Fields::ALL);
-    assert_eq!(
-        (entries[0].sequence_number, entries[0].file_sequence_number),
-        (0, 0)
-    );
-    assert_eq!(
-        (entries[0].snapshot_id, entries[0].file.content),
-        (Some(5), Content::Data)
-    );
-    let rewritten = |removed: &[&str]| {
-        let removed = removed.iter().map(|path| (*path).to_owned()).collect();
-        rewrite_manifest::<std::hash::RandomState>(&bytes, &manifest, &table, &removed, 8, "/n")
-            .unwrap()
-    };
-    let kept = rewritten(&["/other"]);
-    assert!(kept.removed.is_empty());
-    let (again, survivors) = kept.survivors.unwrap();
-    let listed = ManifestFile {
-        sequence_number: 9,
-        ..survivors
-    };
-    assert_eq!(listed.min_sequence_number, 0);
-    assert_eq!(read(&again, &listed, Fields::ALL), entries);
-    let gone = rewritten(&["/old"]);
-    assert!(gone.survivors.is_none());
-    assert_eq!(gone.removed, entries);
-    // An existing file of a format v2 manifest must say its number.
-    let later = ManifestFile {
-        sequence_number: 4,
-        ..manifest
-    };
-    assert!(decode(&bytes, &later, &SpecTypes::default(), Fields::ALL).is_err());
 }
 
 #[test]
