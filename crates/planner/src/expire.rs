@@ -9,6 +9,8 @@ mod definitions;
 mod options;
 mod refused;
 mod retention;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
