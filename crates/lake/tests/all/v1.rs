@@ -2,8 +2,8 @@
 //! writers are made from PyIceberg's by taking away what those did not write.
 
 use metadata::{Fields, live_files, read_manifest_list};
-use model::JobId;
-use planner::Engine;
+use model::{Action, JobId};
+use planner::{Engine, Task};
 use serde_json::{Value, json};
 
 use crate::world::{ALL, Rows, World, chain};
@@ -233,6 +233,37 @@ async fn a_table_from_before_manifest_lists_is_rewritten_and_keeps_its_rows() {
         assert_eq!(world.rows().await, before);
         assert_stays_v1(&world).await;
     }
+}
+
+/// Manifests the old snapshot named itself and the new list carries must not be taken for its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_snapshot_without_a_list_reached_is_listed_when_it_expires() {
+    let (world, before) = aged("none").await;
+    // Two of the four files; the other two keep their manifests.
+    let report = world
+        .maintain(&[("rewrite-all", "true"), ("where", "id < 40")])
+        .await;
+    assert_eq!((report.files_in, report.files_out), (2, 1));
+    let older_than = (world.now_ms().await + 3_600_000).to_string();
+    let options = [("older_than".to_owned(), older_than)].into();
+    let task = Task::parse(Action::ExpireSnapshots, &options).unwrap();
+    let planned = world.engine.plan(&world.name, &task, &world.ledger).await;
+    let report = world
+        .execute_as("job-9", "attempt-9", &planned.unwrap())
+        .await;
+    assert_eq!(report.unwrap().expired.unwrap().snapshots, 1);
+    let listed = world.ledger.deletions.listed();
+    assert_eq!(
+        listed.len(),
+        4,
+        "two data files, two manifests: {listed:#?}"
+    );
+    for path in listed {
+        std::fs::remove_file(local(&path)).unwrap();
+    }
+    assert_eq!(world.table().await.metadata.snapshots().len(), 1);
+    assert_eq!(world.rows().await, before);
+    assert_stays_v1(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
