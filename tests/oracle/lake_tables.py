@@ -489,7 +489,7 @@ def reach(task):
     table = catalog(task).load_table(task["table"])
     paths = set(table.inspect.all_files()["file_path"].to_pylist())
     paths |= set(table.inspect.all_manifests()["path"].to_pylist())
-    snapshots = sorted(table.metadata.snapshots, key=lambda s: s.sequence_number)
+    snapshots = sorted(table.metadata.snapshots, key=lambda s: (s.sequence_number or 0, s.timestamp_ms))
     paths |= {snapshot.manifest_list for snapshot in snapshots}
     paths |= {entry.statistics_path for entry in table.metadata.statistics}
     return {

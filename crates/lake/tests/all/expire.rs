@@ -18,7 +18,12 @@ const MERGING: &str = "commit.manifest-merge.enabled";
 
 /// A table of four appends and a delete.
 async fn made() -> World {
+    made_of("2").await
+}
+
+async fn made_of(version: &str) -> World {
     let properties = json!({
+        "format-version": version,
         MERGING: "true", "commit.manifest.min-count-to-merge": "2",
         "commit.retry.min-wait-ms": "1", "commit.retry.max-wait-ms": "2",
     });
@@ -249,6 +254,39 @@ async fn an_expired_snapshots_missing_manifest_is_passed_over() {
             "{path}"
         );
     }
+}
+
+/// Old writers of format v1 named a snapshot's manifests in the document itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_v1_table_expires_with_lists_and_without() {
+    let world = made_of("1").await;
+    let before = seen(&world).await;
+    let table = world.table().await;
+    let first = table.metadata.snapshot(before.snapshots[0]).unwrap();
+    let listed = metadata::read_manifest_list(&table.storage, first)
+        .await
+        .unwrap();
+    let paths: Vec<String> = listed.into_iter().map(|m| m.manifest_path).collect();
+    let path = table.metadata_location.trim_start_matches("file://");
+    let mut document: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let snapshots = document["snapshots"].as_array_mut().unwrap();
+    let old = snapshots
+        .iter_mut()
+        .find(|s| s["snapshot-id"] == first.snapshot_id);
+    let old = old.unwrap().as_object_mut().unwrap();
+    old.remove("manifest-list");
+    old.insert("manifests".to_owned(), json!(paths));
+    std::fs::write(path, document.to_string()).unwrap();
+
+    let report = expire_as(&world, "attempt-1").await.unwrap();
+    let after = check_but(&world, &before, Some(&first.manifest_list)).await;
+    assert_eq!(after.snapshots.len(), 1);
+    assert_eq!(
+        report.expired.unwrap().snapshots as usize,
+        before.snapshots.len() - 1
+    );
+    assert_eq!(world.table().await.metadata.format_version(), 1);
+    assert_eq!(world.rows().await.pyiceberg, world.rows().await.duckdb);
 }
 
 /// Wherever a process dies, the next one lists all that is free and nothing else, and reports what

@@ -12,7 +12,7 @@ use model::TableName;
 use planner::{EngineError, Report};
 use serde_json::json;
 
-use super::{check, check_but, expire_as, made, planned, seen, soon, tag};
+use super::{check, check_but, expire_as, made, made_of, planned, seen, soon, tag};
 use crate::deletions::{Death, Step};
 use crate::ledger::Break;
 use crate::world::{World, chain};
@@ -115,7 +115,11 @@ impl Catalog for RestLike {
 }
 
 async fn rest() -> World {
-    let mut world = made().await;
+    rest_of("2").await
+}
+
+async fn rest_of(version: &str) -> World {
+    let mut world = made_of(version).await;
     world.engine = NativeEngine::new(Arc::new(RestLike(world.catalog.clone())));
     world
 }
@@ -202,7 +206,16 @@ async fn an_append_meanwhile_changes_nothing_for_the_expired() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tag_the_catalog_dropped_comes_back_as_a_branch_and_nothing_is_listed() {
-    let world = rest().await;
+    dropped_tag("2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_of_a_v1_table_comes_back_too() {
+    dropped_tag("1").await;
+}
+
+async fn dropped_tag(version: &str) {
+    let world = rest_of(version).await;
     let before = seen(&world).await;
     let id = before.snapshots[1];
     let old_list = list_of(&world, id).await;
