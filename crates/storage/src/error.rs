@@ -14,10 +14,27 @@ pub enum Error {
     #[error("location `{location}`: {why}")]
     BadLocation { location: String, why: &'static str },
     /// The scheme is known but not built, or not known at all.
-    #[error("{location}: scheme `{scheme}` is not built in this version; built: local files")]
-    Unsupported { location: String, scheme: String },
-    #[error("{name} is reserved: S3 is not built in this version; unset it")]
-    Reserved { name: &'static str },
+    #[error("{location}: scheme `{scheme}` is not built in this version; built: {built}")]
+    Unsupported {
+        location: String,
+        scheme: String,
+        built: &'static str,
+    },
+    #[error("{name} = `{value}`: allowed: {allowed}")]
+    BadSetting {
+        name: &'static str,
+        value: String,
+        allowed: &'static str,
+    },
+    #[error(
+        "{name} is set and {missing} is not; set both, or neither to use AWS's own ways to a key"
+    )]
+    HalfSet {
+        name: &'static str,
+        missing: &'static str,
+    },
+    #[error(transparent)]
+    Bucket(Box<BucketError>),
     #[error("{location}: bytes {start}..{end} lie outside its {size} bytes")]
     OutOfRange {
         location: String,
@@ -34,16 +51,59 @@ pub enum Error {
     },
 }
 
+/// A bucket that cannot be used as things are set up.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {location}: bucket `{bucket}` {fault}")]
+pub struct BucketError {
+    pub doing: &'static str,
+    pub location: String,
+    pub bucket: String,
+    pub fault: Fault,
+}
+
+/// What is wrong with a bucket, and what to set.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error(
+        "does not exist at {endpoint}; check its name, SNOWPACK_S3_ENDPOINT and SNOWPACK_S3_REGION"
+    )]
+    Missing { endpoint: String },
+    #[error(
+        "refused the key: {why}; check SNOWPACK_S3_ACCESS_KEY_ID and SNOWPACK_S3_SECRET_ACCESS_KEY, or what the role may do"
+    )]
+    Denied { why: String },
+    #[error(
+        "needs a key and none was found: {why}; set SNOWPACK_S3_ACCESS_KEY_ID and SNOWPACK_S3_SECRET_ACCESS_KEY, or AWS_* variables, or give the machine a role"
+    )]
+    NoKey { why: String },
+    #[error("does not lie in region {set}; set SNOWPACK_S3_REGION to {region}")]
+    WrongRegion { set: String, region: String },
+    #[error("cannot be reached at {endpoint}: {why}; check SNOWPACK_S3_ENDPOINT")]
+    Unreachable { endpoint: String, why: String },
+}
+
+impl Fault {
+    fn advice(&self) -> Advice {
+        match self {
+            // Whoever gives out keys is a server too.
+            Self::NoKey { .. } | Self::Unreachable { .. } => Advice::RetryLater,
+            Self::Missing { .. } | Self::Denied { .. } | Self::WrongRegion { .. } => Advice::GiveUp,
+        }
+    }
+}
+
 impl Error {
     pub fn advice(&self) -> Advice {
         match self {
             Self::Failed { source, .. } if passing(source) => Advice::RetryLater,
+            Self::Bucket(error) => error.fault.advice(),
             Self::Failed { .. }
             | Self::NotFound { .. }
             | Self::AlreadyExists { .. }
             | Self::BadLocation { .. }
             | Self::Unsupported { .. }
-            | Self::Reserved { .. }
+            | Self::BadSetting { .. }
+            | Self::HalfSet { .. }
             | Self::OutOfRange { .. } => Advice::GiveUp,
         }
     }
@@ -68,7 +128,7 @@ const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
 /// Whether the same call may succeed a moment later.
-pub(crate) fn passing(error: &io::Error) -> bool {
+fn passing(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(
         error.kind(),

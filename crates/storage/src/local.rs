@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::ranges::{Joining, cut, join, outside};
 use crate::{Error, Location};
 
-/// Bytes between two ranges that are read and thrown away rather than asked for apart.
-const GAP_BYTES_MAX: u64 = 32 * 1024;
-/// Longest read made by joining ranges.
-const JOINED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const JOINING: Joining = Joining {
+    gap_max: 32 * 1024,
+    length_max: 16 * 1024 * 1024,
+};
 
 /// A local file, and what its caller called it.
 #[derive(Debug, Clone)]
@@ -26,11 +27,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn new(text: &str, location: &Location) -> Result<Self, Error> {
-        Ok(Self {
+    /// The file at `location`, written as `text`.
+    pub(crate) fn new(text: &str, location: &Location) -> Self {
+        Self {
             location: text.to_owned(),
-            path: location.file()?.to_owned(),
-        })
+            path: location.path().into(),
+        }
     }
 
     fn fail(&self, doing: &'static str) -> impl Fn(io::Error) -> Error + '_ {
@@ -48,7 +50,11 @@ impl Place {
         Ok((file, about.len()))
     }
 
-    fn folder(&self) -> &Path {
+    pub(crate) fn location(&self) -> &str {
+        &self.location
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
     }
 }
@@ -67,20 +73,65 @@ pub(crate) fn size(place: &Place) -> Result<u64, Error> {
     Ok(place.open()?.1)
 }
 
-/// What is not there was deleted before.
-pub(crate) fn delete(place: &Place) -> Result<(), Error> {
-    match fs::remove_file(&place.path) {
+/// Deletes files of one folder, and what a killed process left of writing them. What is not
+/// there was deleted before.
+pub(crate) fn delete(places: &[Place]) -> Vec<Result<(), Error>> {
+    let gone = |path: &Path| match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done.map_err(place.fail("delete")),
+        done => done,
+    };
+    let leftovers = places.first().map(|place| leftovers(place.folder()));
+    let one = |place: &Place| {
+        gone(&place.path).map_err(place.fail("delete"))?;
+        let fail = place.fail("delete what was left of writing");
+        let leftovers = match &leftovers {
+            Some(Ok(leftovers)) => leftovers,
+            Some(Err(error)) => return Err(fail(io::Error::new(error.kind(), error.to_string()))),
+            None => return Ok(()),
+        };
+        let mut own = leftovers
+            .iter()
+            .filter(|(name, _)| place.path.file_name() == Some(name.as_ref()));
+        own.try_for_each(|(_, path)| gone(path)).map_err(fail)
+    };
+    places.iter().map(one).collect()
+}
+
+/// The temporary files in a folder, each with the name it was to get.
+fn leftovers(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if let Some(name) = entry.file_name().to_str().and_then(target) {
+            found.push((name.to_owned(), entry.path()));
+        }
     }
+    Ok(found)
+}
+
+/// A temporary name: it tells which name it will get, and never equals another writer's, so that
+/// nobody can link or delete what somebody else is writing to another name.
+fn temporary(name: &str) -> String {
+    format!(".{name}.{:016x}.tmp", rand::random::<u64>())
+}
+
+/// The name a file with this temporary name was to get.
+fn target(temporary: &str) -> Option<&str> {
+    let (name, number) = temporary
+        .strip_prefix('.')?
+        .strip_suffix(".tmp")?
+        .rsplit_once('.')?;
+    let ours = number.len() == 16 && number.bytes().all(|b| b.is_ascii_hexdigit());
+    ours.then_some(name)
 }
 
 pub(crate) fn read_ranges(place: &Place, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
     let (file, size) = place.open()?;
-    if let Some(range) = ranges
-        .iter()
-        .find(|range| range.start > range.end || range.end > size)
-    {
+    if let Some(range) = outside(ranges, size) {
         let location = place.location.clone();
         return Err(Error::OutOfRange {
             location,
@@ -90,53 +141,13 @@ pub(crate) fn read_ranges(place: &Place, ranges: &[Range<u64>]) -> Result<Vec<By
         });
     }
     let mut joined = Vec::new();
-    for range in join(ranges) {
+    for range in join(ranges, JOINING) {
         let mut bytes = vec![0; (range.end - range.start) as usize];
         file.read_exact_at(&mut bytes, range.start)
             .map_err(place.fail("read"))?;
         joined.push((range, Bytes::from(bytes)));
     }
-    let cut = |range: &Range<u64>| {
-        let at = joined.partition_point(|(whole, _)| whole.start <= range.start) - 1;
-        let (whole, bytes) = &joined[at];
-        bytes.slice((range.start - whole.start) as usize..(range.end - whole.start) as usize)
-    };
-    Ok(ranges
-        .iter()
-        .map(|range| {
-            if range.is_empty() {
-                Bytes::new()
-            } else {
-                cut(range)
-            }
-        })
-        .collect())
-}
-
-/// The reads that cover every range: sorted, apart, each range within one of them.
-fn join(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut sorted: Vec<_> = ranges
-        .iter()
-        .filter(|range| !range.is_empty())
-        .cloned()
-        .collect();
-    sorted.sort_unstable_by_key(|range| (range.start, range.end));
-    let mut joined: Vec<Range<u64>> = Vec::new();
-    for range in sorted {
-        match joined.last_mut() {
-            Some(last) if range.end <= last.end => {}
-            // What overlaps is never read twice, however long it gets.
-            Some(last)
-                if range.start < last.end
-                    || (range.start - last.end <= GAP_BYTES_MAX
-                        && range.end - last.start <= JOINED_BYTES_MAX) =>
-            {
-                last.end = range.end;
-            }
-            _ => joined.push(range),
-        }
-    }
-    joined
+    Ok(cut(ranges, &joined))
 }
 
 pub(crate) fn write_new(place: &Place, bytes: &[u8]) -> Result<(), Error> {
@@ -166,11 +177,7 @@ impl Partial {
             });
         }
         fs::create_dir_all(place.folder()).map_err(place.fail("make the folder of"))?;
-        // A name too long for a prefix and a suffix is cut: the number keeps it unique.
-        let name: String = name.to_string_lossy().chars().take(40).collect();
-        let path = place
-            .folder()
-            .join(format!(".{name}.{:016x}.tmp", rand::random::<u64>()));
+        let path = place.folder().join(temporary(&name.to_string_lossy()));
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -201,40 +208,6 @@ impl Drop for Partial {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "temporary file left behind");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn close_ranges_are_read_together_and_far_ones_apart() {
-        let far = GAP_BYTES_MAX + 11;
-        assert_eq!(
-            join(&[0..10, 12..20, far + 10..far + 20]),
-            [0..20, far + 10..far + 20]
-        );
-        assert_eq!(
-            join(&[5..9, 0..10, 200_000..200_001]),
-            [0..10, 200_000..200_001]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn every_range_lies_in_one_read_and_reads_do_not_overlap(
-            ranges in prop::collection::vec((0u64..1_000_000, 0u64..100_000), 0..20),
-        ) {
-            let ranges: Vec<_> = ranges.into_iter().map(|(at, length)| at..at + length).collect();
-            let joined = join(&ranges);
-            prop_assert!(joined.windows(2).all(|pair| pair[0].end <= pair[1].start));
-            for range in ranges.iter().filter(|range| !range.is_empty()) {
-                prop_assert!(joined.iter().any(|whole| whole.start <= range.start && range.end <= whole.end));
-            }
         }
     }
 }

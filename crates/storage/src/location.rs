@@ -4,7 +4,6 @@
 //! a slash, `%2e%2e` is a name and never a step up, and Unicode is compared as it was written.
 
 use std::fmt;
-use std::path::Path;
 
 use crate::Error;
 
@@ -44,8 +43,11 @@ impl Location {
         let (scheme, authority, path) = split(text).map_err(refuse)?;
         let path = match scheme {
             Scheme::File => clean(path.split('/').filter(|part| !part.is_empty())),
-            // In an object store `a//b` and `a/b` are two keys.
-            Scheme::S3 | Scheme::Other(_) => clean(path.trim_matches('/').split('/')),
+            // In an object store `a//b` and `a/b` are two keys, and so are `/a` and `a`.
+            Scheme::S3 | Scheme::Other(_) => {
+                let key = path.strip_prefix('/').unwrap_or(path);
+                clean(key.trim_end_matches('/').split('/'))
+            }
         };
         Ok(Self {
             scheme,
@@ -90,17 +92,13 @@ impl Location {
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
     }
 
-    /// The file it is, or the refusal of a scheme that is not built.
-    pub(crate) fn file(&self) -> Result<&Path, Error> {
-        let scheme = match &self.scheme {
-            Scheme::File => return Ok(Path::new(&self.path)),
+    /// The scheme's name, as the normal form has it.
+    pub(crate) fn scheme_name(&self) -> &str {
+        match &self.scheme {
+            Scheme::File => "file",
             Scheme::S3 => "s3",
             Scheme::Other(name) => name,
-        };
-        Err(Error::Unsupported {
-            location: self.to_string(),
-            scheme: scheme.to_owned(),
-        })
+        }
     }
 
     fn root(&self) -> String {
@@ -208,6 +206,8 @@ mod tests {
             check(text, "s3://b/k/x");
         }
         check("s3://b/k//x", "s3://b/k//x");
+        check("s3a://b//k/x/", "s3://b//k/x");
+        check("s3://b//", "s3://b/");
         check("gs://b/k", "gs://b/k");
         check("/", "file:///");
         check("s3://b", "s3://b/");

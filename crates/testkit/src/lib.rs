@@ -1,8 +1,9 @@
-//! For tests only: throwaway databases, our programs as processes, the oracle programs,
-//! waiting, seeds, log scan.
+//! For tests only: throwaway databases, S3 servers and proxies that break, our programs as
+//! processes, the oracle programs, waiting, seeds, log scan.
 //!
-//! Servers are not started here: `tests/run` starts them and says where they are through
-//! `SNOWPACK_TEST_DATABASE_URL` and `SNOWPACK_TEST_PYTHON`. Absence is a failure, never a pass.
+//! `tests/run` starts Postgres and makes the others, and says where they are through
+//! `SNOWPACK_TEST_DATABASE_URL`, `SNOWPACK_TEST_PYTHON` and `SNOWPACK_TEST_S3`. Absence is a
+//! failure, never a pass.
 
 mod binary;
 mod database;
@@ -10,6 +11,8 @@ mod http;
 mod logs;
 mod oracle;
 mod process;
+mod proxy;
+mod s3;
 mod seed;
 mod wait;
 
@@ -19,5 +22,7 @@ pub use http::{get, request};
 pub use logs::unexpected_lines;
 pub use oracle::{oracle, python};
 pub use process::Process;
+pub use proxy::{Fate, Proxy};
+pub use s3::S3;
 pub use seed::{seed, seeds};
 pub use wait::{WAIT_MAX, until};
