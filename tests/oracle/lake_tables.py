@@ -284,8 +284,6 @@ def evolve(task):
             update.rename_column("note", "remark")
         elif task["how"] == "drop":
             update.delete_column(task.get("column", "note"))
-        elif task["how"] == "widen":
-            update.update_column("small", LongType())
     return {}
 
 

@@ -15,6 +15,9 @@ pub enum Error {
     /// Something this version does not do, and what.
     #[error("{0}")]
     Refused(String),
+    /// A group that is better left as it is, and why.
+    #[error("{0}")]
+    NotWorth(String),
     /// A data or delete file that is not what the table says it is.
     #[error("read {location}: {why}")]
     BadFile { location: String, why: String },
@@ -97,6 +100,7 @@ impl Error {
             Self::Catalog { source, .. } => source.advice(),
             Self::Swap { advice, .. } => *advice,
             Self::Refused(_)
+            | Self::NotWorth(_)
             | Self::BadFile { .. }
             | Self::Parquet { .. }
             | Self::Arrow { .. }

@@ -14,6 +14,8 @@ mod equality;
 mod equality_conflict;
 #[path = "all/equality_model.rs"]
 mod equality_model;
+#[path = "all/evolution.rs"]
+mod evolution;
 #[path = "all/expire.rs"]
 mod expire;
 #[path = "all/fault.rs"]

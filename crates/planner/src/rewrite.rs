@@ -13,6 +13,7 @@ pub mod filter;
 mod groups;
 mod history;
 mod keys;
+mod moves;
 mod options;
 mod packing;
 mod refused;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use decide::plan;
 pub use equality::is_global;
 pub use keys::key_column;
+pub use moves::spread;
 pub use options::{JobOrder, OPTIONS, OptionDoc, Options, PartialProgress};
 pub use refused::Refused;
 
@@ -48,6 +50,10 @@ pub struct Plan {
     pub schema_id: i32,
     pub output_spec_id: i32,
     pub target_file_size_bytes: u64,
+    /// Smaller files are candidates.
+    pub min_file_size_bytes: u64,
+    /// Larger files are candidates.
+    pub max_file_size_bytes: u64,
     pub groups: Vec<Group>,
     /// What was looked at and not chosen, with counts per reason.
     pub skipped: Vec<Skipped>,
@@ -111,13 +117,15 @@ pub struct Group {
     /// The inputs are of other specs than [`Plan::output_spec_id`]: each row goes to the
     /// partition it has under that spec.
     pub moves: bool,
-    /// The partition for people, `region=eu/day=2026-01-01`; empty when unpartitioned.
+    /// The partition for people, `region=eu/day=2026-01-01`; empty when unpartitioned;
+    /// `spec 0 -> 1` of a group that `moves`.
     pub partition_path: String,
     /// In the order their rows are written: by data sequence number, then path.
     pub inputs: Vec<Input>,
     /// Equality delete files that may apply to inputs, oldest first.
     pub equality_deletes: Vec<EqualityDelete>,
-    /// How many files the group should become. A group whose rows are all deleted becomes none.
+    /// How many files the group should become, before its rows are looked at when it `moves`
+    /// ([`spread`]). A group whose rows are all deleted becomes none.
     pub output_files: usize,
     /// What the outputs are expected to hold together, in bytes.
     pub output_bytes: u64,

@@ -70,11 +70,10 @@ pub(super) fn of_rewrite(rewrite: &Rewrite<'_>) -> BTreeMap<String, String> {
         .iter()
         .map(|group| group.deletes_applied)
         .sum::<u64>();
-    let partitions: HashSet<_> = rewrite
-        .groups
-        .iter()
-        .flat_map(|group| &group.group.places)
+    let places = rewrite.groups.iter().flat_map(|group| &group.group.places);
+    let partitions: HashSet<_> = places
         .map(|place| (place.spec_id, &place.partition))
+        .chain(outputs().map(|file| (file.spec_id, &file.partition)))
         .collect();
     let mut put = |key: &str, value: String| drop(summary.insert(key.to_owned(), value));
     put("changed-partition-count", partitions.len().to_string());

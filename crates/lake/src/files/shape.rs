@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, ListArray, MapArray, StructArray, new_null_array};
 use arrow_schema::{
     ArrowError, DataType, Field as ArrowField, Fields, Schema as ArrowSchema, SchemaRef,
@@ -19,6 +20,8 @@ use crate::Error;
 pub(crate) enum Shape {
     /// As it is: the same primitive type.
     Same,
+    /// A primitive type the column was promoted from (spec, "Schema Evolution").
+    Narrower,
     /// Each child from the file's child of that position, or all null.
     Struct(Vec<Option<(usize, Shape)>>),
     List(Box<Shape>),
@@ -172,6 +175,7 @@ fn match_type(
     };
     match (&wanted.ty, target.data_type(), field.data_type()) {
         (Type::Primitive(_), target, stored) if target == stored => Ok(Shape::Same),
+        (Type::Primitive(_), target, stored) if promotes(stored, target) => Ok(Shape::Narrower),
         (Type::Struct(inner), DataType::Struct(targets), DataType::Struct(files)) => {
             let children = inner.fields.iter().zip(targets).map(|(child, target)| {
                 match_child(
@@ -283,6 +287,39 @@ pub(crate) fn reshape(
             )?;
             Ok(Arc::new(made))
         }
+        (Shape::Narrower, target) => promoted(array, target),
         _ => Ok(Arc::clone(array)),
     }
+}
+
+/// The promotions format v2 allows.
+fn promotes(stored: &DataType, target: &DataType) -> bool {
+    match (stored, target) {
+        (DataType::Int32, DataType::Int64) | (DataType::Float32, DataType::Float64) => true,
+        (DataType::Decimal128(from, scale), DataType::Decimal128(to, same)) => {
+            from < to && scale == same
+        }
+        _ => false,
+    }
+}
+
+fn promoted(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, ArrowError> {
+    Ok(match target {
+        DataType::Int64 => {
+            let narrow = array.as_primitive::<Int32Type>();
+            Arc::new(narrow.unary::<_, Int64Type>(i64::from))
+        }
+        DataType::Float64 => {
+            let narrow = array.as_primitive::<Float32Type>();
+            Arc::new(narrow.unary::<_, Float64Type>(f64::from))
+        }
+        DataType::Decimal128(precision, scale) => {
+            let narrow = array.as_primitive::<Decimal128Type>().clone();
+            Arc::new(narrow.with_precision_and_scale(*precision, *scale)?)
+        }
+        other => {
+            let why = format!("nothing is promoted to {other}");
+            return Err(ArrowError::SchemaError(why));
+        }
+    })
 }

@@ -83,36 +83,20 @@ impl InputFile {
         }
     }
 
-    /// The chunks of one top-level column in `row_groups`.
-    pub(crate) async fn fetch(
-        &self,
-        storage: &Storage,
-        root: usize,
-        row_groups: &[usize],
-    ) -> Result<Fetched, Error> {
-        self.fetch_ranges(storage, self.ranges(root, row_groups))
-            .await
+    /// Rows of each row group.
+    pub(crate) fn group_rows(&self) -> Vec<u64> {
+        let groups = self.footer.metadata().row_groups().iter();
+        groups.map(|group| group.num_rows() as u64).collect()
     }
 
-    /// The chunks of some top-level columns in `row_groups`, from the kept bytes if there are any.
-    pub(crate) async fn fetch_columns(
+    /// The chunks of top-level columns in `row_groups`.
+    pub(crate) async fn fetch(
         &self,
         storage: &Storage,
         roots: &[usize],
         row_groups: &[usize],
     ) -> Result<Fetched, Error> {
-        if let Some(whole) = &self.whole {
-            return Ok(Fetched::whole(whole.clone()));
-        }
-        let ranges = roots.iter().flat_map(|root| self.ranges(*root, row_groups));
-        self.fetch_ranges(storage, ranges.collect()).await
-    }
-
-    async fn fetch_ranges(
-        &self,
-        storage: &Storage,
-        ranges: Vec<Range<u64>>,
-    ) -> Result<Fetched, Error> {
+        let ranges = self.ranges(roots, row_groups);
         let bytes = storage
             .read_ranges(&self.location, &ranges)
             .await
@@ -128,19 +112,32 @@ impl InputFile {
         })
     }
 
+    /// The chunks of some top-level columns in `row_groups`, from the kept bytes if there are any.
+    pub(crate) async fn fetch_columns(
+        &self,
+        storage: &Storage,
+        roots: &[usize],
+        row_groups: &[usize],
+    ) -> Result<Fetched, Error> {
+        match &self.whole {
+            Some(whole) => Ok(Fetched::whole(whole.clone())),
+            None => self.fetch(storage, roots, row_groups).await,
+        }
+    }
+
     /// Compressed bytes of one top-level column in `row_groups`.
     pub(crate) fn column_bytes(&self, root: usize, row_groups: &[usize]) -> u64 {
-        self.ranges(root, row_groups)
+        self.ranges(&[root], row_groups)
             .iter()
             .map(|range| range.end - range.start)
             .sum()
     }
 
-    fn ranges(&self, root: usize, row_groups: &[usize]) -> Vec<Range<u64>> {
+    fn ranges(&self, roots: &[usize], row_groups: &[usize]) -> Vec<Range<u64>> {
         let footer = self.footer.metadata();
         let schema = footer.file_metadata().schema_descr();
         let leaves: Vec<_> = (0..schema.num_columns())
-            .filter(|leaf| schema.get_column_root_idx(*leaf) == root)
+            .filter(|leaf| roots.contains(&schema.get_column_root_idx(*leaf)))
             .collect();
         let chunk = |group: usize, leaf: usize| {
             let (start, length) = footer.row_group(group).column(leaf).byte_range();

@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering;
 use futures::{StreamExt, TryStreamExt, stream};
 use metadata::{Content, DataFile, Literal, PartitionSpec, TableMetadata};
 use parquet::file::properties::WriterProperties;
-use planner::rewrite::Group;
+use planner::rewrite::{Group, Place, Plan};
 use planner::{Attempt, Reserved};
 use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
 use super::Terms;
+use super::destination::Destination;
 use super::layout::{InputRows, Limits, RowGroup, lay_out};
 use super::row_group::{Encoder, Input, Machine};
 use crate::Error;
@@ -60,7 +61,7 @@ pub(crate) struct Rewritten {
 #[derive(Debug)]
 pub(crate) struct Rewriter<'a> {
     pub(crate) attempt: &'a Attempt<'a>,
-    pub(crate) table_uuid: &'a str,
+    pub(crate) plan: &'a Plan,
     pub(crate) storage: Storage,
     pub(crate) table: Arc<TableMetadata>,
     pub(crate) schema: Arc<WriteSchema>,
@@ -82,15 +83,15 @@ impl Rewriter<'_> {
         let _stop_when_dropped = stop.clone().drop_guard();
         let mut inputs = self.open(&group).await?;
         self.delete_equal(&group, &mut inputs, &stop).await?;
-        let rows: Vec<_> = inputs.iter().map(|input| Arc::clone(&input.rows)).collect();
-        let rows_in: u64 = rows.iter().map(|input| input.records).sum();
-        let deletes_applied: u64 = rows.iter().map(|input| input.deleted_count()).sum();
+        let rows = || inputs.iter().map(|input| &input.rows);
+        let rows_in: u64 = rows().map(|rows| rows.records).sum();
+        let deletes_applied: u64 = rows().map(|rows| rows.deleted_count()).sum();
         let touched = (self.attempt.memory_bytes / ROW_GROUP_SHARE).max(1);
         let limits = Limits {
             row_group: self.settings.row_group_bytes.min(touched),
             touched,
         };
-        let layout = lay_out(&rows, group.output_files, limits);
+        let to = self.destinations(&group, &inputs, &stop).await?;
         let encoder = Encoder {
             storage: self.storage.clone(),
             schema: Arc::clone(&self.schema),
@@ -99,7 +100,7 @@ impl Rewriter<'_> {
             machine: self.machine.clone(),
             stop,
         };
-        let outputs = self.write_all(&group, &encoder, &layout).await?;
+        let outputs = self.write_all(&to, &encoder, limits).await?;
         let columns = self.schema.arrow.fields().len() as u64;
         self.machine
             .done
@@ -145,7 +146,12 @@ impl Rewriter<'_> {
                 InputFile::open(&self.storage, &input.path, input.bytes, input.records, keep)
                     .await?;
             self.attempt.progress.alive();
-            self.matched((index, file), input.records, positions, identities)
+            self.matched(
+                (index, file),
+                input.records,
+                positions,
+                &identities[input.place],
+            )
         });
         let opens: Vec<_> = opens.collect();
         stream::iter(opens).buffered(OPENS_MAX).try_collect().await
@@ -214,14 +220,14 @@ impl Rewriter<'_> {
         })
     }
 
-    /// What the inputs need not store themselves.
-    fn identities(&self, group: &Group) -> HashMap<i32, Literal> {
-        let Some(place) = group.output_place() else {
-            return HashMap::new();
+    /// What the inputs of each place need not store themselves.
+    fn identities(&self, group: &Group) -> Vec<HashMap<i32, Literal>> {
+        let of = |place: &Place| {
+            let spec = self.specs.iter().find(|spec| spec.spec_id == place.spec_id);
+            spec.map(|spec| identities(spec, &place.partition))
         };
-        let spec = self.specs.iter().find(|spec| spec.spec_id == place.spec_id);
-        spec.map(|spec| identities(spec, &place.partition))
-            .unwrap_or_default()
+        let places = group.places.iter();
+        places.map(|place| of(place).unwrap_or_default()).collect()
     }
 
     async fn positions(&self, group: &Group) -> Result<Positions, Error> {
@@ -240,17 +246,19 @@ impl Rewriter<'_> {
 
     async fn write_all(
         &self,
-        group: &Group,
+        to: &[Destination],
         encoder: &Encoder,
-        layout: &[Vec<RowGroup>],
+        limits: Limits,
     ) -> Result<Vec<DataFile>, Error> {
-        let paths: Vec<String> = layout
+        let mut work = Vec::new();
+        for to in to {
+            for row_groups in lay_out(&to.rows, to.files, limits) {
+                work.push((to, self.places.data_file(&to.path, ""), row_groups));
+            }
+        }
+        let reserved: Vec<Reserved> = work
             .iter()
-            .map(|_| self.places.data_file(&group.partition_path, ""))
-            .collect();
-        let reserved: Vec<Reserved> = paths
-            .iter()
-            .map(|path| Reserved {
+            .map(|(_, path, _)| Reserved {
                 path: path.clone(),
                 kind: "data",
             })
@@ -258,19 +266,19 @@ impl Rewriter<'_> {
         if !reserved.is_empty() {
             self.attempt
                 .ledger
-                .reserve(self.table_uuid, &reserved)
+                .reserve(&self.plan.table_uuid, &reserved)
                 .await?;
         }
-        let mut outputs = Vec::with_capacity(layout.len());
-        for (path, row_groups) in paths.into_iter().zip(layout) {
-            outputs.push(self.write(group, encoder, path, row_groups).await?);
+        let mut outputs = Vec::with_capacity(work.len());
+        for (to, path, row_groups) in work {
+            outputs.push(self.write(to, encoder, path, &row_groups).await?);
         }
         Ok(outputs)
     }
 
     async fn write(
         &self,
-        group: &Group,
+        to: &Destination,
         encoder: &Encoder,
         path: String,
         row_groups: &[RowGroup],
@@ -285,12 +293,7 @@ impl Rewriter<'_> {
             self.attempt.progress.alive();
         }
         drop(done);
-        let Some(place) = group.output_place() else {
-            return Err(Error::Refused(
-                "moving files to another spec is not built".to_owned(),
-            ));
-        };
-        let place = (place.spec_id, place.partition.clone());
+        let place = (to.spec_id, to.partition.clone());
         output
             .finish(Content::Data, &self.schema, &self.settings.metrics, place)
             .await

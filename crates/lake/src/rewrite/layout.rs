@@ -74,6 +74,11 @@ impl InputRows {
         self.records - self.live(&(0..self.records))
     }
 
+    /// Estimated compressed bytes of its rows.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.weight(&(0..self.records)) as u64
+    }
+
     /// How many of `rows` there are.
     pub(crate) fn live(&self, rows: &Range<u64>) -> u64 {
         match &self.live {

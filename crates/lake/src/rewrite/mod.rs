@@ -2,8 +2,10 @@
 //! writer got in between.
 
 mod column;
+mod destination;
 mod group;
 mod layout;
+mod partition;
 mod row_group;
 
 use std::collections::{HashSet, VecDeque};
@@ -219,7 +221,7 @@ impl<'a> Session<'a> {
         let settings = WriteSettings::new(&table.metadata, &schema)?;
         Ok(Arc::new(Rewriter {
             attempt: self.attempt,
-            table_uuid: &self.plan.table_uuid,
+            plan: self.plan,
             storage: table.storage.clone(),
             table: Arc::clone(&table.metadata),
             properties: Arc::new(settings.writer.clone()),
@@ -300,6 +302,10 @@ impl<'a> Session<'a> {
                 tracing::warn!(table = %self.name, files, why = %error, "group left as it is");
                 self.report.groups_failed += 1;
                 self.refused.push(error.to_string());
+            }
+            Some(Err((files, Error::NotWorth(why)))) => {
+                tracing::info!(table = %self.name, files, why, "group left as it is");
+                self.given_up = Some(why);
             }
             Some(Err((_, error))) => return Err(self.moved_or(error).await),
         }
@@ -472,6 +478,8 @@ impl<'a> Session<'a> {
         };
         let options = Options {
             target_file_size_bytes: Some(self.plan.target_file_size_bytes),
+            min_file_size_bytes: Some(self.plan.min_file_size_bytes),
+            max_file_size_bytes: Some(self.plan.max_file_size_bytes),
             rewrite_all: true,
             output_spec_id: Some(self.plan.output_spec_id),
             ..Options::default()
@@ -482,7 +490,7 @@ impl<'a> Session<'a> {
         let worth = |group: &Group| {
             let deletes =
                 |input: &Input| !input.deletes.is_empty() || !input.equality_deletes.is_empty();
-            group.inputs.len() > 1 || group.inputs.iter().any(deletes)
+            group.moves || group.inputs.len() > 1 || group.inputs.iter().any(deletes)
         };
         Ok(plan.groups.into_iter().filter(worth).collect())
     }

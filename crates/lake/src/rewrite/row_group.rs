@@ -23,7 +23,7 @@ use crate::files::source::{Fetched, InputFile};
 /// Reads of one task at once.
 const READS_MAX: usize = 16;
 /// What a task holds beside its column's compressed bytes: pages and batches, in bytes.
-const TASK_BYTES: u64 = 4 << 20;
+pub(super) const TASK_BYTES: u64 = 4 << 20;
 /// Memory is counted in units of this, in bytes.
 const MEMORY_UNIT: u64 = 1 << 20;
 
@@ -68,6 +68,13 @@ impl Machine {
         let units = units.clamp(1, self.memory_units);
         let room = Arc::clone(&self.memory).acquire_many_owned(units).await;
         room.expect("the semaphore is never closed")
+    }
+}
+
+impl Machine {
+    pub(super) async fn core(&self) -> OwnedSemaphorePermit {
+        let core = Arc::clone(&self.cores).acquire_owned().await;
+        core.expect("the semaphore is never closed")
     }
 }
 
@@ -153,17 +160,11 @@ impl Encoder {
     async fn readings(&self, group: &RowGroup) -> Result<Vec<Reading>, Error> {
         let readings = group.slices.iter().map(|slice| async move {
             let input = &self.inputs[slice.of.input];
-            let footer = input.file.footer.metadata();
-            let rows: Vec<u64> = footer
-                .row_groups()
-                .iter()
-                .map(|group| group.num_rows() as u64)
-                .collect();
             Ok::<_, Error>(Reading {
                 input: slice.of.input,
                 location: input.file.location.as_str().into(),
                 rows: slice.live(),
-                selected: Arc::new(select(&rows, slice)),
+                selected: Arc::new(select(&input.file.group_rows(), slice)),
                 whole: input.file.whole(&self.storage).await?,
             })
         });
@@ -283,7 +284,7 @@ async fn part(
                 None => {
                     input
                         .file
-                        .fetch(storage, *root, &reading.selected.row_groups)
+                        .fetch(storage, &[*root], &reading.selected.row_groups)
                         .await?
                 }
             },

@@ -100,7 +100,10 @@ async fn a_file_without_field_ids_is_refused_before_anything_is_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_type_is_refused_before_anything_is_written() {
     let world = World::with("wide", "none", 2, 20).await;
-    world.oracle("evolve", json!({"how": "widen"})).await;
+    let steps = json!([["type", "small", "string"]]);
+    world
+        .ask("evolution", "evolve", json!({"steps": steps}))
+        .await;
     let error = fails(&world).await;
     assert!(
         chain(&error).contains("column small as Int32"),

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
-/// Processes nobody is using.
-static IDLE: Mutex<Vec<Oracle>> = Mutex::new(Vec::new());
+/// Processes nobody is using, each with its script.
+static IDLE: Mutex<Vec<(&str, Oracle)>> = Mutex::new(Vec::new());
 
 pub(crate) struct Oracle {
     _process: Child,
@@ -61,14 +61,19 @@ impl Oracle {
     }
 }
 
-/// Asks an idle oracle, or a new one. Blocks.
+/// Asks an idle oracle of that script, or a new one. Blocks.
 ///
 /// # Panics
 /// With the oracle's traceback when it fails.
-pub(crate) fn ask(question: &Value) -> Value {
-    let idle = IDLE.lock().expect("no test panics here").pop();
-    let mut oracle = idle.unwrap_or_else(|| Oracle::start("lake_tables"));
+pub(crate) fn ask(script: &'static str, question: &Value) -> Value {
+    let mut idle = IDLE.lock().expect("no test panics here");
+    let found = idle.iter().position(|(its, _)| *its == script);
+    let found = found.map(|at| idle.swap_remove(at).1);
+    drop(idle);
+    let mut oracle = found.unwrap_or_else(|| Oracle::start(script));
     let answer = oracle.answer(question);
-    IDLE.lock().expect("no test panics here").push(oracle);
+    IDLE.lock()
+        .expect("no test panics here")
+        .push((script, oracle));
     answer
 }

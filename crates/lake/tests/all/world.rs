@@ -124,12 +124,17 @@ impl World {
 
     /// Runs the oracle `lake_tables` on this world's table.
     pub(crate) async fn oracle(&self, what: &str, more: Value) -> Value {
+        self.ask("lake_tables", what, more).await
+    }
+
+    /// Runs an oracle on this world's table.
+    pub(crate) async fn ask(&self, script: &'static str, what: &str, more: Value) -> Value {
         let mut asked = self.place();
         asked["do"] = what.into();
         if let (Some(asked), Value::Object(more)) = (asked.as_object_mut(), more) {
             asked.extend(more);
         }
-        tokio::task::spawn_blocking(move || crate::oracle::ask(&asked))
+        tokio::task::spawn_blocking(move || crate::oracle::ask(script, &asked))
             .await
             .expect("the oracle answers")
     }

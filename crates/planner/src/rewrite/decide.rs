@@ -10,7 +10,7 @@ use super::groups::{self, Candidate};
 use super::history::History;
 use super::rules::Rules;
 use super::skips::Skips;
-use super::{Group, JobOrder, Options, Plan, Refused};
+use super::{Group, JobOrder, Options, Plan, Refused, moves};
 
 /// Decoded bytes per compressed byte, with what is being encoded beside them.
 const DECODED_PER_COMPRESSED: u64 = 4;
@@ -20,6 +20,8 @@ const ROW_GROUPS_HELD: u64 = 2;
 const BYTES_PER_DELETE: u64 = 16;
 /// A key to look up, with its share of the table it lies in.
 const BYTES_PER_KEY: u64 = 96;
+/// Where a row goes.
+const BYTES_PER_MOVED_ROW: u64 = 4;
 /// Footer and page index of an open input.
 const BYTES_PER_INPUT: u64 = 65_536;
 /// Buffers whatever the size: uploads, codecs, the runtime.
@@ -46,20 +48,10 @@ pub fn plan(
         history: &history,
         deletes: Deletes::index(metadata, files),
         listed_twice: listed_twice(&files.data),
+        immovable: moves::immovable(metadata, rules.output_spec_id),
     };
     let mut skips = Skips::default();
-    let mut chosen = Vec::new();
-    for (partition, files) in by_partition(&files.data) {
-        let path = sieve.path(partition);
-        let candidates = sieve.candidates(files, &path, &mut skips);
-        chosen.extend(groups::of_partition(
-            &candidates,
-            &path,
-            &rules,
-            &history,
-            &mut skips,
-        ));
-    }
+    let mut chosen = sieve.choose(&files.data, &mut skips);
     order(&mut chosen, options.job_order);
     let progress = options.partial_progress;
     Ok(Plan {
@@ -74,6 +66,8 @@ pub fn plan(
         schema_id: metadata.current_schema().schema_id,
         output_spec_id: rules.output_spec_id,
         target_file_size_bytes: rules.target,
+        min_file_size_bytes: rules.min,
+        max_file_size_bytes: rules.max,
         groups_per_commit: progress
             .enabled
             .then(|| chosen.len().div_ceil(progress.commits_max).max(1)),
@@ -117,6 +111,8 @@ struct Sieve<'a> {
     history: &'a History<'a>,
     deletes: Deletes<'a>,
     listed_twice: HashSet<&'a str>,
+    /// Why no row can be placed under the output spec.
+    immovable: Option<String>,
 }
 
 impl<'a> Sieve<'a> {
@@ -125,6 +121,27 @@ impl<'a> Sieve<'a> {
             Some(spec) => spec.path(values),
             None => format!("spec {spec_id}"),
         }
+    }
+
+    /// The groups worth rewriting, by partition; those that move to the output spec last.
+    fn choose(&self, files: &'a [LiveFile], skips: &mut Skips) -> Vec<Group> {
+        let (rules, history) = (self.rules, self.history);
+        let mut chosen = Vec::new();
+        let mut of_other_specs = Vec::new();
+        for (partition, files) in by_partition(files) {
+            let path = self.path(partition);
+            let candidates = self.candidates(files, &path, skips);
+            if partition.0 == rules.output_spec_id {
+                let groups = groups::of_partition(&candidates, &path, rules, history, skips);
+                chosen.extend(groups);
+            } else {
+                of_other_specs.extend(candidates);
+            }
+        }
+        of_other_specs.sort_by_key(Candidate::order);
+        let groups = groups::of_other_specs(&of_other_specs, rules, history, skips);
+        chosen.extend(groups);
+        chosen
     }
 
     fn candidates(
@@ -161,11 +178,10 @@ impl<'a> Sieve<'a> {
         if self.listed_twice.contains(file.file_path.as_str()) {
             return Err("listed more than once in the table".to_owned());
         }
-        if file.spec_id != rules.output_spec_id {
-            return Err(format!(
-                "written under spec {}; moving files to spec {} is not built in this version",
-                file.spec_id, rules.output_spec_id
-            ));
+        if file.spec_id != rules.output_spec_id
+            && let Some(why) = &self.immovable
+        {
+            return Err(format!("written under spec {}; {why}", file.spec_id));
         }
         let spec = self.metadata.spec(file.spec_id).map(AsRef::as_ref);
         if rules
@@ -252,6 +268,11 @@ fn memory_bytes(groups: &[Group], files: &LiveFiles, rules: &Rules<'_>) -> u64 {
                 .equality_deletes
                 .iter()
                 .fold(0_u64, |sum, delete| sum.saturating_add(delete.records));
+            let moved = if group.moves {
+                group.input_records()
+            } else {
+                0
+            };
             let held = rules.row_group_bytes.saturating_mul(ROW_GROUPS_HELD);
             (group
                 .input_bytes()
@@ -259,6 +280,7 @@ fn memory_bytes(groups: &[Group], files: &LiveFiles, rules: &Rules<'_>) -> u64 {
                 .saturating_mul(DECODED_PER_COMPRESSED))
             .saturating_add(positions.saturating_mul(BYTES_PER_DELETE))
             .saturating_add(keys.saturating_mul(BYTES_PER_KEY))
+            .saturating_add(moved.saturating_mul(BYTES_PER_MOVED_ROW))
             .saturating_add(BYTES_PER_INPUT.saturating_mul(group.inputs.len() as u64))
             .saturating_add(BYTES_ALWAYS)
         })

@@ -1,14 +1,19 @@
-//! From the candidates of one partition to groups, each with its reason.
+//! From the candidates of one partition, or of other specs, to groups, each with its reason.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use metadata::LiveFile;
 
-use super::deletes::Applying;
+use super::deletes::{Applying, Partition, partition};
 use super::equality::Listed;
 use super::history::History;
 use super::packing::{first_fit, output_files};
 use super::rules::Rules;
 use super::skips::Skips;
 use super::{Group, Input, Place};
+
+/// Rows of one group that moves, at most: where each goes is held in memory, in four bytes.
+pub(super) const MOVED_ROWS_MAX: u64 = 1 << 25;
 
 /// A data file that may be rewritten.
 #[derive(Debug)]
@@ -46,6 +51,11 @@ impl<'a> Candidate<'a> {
         self.small || self.large || self.by_deletes
     }
 
+    /// By what files are put in the order their rows are written in.
+    pub(super) fn order(&self) -> (i64, &'a str) {
+        (self.live.sequence_number, self.live.file.file_path.as_str())
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.live.file.file_size_in_bytes
     }
@@ -66,13 +76,13 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    fn input(&self, listed: &Listed<'_>) -> Input {
+    fn input(&self, listed: &Listed<'_>, place: usize) -> Input {
         Input {
             path: self.live.file.file_path.clone(),
             bytes: self.bytes(),
             records: self.live.file.record_count,
             sequence_number: self.live.sequence_number,
-            place: 0,
+            place,
             equality_deletes: listed.indices(&self.deletes.equality),
             deletes: self
                 .deletes
@@ -93,34 +103,128 @@ pub(super) fn of_partition(
     skips: &mut Skips,
 ) -> Vec<Group> {
     let sizes: Vec<u64> = candidates.iter().map(Candidate::bytes).collect();
-    let mut groups = Vec::new();
-    for bin in first_fit(&sizes, rules.capacity()) {
+    let bins = first_fit(&sizes, rules.capacity());
+    judged(candidates, bins, rules, history, |members, judged| {
+        let path = partition_path.to_owned();
+        keep_or_skip(members, path, judged, skips)
+    })
+}
+
+/// The same of files of other specs, whatever their partitions: each row goes to the partition it
+/// has under the output spec.
+pub(super) fn of_other_specs(
+    candidates: &[Candidate<'_>],
+    rules: &Rules<'_>,
+    history: &History<'_>,
+    skips: &mut Skips,
+) -> Vec<Group> {
+    let capacity = rules.capacity();
+    // Rows are bounded too, by what one of them takes of the bin.
+    let bytes_of_rows = |records: u64| {
+        let share = u128::from(records) * u128::from(capacity.bytes) / u128::from(MOVED_ROWS_MAX);
+        u64::try_from(share).unwrap_or(u64::MAX)
+    };
+    let sizes: Vec<u64> = candidates
+        .iter()
+        .map(|candidate| {
+            candidate
+                .bytes()
+                .max(bytes_of_rows(candidate.live.file.record_count))
+        })
+        .collect();
+    let bins = first_fit(&sizes, capacity);
+    judged(candidates, bins, rules, history, |members, judged| {
+        let from: BTreeSet<i32> = members
+            .iter()
+            .map(|member| member.live.file.spec_id)
+            .collect();
+        let from: Vec<String> = from.iter().map(i32::to_string).collect();
+        let path = format!("spec {} -> {}", from.join(", "), rules.output_spec_id);
+        let mut group = keep_or_skip(members, path, judged, skips)?;
+        group.moves = true;
+        Some(group)
+    })
+}
+
+/// Why a bin is worth rewriting or not, and what it is expected to become.
+struct Judged {
+    verdict: Result<String, String>,
+    files_after: usize,
+    bytes_after: u64,
+}
+
+fn judged<'a>(
+    candidates: &'a [Candidate<'a>],
+    bins: Vec<Vec<usize>>,
+    rules: &Rules<'_>,
+    history: &History<'_>,
+    mut group: impl FnMut(&[&'a Candidate<'a>], Judged) -> Option<Group>,
+) -> Vec<Group> {
+    let judge = |bin: Vec<usize>| {
         let members: Vec<&Candidate<'_>> = bin.iter().map(|&item| &candidates[item]).collect();
         let bytes_after = sum(members.iter().map(|member| member.bytes_after(history)));
         let files_after = output_files(bytes_after, rules.target, rules.min, rules.max);
-        let listed = Listed::of(members.iter().flat_map(|member| &member.deletes.equality));
-        match judge(&members, files_after, rules) {
-            Ok(reason) => groups.push(Group {
-                places: vec![Place {
-                    spec_id: members[0].live.file.spec_id,
-                    partition: members[0].live.file.partition.clone(),
-                }],
-                moves: false,
-                equality_deletes: listed.files(),
-                partition_path: partition_path.to_owned(),
-                inputs: members.iter().map(|member| member.input(&listed)).collect(),
-                output_files: files_after,
-                output_bytes: bytes_after,
-                reason,
-            }),
-            Err(reason) => {
-                for member in members {
-                    skips.add(partition_path, reason.as_str(), member.bytes());
-                }
+        let judged = Judged {
+            verdict: judge(&members, files_after, rules),
+            files_after,
+            bytes_after,
+        };
+        group(&members, judged)
+    };
+    bins.into_iter().filter_map(judge).collect()
+}
+
+fn keep_or_skip(
+    members: &[&Candidate<'_>],
+    partition_path: String,
+    judged: Judged,
+    skips: &mut Skips,
+) -> Option<Group> {
+    let reason = match judged.verdict {
+        Ok(reason) => reason,
+        Err(reason) => {
+            for member in members {
+                skips.add(&partition_path, reason.as_str(), member.bytes());
             }
+            return None;
         }
+    };
+    let mut places = Places::default();
+    let listed = Listed::of(members.iter().flat_map(|member| &member.deletes.equality));
+    let inputs = members
+        .iter()
+        .map(|member| member.input(&listed, places.index(member.live)))
+        .collect();
+    Some(Group {
+        places: places.list,
+        moves: false,
+        equality_deletes: listed.files(),
+        partition_path,
+        inputs,
+        output_files: judged.files_after,
+        output_bytes: judged.bytes_after,
+        reason,
+    })
+}
+
+/// Where files lie, each place once, in the order met.
+#[derive(Default)]
+struct Places<'a> {
+    list: Vec<Place>,
+    indices: BTreeMap<Partition<'a>, usize>,
+}
+
+impl<'a> Places<'a> {
+    fn index(&mut self, file: &'a LiveFile) -> usize {
+        let at = partition(file);
+        *self.indices.entry(at).or_insert_with(|| {
+            self.list.push(Place {
+                spec_id: at.0,
+                partition: at.1.to_vec(),
+            });
+            self.list.len() - 1
+        })
     }
-    groups
 }
 
 /// Why the group is rewritten, or why not.

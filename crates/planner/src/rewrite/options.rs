@@ -105,7 +105,7 @@ pub const OPTIONS: &[OptionDoc] = &[
     doc(
         "output-spec-id",
         "the table's current spec",
-        "must exist; files of another spec are skipped in this version",
+        "must exist; chosen files of other specs are moved to it, unless that made more small files than there were",
     ),
     doc(
         "strategy",

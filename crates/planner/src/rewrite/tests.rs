@@ -27,6 +27,8 @@ const CURRENT_SEQUENCE: i64 = 7;
 struct Case {
     version: u8,
     spec_id: i32,
+    /// In place of the usual partitioned one.
+    spec: Value,
     properties: BTreeMap<&'static str, String>,
     snapshots: Vec<Value>,
     options: BTreeMap<String, String>,
@@ -41,6 +43,9 @@ fn case(files: impl IntoIterator<Item = LiveFile>) -> Case {
     Case {
         version: 2,
         spec_id: 0,
+        spec: json!({"spec-id": PARTITIONED, "fields": [
+            {"source-id": 1, "field-id": 1000, "name": "region", "transform": "identity"},
+        ]}),
         properties: BTreeMap::new(),
         snapshots: vec![snapshot(
             CURRENT_SNAPSHOT,
@@ -86,6 +91,11 @@ impl Case {
         self
     }
 
+    fn with_spec(mut self, spec: Value) -> Self {
+        self.spec = spec;
+        self
+    }
+
     fn partitioned(mut self) -> Self {
         self.spec_id = PARTITIONED;
         self
@@ -119,9 +129,7 @@ impl Case {
             "default-spec-id": self.spec_id,
             "partition-specs": [
                 {"spec-id": 0, "fields": []},
-                {"spec-id": PARTITIONED, "fields": [
-                    {"source-id": 1, "field-id": 1000, "name": "region", "transform": "identity"},
-                ]},
+                self.spec,
                 {"spec-id": ALL_REGIONS_SPEC, "fields": [
                     {"source-id": 1, "field-id": 1000, "name": "region", "transform": "void"},
                 ]},

@@ -3,7 +3,8 @@
 use metadata::{DataFile, LiveFile};
 use serde_json::json;
 
-use super::super::RULES_KEY;
+use super::super::groups::MOVED_ROWS_MAX;
+use super::super::{RULES_KEY, spread};
 use super::{CURRENT_SNAPSHOT, at, case, data, many, region, snapshot};
 
 const FINE: &str = "75 to 180 bytes already";
@@ -173,19 +174,114 @@ fn what_cannot_be_rewritten_is_left_with_the_reason() {
         "1 left: encrypted",
         "2 left: listed more than once in the table",
         "1 left: orc files are not rewritten in this version, only parquet",
-        "region=eu: 1 left: written under spec 1; moving files to spec 0 is not built in this version",
+        "spec 1 -> 0: 1 left: 1 file below 75 bytes: fewer than min-input-files 5 and not more than one target together",
     ]);
 }
 
 #[test]
 fn an_older_spec_can_be_asked_for() {
     let files = many("a", 5, 10);
-    let left = "5 left: written under spec 0; moving files to spec 1 is not built in this version";
-    case(files.clone()).partitioned().check(&[left]);
     case(files)
         .partitioned()
         .option("output-spec-id", "0")
         .check(&["a1 a2 a3 a4 a5 -> 1: 5 files below 75 bytes"]);
+}
+
+#[test]
+fn files_of_other_specs_move_together_whatever_their_partitions() {
+    let mut files = many("a", 2, 10);
+    files.extend([region(data("b", 10), "eu"), region(data("c", 10), "us")]);
+    files.push(region(data("d", 100), "us"));
+    let case = case(files).option("min-input-files", "2");
+    case.check(&[
+        "a1 a2 -> 1: 2 files below 75 bytes",
+        "spec 1 -> 0: b c -> 1: 2 files below 75 bytes",
+        "region=us: 1 left: 75 to 180 bytes already",
+    ]);
+    let plan = case.plan().unwrap();
+    let moved = &plan.groups[1];
+    let regions: Vec<_> = moved
+        .inputs
+        .iter()
+        .map(|input| moved.place(input))
+        .collect();
+    assert!(moved.moves && moved.output_place().is_none());
+    assert_eq!(regions, [&moved.places[0], &moved.places[1]]);
+    assert!(!plan.groups[0].moves);
+}
+
+#[test]
+fn a_group_that_moves_is_bounded_in_rows() {
+    let mut files: Vec<LiveFile> = many("a", 5, 10);
+    for file in &mut files {
+        file.file.record_count = MOVED_ROWS_MAX / 3 + 1;
+    }
+    case(files)
+        .partitioned()
+        .option("min-input-files", "2")
+        .check(&[
+            "spec 0 -> 1: a1 a2 -> 1: 2 files below 75 bytes",
+            "spec 0 -> 1: a3 a4 -> 1: 2 files below 75 bytes",
+            &format!(
+                "spec 0 -> 1: 1 left: 1 file below 75 bytes: {}",
+                FEW.replace('5', "2")
+            ),
+        ]);
+}
+
+#[test]
+fn rows_that_no_partition_can_be_found_for_stay() {
+    let document = |transform: &str, source: i32| {
+        let spec = json!({"spec-id": 1, "fields": [
+            {"source-id": source, "field-id": 1000, "name": "p", "transform": transform},
+        ]});
+        case(many("a", 5, 10)).partitioned().with_spec(spec)
+    };
+    let at = "its rows cannot be placed under spec 1";
+    document("identity", 9).check(&[&format!(
+        "5 left: written under spec 0; {at}: the column p is made of was dropped"
+    )]);
+    document("zorder[a]", 1).check(&[&format!(
+        "5 left: written under spec 0; {at}: the transform zorder[a] of p is not known in this version"
+    )]);
+    document("void", 9).check(&["spec 0 -> 1: a1 a2 a3 a4 a5 -> 1: 5 files below 75 bytes"]);
+}
+
+#[track_caller]
+fn spreads(sizes: &[u64], partitions: &[u64], want: Result<&[usize], &str>) {
+    let files = sizes
+        .iter()
+        .enumerate()
+        .map(|(n, bytes)| data(&format!("a{n}"), *bytes));
+    let plan = case(files)
+        .partitioned()
+        .option("rewrite-all", "true")
+        .plan()
+        .unwrap();
+    match (spread(&plan, &plan.groups[0], partitions), want) {
+        (Ok(files), Ok(want)) => assert_eq!(files, want, "{sizes:?} to {partitions:?}"),
+        (Err(why), Err(want)) => assert!(why.contains(want), "{why}"),
+        (got, _) => panic!("{sizes:?} to {partitions:?}: {got:?}"),
+    }
+}
+
+#[test]
+fn moving_makes_no_more_small_files_than_there_were() {
+    spreads(&[10, 10, 10], &[15, 15], Ok(&[1, 1]));
+    spreads(&[10, 10, 10], &[10, 10, 10], Ok(&[1, 1, 1]));
+    spreads(
+        &[10, 10, 10],
+        &[9, 9, 6, 6],
+        Err(
+            "spec 0 -> 1: 3 files, 3 of them below 75 bytes, would become 4 in 4 partitions, 4 of them below",
+        ),
+    );
+    // A large file may be cut as long as the parts are large.
+    spreads(&[400], &[200, 200], Ok(&[2, 2]));
+    spreads(&[400], &[370, 30], Err("1 of them below"));
+    spreads(&[400, 10], &[380, 30], Ok(&[4, 1]));
+    // All rows deleted.
+    spreads(&[10, 10], &[], Ok(&[]));
 }
 
 #[test]
