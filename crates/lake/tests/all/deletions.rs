@@ -54,6 +54,11 @@ impl Deletions {
         *self.dies.lock().unwrap() = Some(death);
     }
 
+    /// A death that did not come does not come any more.
+    pub(crate) fn live(&self) {
+        *self.dies.lock().unwrap() = None;
+    }
+
     /// Whether the death came.
     pub(crate) fn died(&self) -> bool {
         self.dies.lock().unwrap().is_none()

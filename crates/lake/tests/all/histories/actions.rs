@@ -6,10 +6,12 @@ use model::{Action, Advice, AttemptId, JobId};
 use planner::{Attempt, Engine, EngineError, Plan, Report, Task};
 
 use super::table::History;
+use crate::deletions::{Death, Step};
 use crate::ledger::Break;
 use crate::world::{World, chain};
 
 const MEMORY_BYTES: u64 = 64 << 20;
+const HOUR_MS: i64 = 3_600_000;
 const ATTEMPTS_MAX: usize = 5;
 
 type Options = BTreeMap<String, String>;
@@ -19,7 +21,72 @@ impl History {
         match self.number(0, 9) {
             0..=4 => self.write().await,
             5 | 6 => self.change().await,
-            _ => self.rewrite().await,
+            7 | 8 => self.rewrite().await,
+            _ => self.expire().await,
+        }
+    }
+
+    async fn expire(&mut self) {
+        let table = self.table().await;
+        let soon = self.world.now_ms().await + HOUR_MS;
+        let snapshots = table.metadata.snapshots().iter();
+        let mut cutoffs: Vec<i64> = snapshots.map(|snapshot| snapshot.timestamp_ms).collect();
+        cutoffs.extend([soon, soon]);
+        let mut options = Options::new();
+        let mut set = |key: &str, value: String| drop(options.insert(key.to_owned(), value));
+        set("older_than", self.one(&cutoffs).to_string());
+        if self.chance(0.5) {
+            set("retain_last", self.number(1, 3).to_string());
+        }
+        if self.chance(0.3) {
+            set("clean_expired_metadata", "true".to_owned());
+        }
+        if self.chance(0.4) {
+            let all = [
+                Death::Before(Step::Intend),
+                Death::After(Step::Intend),
+                Death::Before(Step::Swap),
+                Death::After(Step::Swap),
+                Death::Before(Step::List),
+                Death::After(Step::List),
+                Death::Before(Step::Settle),
+                Death::After(Step::Settle),
+            ];
+            let death = self.one(&all);
+            self.say(&format!("death {death:?}"));
+            self.world.ledger.deletions.die(death);
+        }
+        self.run(Action::ExpireSnapshots, &options, None).await;
+        if !self.world.ledger.deletions.died() {
+            self.world.ledger.deletions.live();
+        }
+        let table = self.table().await;
+        self.states
+            .retain(|id, _| table.metadata.snapshot(*id).is_some());
+        self.delete_listed();
+        self.check_all().await;
+    }
+
+    /// What waits for its deletion is gone from now on: whoever needs it fails.
+    fn delete_listed(&mut self) {
+        let unreached = self.check_files();
+        let deletions = &self.world.ledger.deletions;
+        let listed = deletions.listed();
+        for path in &listed {
+            let on_disk = path.trim_start_matches("file://");
+            if std::path::Path::new(on_disk).exists() {
+                assert!(unreached.contains(path), "{path} is listed and in use");
+                std::fs::remove_file(on_disk).unwrap();
+                *self.counts.entry("files deleted".to_owned()).or_default() += 1;
+            }
+        }
+        if deletions.open_count() == 0 {
+            let reserved = self.world.ledger.reserved.lock().unwrap();
+            let forgotten: Vec<_> = unreached
+                .iter()
+                .filter(|path| !listed.contains(path) && !reserved.contains(*path))
+                .collect();
+            assert!(forgotten.is_empty(), "nobody knows of {forgotten:#?}");
         }
     }
 
@@ -191,5 +258,6 @@ async fn execute(
         signals: &world.signals,
         memory_bytes: MEMORY_BYTES,
     };
+    world.ledger.deletions.works(&job, &id);
     world.engine.execute(plan, &attempt).await
 }
