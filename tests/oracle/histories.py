@@ -317,8 +317,12 @@ def read(task):
     return answer
 
 
+# A partition that is null beside equality deletes of another; a key promoted since it was deleted.
+DUCKDB_TRIPS = ["Comparison on NULL values", "Expected vector of type"]
+
+
 def duckdb_scan(path):
-    """None where DuckDB trips over a partition that is null beside equality deletes of another."""
+    """None where DuckDB trips over what it does not expect."""
     global duck
     if duck is None:
         duck = duckdb.connect()
@@ -330,7 +334,7 @@ def duckdb_scan(path):
     try:
         return duck.execute(f"select * from iceberg_scan('{path}')").to_arrow_table()
     except duckdb.InternalException as error:
-        if "Comparison on NULL values" not in str(error):
+        if not any(known in str(error) for known in DUCKDB_TRIPS):
             raise
         # Nothing more can be asked of it.
         duck = None

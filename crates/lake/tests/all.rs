@@ -20,6 +20,8 @@ mod evolution;
 mod expire;
 #[path = "all/fault.rs"]
 mod fault;
+#[path = "all/fixtures.rs"]
+mod fixtures;
 #[path = "all/histories/mod.rs"]
 mod histories;
 #[path = "all/ledger.rs"]

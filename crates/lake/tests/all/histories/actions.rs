@@ -1,9 +1,9 @@
 //! Our steps: maintenance, alone, beside another writer, or ended by a crash and done again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use model::{Action, Advice, AttemptId, JobId};
-use planner::{Attempt, Engine, EngineError, Plan, Report, Task};
+use planner::{Attempt, Engine, EngineError, Plan, Reason, Report, Task};
 
 use super::table::History;
 use crate::deletions::{Death, Step};
@@ -63,30 +63,59 @@ impl History {
         let table = self.table().await;
         self.states
             .retain(|id, _| table.metadata.snapshot(*id).is_some());
-        self.delete_listed();
+        self.purge().await;
         self.check_all().await;
     }
 
-    /// What waits for its deletion is gone from now on: whoever needs it fails.
-    fn delete_listed(&mut self) {
+    /// A purge of all that waits, what no attempt landed included. Nothing the table reaches goes,
+    /// also when it is listed by mistake; nothing else is left.
+    async fn purge(&mut self) {
+        self.list_waiting().await;
+        let broken = self.chance(0.2).then_some(Break::Before);
+        self.run(Action::PurgePending, &Options::new(), broken)
+            .await;
         let unreached = self.check_files();
-        let deletions = &self.world.ledger.deletions;
-        let listed = deletions.listed();
-        for path in &listed {
-            let on_disk = path.trim_start_matches("file://");
-            if std::path::Path::new(on_disk).exists() {
-                assert!(unreached.contains(path), "{path} is listed and in use");
-                std::fs::remove_file(on_disk).unwrap();
-                *self.counts.entry("files deleted".to_owned()).or_default() += 1;
-            }
+        let (ledger, table) = (&self.world.ledger, self.table().await);
+        let due = ledger.waiting.due(table.metadata.uuid(), None, usize::MAX);
+        let kept = |path: &String| {
+            due.iter().any(|due| due.path == *path) || ledger.deletions.open_count() > 0
+        };
+        let left: Vec<_> = unreached.iter().filter(|path| !kept(path)).collect();
+        assert!(left.is_empty(), "nobody deletes {left:#?}");
+    }
+
+    async fn list_waiting(&mut self) {
+        let table = self.table().await;
+        let unreached = self.check_files();
+        let live = self.world.live().await.data;
+        let by_mistake = if live.is_empty() || self.chance(0.5) {
+            None
+        } else {
+            Some(self.one(&live).file.file_path)
+        };
+        let ledger = &self.world.ledger;
+        let listed = ledger.deletions.listed();
+        for path in listed.iter().filter(|path| exists(path)) {
+            assert!(unreached.contains(path), "{path} is listed and in use");
         }
-        if deletions.open_count() == 0 {
-            let reserved = self.world.ledger.reserved.lock().unwrap();
+        let reserved = ledger.reserved.lock().unwrap();
+        let landed = ledger.landed.lock().unwrap();
+        let lost = reserved.iter().filter(|path| !landed.contains(*path));
+        let known: HashSet<&String> = lost.clone().chain(&listed).collect();
+        if ledger.deletions.open_count() == 0 {
             let forgotten: Vec<_> = unreached
                 .iter()
-                .filter(|path| !listed.contains(path) && !reserved.contains(*path))
+                .filter(|path| !known.contains(path))
                 .collect();
             assert!(forgotten.is_empty(), "nobody knows of {forgotten:#?}");
+        }
+        let uuid = table.metadata.uuid();
+        let expired = listed.iter().chain(&by_mistake);
+        for path in expired.filter(|path| exists(path)) {
+            ledger.waiting.add(uuid, path, Reason::Expired);
+        }
+        for path in lost.filter(|path| exists(path)) {
+            ledger.waiting.add(uuid, path, Reason::Attempt);
         }
     }
 
@@ -241,6 +270,10 @@ impl History {
             _ => self.count(&format!("{doing} failed and may be tried again")),
         }
     }
+}
+
+fn exists(path: &str) -> bool {
+    std::path::Path::new(path.trim_start_matches("file://")).exists()
 }
 
 async fn execute(
