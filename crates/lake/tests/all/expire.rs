@@ -33,8 +33,7 @@ async fn made_of(version: &str) -> World {
     world
 }
 
-fn task(world: &World, options: &[(&str, &str)]) -> Task {
-    let _ = world;
+fn task(options: &[(&str, &str)]) -> Task {
     let options: BTreeMap<String, String> = options
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
@@ -48,7 +47,7 @@ async fn soon(world: &World) -> String {
 }
 
 async fn planned(world: &World, options: &[(&str, &str)]) -> Result<Plan, EngineError> {
-    let task = task(world, options);
+    let task = task(options);
     world.engine.plan(&world.name, &task, &world.ledger).await
 }
 
