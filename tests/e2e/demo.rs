@@ -22,7 +22,7 @@ fn number(report: &Value, key: &str) -> u64 {
 }
 
 #[test]
-fn the_demo_compacts_a_streaming_table_and_keeps_every_row() {
+fn the_demo_compacts_a_streaming_table_frees_its_files_and_keeps_every_row() {
     let output = demo(&["--output", "json"]);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
@@ -39,6 +39,15 @@ fn the_demo_compacts_a_streaming_table_and_keeps_every_row() {
     assert!(report["fingerprint_before"].is_string(), "{report}");
     assert_eq!(
         report["fingerprint_before"], report["fingerprint_after"],
+        "{report}"
+    );
+    assert!(number(&report, "snapshots_before") >= 100, "{report}");
+    assert!(
+        number(&report["disk"]["after"], "files") * 2 < number(&report["disk"]["before"], "files"),
+        "{report}"
+    );
+    assert!(
+        number(&report["disk"]["after"], "bytes") < number(&report["disk"]["before"], "bytes"),
         "{report}"
     );
     let jobs = report["jobs"].as_array().expect("jobs is a list");

@@ -70,18 +70,31 @@ fn readme_lists_every_metric_and_no_other() {
 }
 
 #[test]
-fn readme_lists_the_rewrite_options_as_they_are() {
+fn readme_lists_every_action_s_options_as_they_are() {
     let readme = read("README.md");
-    let mut table = String::from("| option | default | rule |\n|---|---|---|\n");
-    for option in planner::rewrite::OPTIONS {
-        let (key, default, rule) = (option.key, option.default, option.rule);
-        writeln!(table, "| `{key}` | {default} | {rule} |").expect("a String takes everything");
+    for (name, options, list) in [
+        (
+            "rewrite-options",
+            planner::rewrite::OPTIONS,
+            "planner::rewrite::OPTIONS",
+        ),
+        (
+            "expire-options",
+            planner::expire::OPTIONS,
+            "planner::expire::OPTIONS",
+        ),
+    ] {
+        let mut table = String::from("| option | default | rule |\n|---|---|---|\n");
+        for option in options {
+            let (key, default, rule) = (option.key, option.default, option.rule);
+            writeln!(table, "| `{key}` | {default} | {rule} |").expect("a String takes everything");
+        }
+        assert_eq!(
+            section(&readme, name),
+            table.trim(),
+            "README.md: copy the table from {list}"
+        );
     }
-    assert_eq!(
-        section(&readme, "rewrite-options"),
-        table.trim(),
-        "README.md: copy the table from planner::rewrite::OPTIONS"
-    );
 }
 
 #[test]

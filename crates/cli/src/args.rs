@@ -1,10 +1,12 @@
 //! What a person may type: commands, options and their examples. Parsed once, checked once.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use maintenance::deletions::{PAGE_MAX, State};
 use model::{Action, JobId, JobStatus, TableName};
 
 use crate::option::ActionOption;
@@ -85,6 +87,9 @@ pub(crate) enum Command {
     /// Cancel a job: at once when it waits, at the next safe point when it runs
     #[command(after_help = "Example:\n  snowpack cancel 0199d7a2-5b1e-7c3a-9f00-3c1f6a7d9e21")]
     Cancel(OneJob),
+    /// Show which files wait for their deletion, and what became of others
+    #[command(after_help = PENDING_EXAMPLES)]
+    Pending(Pending),
     /// Stop handing out jobs; those that run finish
     #[command(after_help = "Example:\n  snowpack pause --reason 'storage is being moved'")]
     Pause(Pause),
@@ -112,7 +117,8 @@ cache folder. Either way it is stopped and gone at the end, also after Ctrl-C.";
 const PLAN_EXAMPLES: &str = "\
 Examples:
   snowpack plan db.events rewrite_data_files
-  snowpack plan db.events rewrite_data_files --option min-input-files=2 --output json";
+  snowpack plan db.events rewrite_data_files --option min-input-files=2 --output json
+  snowpack plan db.events expire_snapshots --option older_than=2026-01-31T00:00:00Z";
 
 const MAINTAIN_EXAMPLES: &str = "\
 Examples:
@@ -120,16 +126,39 @@ Examples:
   snowpack maintain db.events rewrite_data_files --dry-run
   snowpack maintain db.events rewrite_data_files \\
       --option rewrite_data_files.target-file-size-bytes=134217728 --output json
+  snowpack maintain db.events expire_snapshots --option older_than=2026-01-31T00:00:00Z
+  snowpack maintain db.events expire_snapshots rewrite_data_files purge_pending
 
 It is a job like any other: a running fleet and this command exclude each other on one table.
 Ctrl-C ends the job cancelled. Whatever order the actions are given in, they run in the canonical
-one. Exit codes: 0 done or nothing to do, 1 failed, 2 bad usage.";
+one. Exit codes: 0 done or nothing to do, 1 failed, 2 bad usage.
+
+Expiry deletes no file: those that nothing refers to any more wait (`snowpack pending`), 24 hours
+by default, and purge_pending deletes them if by then still nothing refers to them.
+
+Without SNOWPACK_DATABASE_URL it works on the catalog alone, with no job and no lock. What is
+written and what may be deleted is noted in a journal; a second command, later, deletes:
+  export SNOWPACK_CATALOG_URI=postgres://user@host/catalog
+  snowpack maintain db.events expire_snapshots --journal events.jsonl
+  snowpack maintain db.events --delete-listed events.jsonl
+Two such commands at once on one table do no harm: the catalog takes one commit and refuses the
+other, which then starts over on what the table is by then. Ctrl-C stops at the next safe point.";
 
 const SUBMIT_EXAMPLES: &str = "\
 Examples:
   snowpack submit db.events rewrite_data_files
   snowpack submit db.events rewrite_data_files --priority -1 --idempotency-key nightly-2026-01-31
   snowpack submit db.events rewrite_data_files --option target-file-size-bytes=134217728";
+
+const PENDING_EXAMPLES: &str = "\
+Examples:
+  snowpack pending                              per table: files, bytes, due now, first due
+  snowpack pending db.events                    every file: size, reason, found, due
+  snowpack pending db.events --state kept       what was not deleted, and why
+
+Files wait because only expired snapshots referred to them (expired) or because an attempt that
+ended never committed them (attempt). Any job of the table that does well deletes what is due;
+`snowpack maintain db.events purge_pending` does it now. Times are UTC.";
 
 /// Where Postgres is, for commands that can do without
 #[derive(Debug, Clone, clap::Args)]
@@ -217,7 +246,7 @@ pub(crate) struct Maintain {
     #[arg(value_name = "TABLE")]
     pub(crate) table: TableName,
     /// What to do; several run in canonical order
-    #[arg(value_name = "ACTION", required = true, num_args = 1..)]
+    #[arg(value_name = "ACTION", required_unless_present = "delete_listed", num_args = 1..)]
     pub(crate) actions: Vec<Action>,
     /// An option of an action, as [ACTION.]key=value; may be repeated
     #[arg(long = "option", short = 'o', value_name = "KEY=VALUE")]
@@ -225,8 +254,22 @@ pub(crate) struct Maintain {
     /// Show the plan and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Without a database: where to note what is written and what may be deleted later; it must
+    /// not exist [default: snowpack-TABLE-TIME.jsonl in this folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Delete what this journal lists, once its grace is over and if it still is unreferenced
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["actions", "options", "journal"])]
+    pub(crate) delete_listed: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) database: pg::Args,
+    pub(crate) database: MaybeDatabase,
+    /// Upper bound on pooled connections
+    #[arg(
+        long = "pg-connections-max",
+        env = "SNOWPACK_PG_CONNECTIONS_MAX",
+        default_value = "8"
+    )]
+    pub(crate) connections_max: NonZeroU32,
     #[command(flatten)]
     pub(crate) lakehouse: Lakehouse,
     /// How long the job stays ours after this process dies
@@ -304,6 +347,21 @@ pub(crate) struct OneJob {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Pending {
+    /// Only this table, with every file
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: Option<TableName>,
+    /// pending (waiting), deleted or kept
+    #[arg(long, value_name = "STATE", default_value = "pending", value_parser = state)]
+    pub(crate) state: State,
+    /// Tables or files shown at most
+    #[arg(long, default_value = "100", value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_MAX)))]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) database: pg::Args,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Pause {
     /// The lane
     #[arg(value_enum, default_value_t = Lane::Snowpack)]
@@ -336,6 +394,14 @@ pub(crate) struct Completions {
     /// The shell to complete in
     #[arg(value_enum)]
     pub(crate) shell: Shell,
+}
+
+fn state(text: &str) -> Result<State, String> {
+    let named = State::ALL.into_iter().find(|state| state.as_str() == text);
+    named.ok_or_else(|| {
+        let allowed: Vec<&str> = State::ALL.iter().map(|state| state.as_str()).collect();
+        format!("allowed: {}", allowed.join(", "))
+    })
 }
 
 fn status(text: &str) -> Result<JobStatus, String> {
@@ -424,6 +490,8 @@ mod tests {
         );
         refused("jobs --status done", "cancelled");
         refused("jobs --limit 0", "1..=500");
+        refused("pending --state eaten", "kept");
+        refused("pending --limit 0", "1..=10000");
         refused("job 12", "not a job id");
         refused("pause dag", "snowpack");
         refused("demo --files 1", "40..=20000");

@@ -6,6 +6,7 @@
 
 mod account;
 mod child;
+mod disk;
 mod event;
 mod home;
 mod postgres;
@@ -15,7 +16,7 @@ mod steps;
 mod worker;
 mod writer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,9 +30,10 @@ use storage::Storage;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use self::disk::Disk;
 use self::event::Fingerprint;
 use self::home::Home;
-use self::report::{Kept, Meanwhile, Report, Side};
+use self::report::{Kept, Meanwhile, Report, Side, Stage, Wrote};
 use self::steps::{Step, Steps};
 use self::worker::{Place, Worker};
 use self::writer::Writer;
@@ -101,32 +103,63 @@ async fn story(args: &Demo, database_url: &str, steps: Steps<'_>) -> Result<Repo
     .await?;
     fill(&mut writer, args.files, steps).await?;
 
-    let boundary = writer.next_id();
-    let (before, _) = measure(catalog.as_ref(), &table, boundary, &BTreeSet::new(), steps).await?;
-    if before.rows != writer.account() {
-        bail!(
-            "the table does not hold what the writer wrote; the demo stops before maintaining it"
-        );
-    }
     let place = Place {
         database_url,
         catalog_name: CATALOG_NAME,
         warehouse: warehouse.text()?,
     };
-    let (job, writer) = maintain(&pool, &place, &warehouse, writer, steps).await?;
-    let (after, read) = measure(catalog.as_ref(), &table, boundary, writer.files(), steps).await?;
-    let metadata_location = catalog.load(&table).await?.metadata_location;
-    let meanwhile = Meanwhile {
-        commits: writer.commits(),
-        files: writer.files().len() as u64,
-        wrote: writer.account(),
-        read,
+    let fleet = Fleet {
+        pool: &pool,
+        worker: Worker::start(&place, warehouse.log())?,
+        steps,
     };
+    maintained(&*catalog, fleet, writer, &warehouse).await
+}
+
+/// Both jobs, and what was there before, between and after them.
+async fn maintained(
+    catalog: &dyn Catalog,
+    mut fleet: Fleet<'_>,
+    writer: Writer,
+    warehouse: &Warehouse,
+) -> Result<Report> {
+    let (table, steps, boundary) = (writer.table().clone(), fleet.steps, writer.next_id());
+    let seen = |left_out: &BTreeSet<String>| Seen {
+        folder: warehouse.folder.clone(),
+        boundary,
+        left_out: left_out.clone(),
+    };
+    let before = measure(catalog, &table, &seen(&BTreeSet::new()), steps).await?;
+    if before.side.rows != writer.account() {
+        bail!(
+            "the table does not hold what the writer wrote; the demo stops before maintaining it"
+        );
+    }
+    let wrote = Wrote {
+        deleted: writer.deleted(),
+        updated: writer.updated(),
+    };
+    let (first, writer) = fleet
+        .maintain(&rewrite_all(), writer.fresh_account())
+        .await?;
+    let rewritten = stage(catalog, &table, &seen(writer.files())).await?;
+    let expire = expire_all(fleet.pool).await?;
+    let (second, writer) = fleet.maintain(&expire, writer).await?;
+    fleet.worker.stop()?;
+    let after = measure(catalog, &table, &seen(writer.files()), steps).await?;
+    let metadata_location = catalog.load(&table).await?.metadata_location;
     Ok(Report {
-        before,
-        after,
-        writer: meanwhile,
-        jobs: vec![job],
+        wrote,
+        before: before.side,
+        rewritten,
+        after: after.side,
+        writer: Meanwhile {
+            commits: writer.commits(),
+            files: writer.files().len() as u64,
+            wrote: writer.account(),
+            read: after.meanwhile,
+        },
+        jobs: vec![first, second],
         took: Duration::ZERO,
         kept: warehouse.kept().map(|folder| Kept {
             folder,
@@ -135,26 +168,48 @@ async fn story(args: &Demo, database_url: &str, steps: Steps<'_>) -> Result<Repo
     })
 }
 
-/// Reads every row back; the second half is what has an id from `boundary` on. The data files
-/// `left_out` are not counted, their rows are.
+/// What is looked at: rows with an id from `boundary` on are told apart, data files `left_out`
+/// are not counted (their rows are).
+#[derive(Debug)]
+struct Seen {
+    folder: PathBuf,
+    boundary: i64,
+    left_out: BTreeSet<String>,
+}
+
+/// What was seen.
+#[derive(Debug)]
+struct Measured {
+    side: Side,
+    meanwhile: Fingerprint,
+}
+
+/// Reads every row back, and counts files.
 async fn measure(
     catalog: &dyn Catalog,
     table: &TableName,
-    boundary: i64,
-    left_out: &BTreeSet<String>,
+    seen: &Seen,
     steps: Steps<'_>,
-) -> Result<(Side, Fingerprint)> {
+) -> Result<Measured> {
     let step = steps.begin("reading every row back");
-    let table = catalog.load(table).await?;
-    let contents = read_back::read(&table, boundary).await?;
-    let facts = Facts::without(&table, left_out).await?;
+    let contents = read_back::read(&catalog.load(table).await?, seen.boundary).await?;
+    let stage = stage(catalog, table, seen).await?;
     let rows = contents.before;
     step.done(&format!(
         "read {} rows back: fingerprint {}",
         print::count(rows.rows),
         rows.text()
     ))?;
-    Ok((Side { facts, rows }, contents.meanwhile))
+    Ok(Measured {
+        side: Side { stage, rows },
+        meanwhile: contents.meanwhile,
+    })
+}
+
+async fn stage(catalog: &dyn Catalog, table: &TableName, seen: &Seen) -> Result<Stage> {
+    let facts = Facts::without(&catalog.load(table).await?, &seen.left_out).await?;
+    let disk = Disk::of(&seen.folder, &seen.left_out)?;
+    Ok(Stage { facts, disk })
 }
 
 async fn open_catalog(pool: &Pool, warehouse: &Warehouse) -> Result<Arc<dyn Catalog>> {
@@ -178,56 +233,104 @@ async fn fill(writer: &mut Writer, files: u32, steps: Steps<'_>) -> Result<()> {
     }
     let deleted = writer.deleted();
     step.done(&format!(
-        "a streaming writer made {files} small files in {} partitions, {} rows, {} deleted again",
+        "a streaming writer made {files} small files in {} partitions: {} rows, {} deleted, {} updated",
         event::REGIONS.len(),
         print::count(writer.account().rows + deleted),
-        print::count(deleted)
+        print::count(deleted),
+        print::count(writer.updated())
     ))
 }
 
-/// Has the worker maintain the table while the writer goes on; gives back the job's document.
-async fn maintain(
-    pool: &Pool,
-    place: &Place<'_>,
-    warehouse: &Warehouse,
-    writer: Writer,
-    steps: Steps<'_>,
-) -> Result<(serde_json::Value, Writer)> {
-    let job = submit(pool, writer.table()).await?;
-    let step = steps.begin("starting the worker");
-    let mut worker = Worker::start(place, warehouse.log())?;
-    let enough = CancellationToken::new();
-    let job_ends = async {
-        let ended = wait_for(pool, &job, &mut worker, &step).await;
-        enough.cancel();
-        ended
-    };
-    // Side by side in one task: an interruption drops both, and nothing is written afterwards.
-    let (ended, writer) = tokio::join!(job_ends, go_on(writer.fresh_account(), &enough));
-    let (ended, writer) = (ended?, writer?);
-    worker.stop()?;
-    if ended.status != JobStatus::Completed {
-        bail!(
-            "job {job} is {}: {}",
-            ended.status,
-            ended.error.unwrap_or_else(|| "no reason given".to_owned())
-        );
-    }
-    step.done(&format!(
-        "the worker maintained it; the writer committed {} times meanwhile",
-        writer.commits()
-    ))?;
-    let client = pool.get().await?;
-    let actions = maintenance::actions::list(&**client, &job).await?;
-    Ok((jobs::with_actions(&ended, &actions), writer))
+/// One job for the worker.
+#[derive(Debug)]
+struct Asked {
+    actions: Vec<Action>,
+    options: BTreeMap<Action, BTreeMap<String, String>>,
+    /// What to say when it is done.
+    did: &'static str,
 }
 
-async fn submit(pool: &Pool, table: &TableName) -> Result<JobId> {
-    let submission = Submission::new(table.clone(), vec![Action::RewriteDataFiles], "demo");
+/// Everything small is rewritten, and delete files go with the last row they could hit.
+fn rewrite_all() -> Asked {
+    let drop_all = ("remove-dangling-deletes".to_owned(), "true".to_owned());
+    Asked {
+        actions: vec![Action::RewriteDataFiles],
+        options: [(Action::RewriteDataFiles, [drop_all].into())].into(),
+        did: "the worker rewrote the table",
+    }
+}
+
+/// Every snapshot but the newest goes, and its files with it: the demo does not wait a day.
+async fn expire_all(pool: &Pool) -> Result<Asked> {
+    let now_ms = maintenance::settings::now_ms(&**pool.get().await?).await?;
+    let options = [
+        ("older_than", now_ms.to_string()),
+        ("retain_last", "1".to_owned()),
+        ("deletion-grace-ms", "0".to_owned()),
+    ];
+    let options = options.map(|(key, value)| (key.to_owned(), value));
+    Ok(Asked {
+        actions: vec![Action::ExpireSnapshots, Action::PurgePending],
+        options: [(Action::ExpireSnapshots, options.into())].into(),
+        did: "the worker expired the old snapshots and deleted their files",
+    })
+}
+
+/// The worker, and where its jobs are.
+#[derive(Debug)]
+struct Fleet<'a> {
+    pool: &'a Pool,
+    worker: Worker,
+    steps: Steps<'a>,
+}
+
+impl Fleet<'_> {
+    /// Has the worker maintain the table while the writer goes on; gives back the job's document.
+    async fn maintain(
+        &mut self,
+        asked: &Asked,
+        writer: Writer,
+    ) -> Result<(serde_json::Value, Writer)> {
+        let step = self.steps.begin("submitting a job");
+        let committed = writer.commits();
+        let job = submit(self.pool, writer.table(), asked).await?;
+        let enough = CancellationToken::new();
+        let job_ends = async {
+            let ended = wait_for(self.pool, &job, &mut self.worker, &step).await;
+            enough.cancel();
+            ended
+        };
+        // Side by side in one task: an interruption drops both, and nothing is written afterwards.
+        let (ended, writer) = tokio::join!(job_ends, go_on(writer, &enough));
+        let (ended, writer) = (ended?, writer?);
+        if ended.status != JobStatus::Completed {
+            bail!(
+                "job {job} is {}: {}",
+                ended.status,
+                ended.error.unwrap_or_else(|| "no reason given".to_owned())
+            );
+        }
+        step.done(&format!(
+            "{}; the writer committed {} meanwhile",
+            asked.did,
+            print::times(writer.commits() - committed)
+        ))?;
+        let client = self.pool.get().await?;
+        let actions = maintenance::actions::list(&**client, &job).await?;
+        Ok((jobs::with_actions(&ended, &actions), writer))
+    }
+}
+
+async fn submit(pool: &Pool, table: &TableName, asked: &Asked) -> Result<JobId> {
+    let submission = Submission {
+        options: asked.options.clone(),
+        ..Submission::new(table.clone(), asked.actions.clone(), "demo")
+    };
     let mut client = pool.get().await?;
     let tx = (**client).transaction().await?;
     let submitted = maintenance::submit(&tx, &submission).await?;
     tx.commit().await?;
+    maintenance::queue().notify(&**client).await?;
     Ok(submitted.job().clone())
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::args::{Jobs, OneJob};
 use crate::out::Out;
 use crate::print::{self, Grid};
-use crate::session;
+use crate::{done, session};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -203,14 +203,19 @@ fn text(job: &Job, results: &[ActionRow]) -> String {
         let _ = writeln!(text, "{name:<10} {value}");
     }
     if !results.is_empty() {
-        let mut grid = Grid::new(&["ACTION", "OUTCOME", ">TOOK", "MESSAGE"]);
+        let mut grid = Grid::new(&["ACTION", "OUTCOME", ">TOOK", "WHAT IT DID"]);
         for row in results {
             let said = row.result.error.as_ref().or(row.result.message.as_ref());
+            let report = done::report(row.result.result.as_ref());
+            let report = report.filter(|_| row.result.outcome.success());
             grid.row([
                 row.result.action.to_string(),
                 row.result.outcome.to_string(),
                 print::seconds(row.result.elapsed),
-                said.cloned().unwrap_or_default(),
+                report.map_or_else(
+                    || said.cloned().unwrap_or_default(),
+                    |report| done::words(&report),
+                ),
             ]);
         }
         text.push('\n');
@@ -242,7 +247,7 @@ fn status(job: &Job) -> String {
 }
 
 /// To the second: nobody reads more.
-fn moment(at: Timestamp) -> String {
+pub(crate) fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 

@@ -1,17 +1,20 @@
-//! `snowpack`, the command line: demo, migrate, tables, plan, maintain, submit, jobs.
+//! `snowpack`, the command line: demo, migrate, tables, plan, maintain, submit, jobs, pending.
 //!
 //! One file per command; [`args`] says what may be typed, [`session`] what is connected to,
 //! [`out`] where results go. Exit codes: 0 done (or nothing to do), 1 failed, 2 bad usage.
 
 mod args;
 mod demo;
+mod done;
 mod facts;
 mod jobs;
 mod lane;
+mod local;
 mod maintain;
 mod migrate;
 mod option;
 mod out;
+mod pending;
 mod plan;
 mod print;
 mod progress;
@@ -61,6 +64,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<()> {
         Command::Jobs(args) => jobs::list(args, out).await,
         Command::Job(args) => jobs::show(args, out).await,
         Command::Cancel(args) => jobs::cancel(args, out).await,
+        Command::Pending(args) => pending::run(args, out).await,
         Command::Pause(args) => lane::pause(args, out).await,
         Command::Resume(args) => lane::resume(args, out).await,
         Command::Completions(args) => completions(&args, out),

@@ -1,28 +1,30 @@
 //! `snowpack maintain`: does actions on a table now, as a job of its own.
 //!
-//! Submits the job and claims that very row in one transaction, so that no worker can take it and
+//! With a database it submits the job and claims that very row in one transaction, so that no worker can take it and
 //! a running fleet and this command exclude each other; then it is run like a worker runs it.
+//! Without one, [`local`] does the work.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use maintenance::{ActionRow, Submission};
+use maintenance::Submission;
 use model::{Action, JobId};
 use pg::Pool;
-use planner::{Engine, Plan, Records, Report, Task};
+use planner::{Engine, Plan, Records, Task};
 use queue::{Claimed, Cursor};
 use runner::{Config, Heart, How, Memory, Metrics, Runner};
 use serde_json::{Value, json};
 
 use crate::args::Maintain;
+use crate::done::{self, Done};
 use crate::option::by_action;
 use crate::out::Out;
-use crate::print::{self, Grid};
 use crate::progress::Bar;
 use crate::submit::submitter;
-use crate::{plan, session};
+use crate::{local, plan, session};
 
 /// What one sweep before the submission may handle; a fleet or the next command does the rest.
 const SWEEP_MAX: i32 = 1_000;
@@ -31,8 +33,20 @@ const CONNECTIONS_MIN: NonZeroU32 = NonZeroU32::new(4).expect("4 is not 0");
 
 pub(crate) async fn run(args: Maintain, out: &Out) -> Result<()> {
     let tasks = plan::tasks(&args.actions, &args.options)?;
-    let mut database = args.database.clone();
-    database.connections_max = database.connections_max.max(CONNECTIONS_MIN);
+    if let Some(journal) = &args.delete_listed {
+        return local::delete_listed(&args, journal, out).await;
+    }
+    let Some(database_url) = args.database.database_url.clone() else {
+        return local::run(&args, &tasks, out).await;
+    };
+    if args.journal.is_some() {
+        let why = "--journal is for work without a database, and SNOWPACK_DATABASE_URL is set";
+        return Err(runtime::Error::Usage(why.to_owned()).into());
+    }
+    let database = pg::Args {
+        database_url,
+        connections_max: args.connections_max.max(CONNECTIONS_MIN),
+    };
     let pool = session::migrated(&database).await?;
     let catalog = session::catalog(&args.lakehouse, Some(&pool)).await?;
     // A table that is not there is said so before a job is made of it.
@@ -55,9 +69,14 @@ pub(crate) async fn run(args: Maintain, out: &Out) -> Result<()> {
         ended.how,
         stored.as_ref().and_then(|job| job.error.as_deref()),
     );
-    let done: Vec<Done> = tasks
-        .iter()
-        .map(|task| Done::new(task.action(), &rows))
+    // Every job that did well also purges what is due.
+    let asked: Vec<Action> = tasks.iter().map(Task::action).collect();
+    let unasked = rows.iter().map(|row| row.result.action);
+    let unasked = unasked.filter(|action| !asked.contains(action));
+    let actions: BTreeSet<Action> = asked.iter().copied().chain(unasked).collect();
+    let done: Vec<Done> = actions
+        .into_iter()
+        .map(|action| Done::recorded(action, &rows))
         .collect();
     let document = json!({
         "table": args.table.key(),
@@ -66,7 +85,7 @@ pub(crate) async fn run(args: Maintain, out: &Out) -> Result<()> {
         "message": failure,
         "actions": done.iter().map(Done::document).collect::<Vec<Value>>(),
     });
-    out.result(&document, || grid(&done).render())?;
+    out.result(&document, || done::grid(&done).render())?;
     match failure {
         None => Ok(()),
         Some(why) => Err(anyhow!("job {job}: {why}")),
@@ -197,7 +216,8 @@ fn failure(how: How, error: Option<&str>) -> Option<String> {
     }
 }
 
-async fn dry_run(
+/// Shows the plans.
+pub(crate) async fn dry_run(
     args: &Maintain,
     tasks: &[Task],
     (engine, records): (&dyn Engine, &dyn Records),
@@ -234,103 +254,6 @@ async fn dry_run(
     })
 }
 
-/// What became of one action.
-#[derive(Debug)]
-struct Done {
-    action: Action,
-    row: Option<ActionRow>,
-    report: Option<Report>,
-}
-
-impl Done {
-    fn new(action: Action, rows: &[ActionRow]) -> Self {
-        let row = rows
-            .iter()
-            .rev()
-            .find(|row| row.result.action == action)
-            .cloned();
-        let report = row
-            .as_ref()
-            .and_then(|row| serde_json::from_value(row.result.result.clone()?).ok());
-        Self {
-            action,
-            row,
-            report,
-        }
-    }
-
-    fn message(&self) -> String {
-        let Some(row) = &self.row else {
-            return "not run: the job ended before".to_owned();
-        };
-        let said = row.result.error.as_ref().or(row.result.message.as_ref());
-        said.cloned()
-            .unwrap_or_else(|| row.result.outcome.to_string())
-    }
-
-    fn document(&self) -> Value {
-        let mut document = json!({
-            "action": self.action,
-            "success": self.row.as_ref().is_some_and(|row| row.result.outcome.success()),
-            "message": self.message(),
-            "elapsed_seconds": self.row.as_ref().map_or(0.0, |row| row.result.elapsed.as_secs_f64()),
-            "result": self.row.as_ref().and_then(|row| row.result.result.clone()),
-        });
-        if let Some(why) = self
-            .report
-            .as_ref()
-            .and_then(|report| report.skipped.as_ref())
-        {
-            document["skipped"] = json!(why);
-        }
-        document
-    }
-}
-
-fn grid(done: &[Done]) -> Grid {
-    let mut grid = Grid::new(&[
-        "ACTION",
-        "OUTCOME",
-        ">FILES",
-        ">BYTES",
-        ">ROWS",
-        ">DELETES APPLIED",
-        ">TOOK",
-        "MESSAGE",
-    ]);
-    for done in done {
-        let Some(row) = &done.row else {
-            grid.row([done.action.as_str(), "not run"]);
-            continue;
-        };
-        let report = done.report.clone().unwrap_or_default();
-        let change = |from: String, to: String| {
-            if from == to {
-                from
-            } else {
-                format!("{from} -> {to}")
-            }
-        };
-        grid.row([
-            done.action.to_string(),
-            row.result.outcome.to_string(),
-            change(
-                print::count(report.files_in),
-                print::count(report.files_out),
-            ),
-            change(
-                print::bytes(report.bytes_in),
-                print::bytes(report.bytes_out),
-            ),
-            change(print::count(report.rows_in), print::count(report.rows_out)),
-            print::count(report.deletes_applied),
-            print::seconds(row.result.elapsed),
-            done.message(),
-        ]);
-    }
-    grid
-}
-
 #[cfg(test)]
 mod tests {
     use model::EndReason;
@@ -353,12 +276,5 @@ mod tests {
             How::Replaced,
             Some("another process has it now; nothing more was written"),
         );
-    }
-
-    #[test]
-    fn an_action_that_never_ran_is_no_success() {
-        let document = Done::new(Action::RewriteDataFiles, &[]).document();
-        assert_eq!(document["success"], false);
-        assert_eq!(document["message"], "not run: the job ended before");
     }
 }

@@ -1,19 +1,28 @@
 //! `snowpack plan`: what an action would do to a table, and why it leaves the rest alone.
 
+use std::time::Duration;
+
 use anyhow::Result;
-use planner::{Plan, Task, rewrite};
+use planner::{Plan, Task, expire, purge, rewrite};
 use serde_json::json;
 
 use crate::args;
 use crate::option::{ActionOption, by_action};
 use crate::out::Out;
 use crate::print::{self, Grid};
-use crate::session;
+use crate::{records, session};
+
+/// Snapshot ids named in a plan's text.
+const IDS_SHOWN_MAX: usize = 5;
 
 pub(crate) async fn run(args: args::Plan, out: &Out) -> Result<()> {
     let task = tasks(&[args.action], &args.options)?.remove(0);
     let pool = session::maybe_database(&args.database).await?;
     let catalog = session::catalog(&args.lakehouse, pool.as_ref()).await?;
+    if pool.is_none() {
+        let table = catalog.load(&args.table).await?;
+        records::check_clock(&*catalog, &table, &[args.action]).await?;
+    }
     let records = session::records(pool.as_ref(), catalog.name());
     let plan = session::engine(catalog)
         .plan(&args.table, &task, &*records)
@@ -39,9 +48,102 @@ pub(crate) fn tasks(actions: &[model::Action], options: &[ActionOption]) -> Resu
 /// The plan for people.
 pub(crate) fn text(plan: &Plan) -> String {
     match plan {
-        Plan::ExpireSnapshots(_) | Plan::PurgePending(_) => format!("{}\n", plan.action()),
+        Plan::ExpireSnapshots(plan) => expire_text(plan),
         Plan::RewriteDataFiles(plan) => rewrite_text(plan),
+        Plan::PurgePending(plan) => purge_text(plan),
     }
+}
+
+fn expire_text(plan: &expire::Plan) -> String {
+    let mut text = format!("expire_snapshots of {}\n", plan.table);
+    match plan.nothing() {
+        Some(why) => text.extend(["nothing to do: ", why, "\n"]),
+        None => text.push_str(&leaving(plan)),
+    }
+    if !plan.kept.is_empty() {
+        let mut grid = Grid::new(&[">SNAPSHOTS", "STAY BECAUSE"]);
+        for (why, snapshots) in &plan.kept {
+            grid.row([print::count(*snapshots), why.clone()]);
+        }
+        text.push('\n');
+        text.push_str(&grid.render());
+    }
+    text
+}
+
+/// What goes, and what becomes of its files.
+fn leaving(plan: &expire::Plan) -> String {
+    let mut lines = Vec::new();
+    if !plan.expire.is_empty() {
+        let shown = plan.expire.iter().take(IDS_SHOWN_MAX);
+        let ids: Vec<String> = shown.map(|gone| gone.snapshot_id.to_string()).collect();
+        let more = plan.expire.len() - ids.len();
+        let more = if more == 0 {
+            String::new()
+        } else {
+            format!(
+                " and {} more (--output json names all)",
+                print::count(more as u64)
+            )
+        };
+        lines.push(format!(
+            "{} expired, oldest first: {}{more}",
+            print::counted(plan.expire.len() as u64, "snapshot"),
+            ids.join(", "),
+        ));
+        lines.push(format!(
+            "files only they refer to wait {} before they may be deleted",
+            print::seconds(Duration::from_millis(plan.grace_ms.unsigned_abs()))
+        ));
+    }
+    if !plan.remove_refs.is_empty() {
+        lines.push(format!(
+            "branches and tags removed, being older than they may be: {}",
+            plan.remove_refs.join(", ")
+        ));
+    }
+    let ids = |ids: &[i32]| {
+        ids.iter()
+            .map(i32::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if !plan.remove_specs.is_empty() {
+        lines.push(format!(
+            "partition specs removed: {}",
+            ids(&plan.remove_specs)
+        ));
+    }
+    if !plan.remove_schemas.is_empty() {
+        lines.push(format!("schemas removed: {}", ids(&plan.remove_schemas)));
+    }
+    lines.extend(settled_first(plan.open_intents));
+    lines.join("\n") + "\n"
+}
+
+fn purge_text(plan: &purge::Plan) -> String {
+    let mut lines = vec![format!("purge_pending of {}", plan.table)];
+    if let Some(why) = plan.nothing() {
+        lines.push(format!("nothing to do: {why}"));
+    }
+    lines.extend(settled_first(plan.open_intents));
+    if plan.files > 0 {
+        lines.push(format!(
+            "{} ({}) due; each is deleted if nothing refers to it by then, else kept with the reason",
+            print::counted(plan.files, "file"),
+            print::bytes(plan.bytes)
+        ));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn settled_first(open_intents: u64) -> Option<String> {
+    (open_intents > 0).then(|| {
+        format!(
+            "{} settled first: its files are looked for and listed",
+            print::counted(open_intents, "earlier expiry")
+        )
+    })
 }
 
 fn rewrite_text(plan: &rewrite::Plan) -> String {

@@ -75,6 +75,30 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// `1 file`, `2 files`; `branch or tag` becomes `branches or tags`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    if number == 1 {
+        return format!("1 {noun}");
+    }
+    let plural = |word: &str| match word {
+        "or" => word.to_owned(),
+        "expiry" => "expiries".to_owned(),
+        word if word.ends_with("ch") => format!("{word}es"),
+        word => format!("{word}s"),
+    };
+    let words: Vec<String> = noun.split(' ').map(plural).collect();
+    format!("{} {}", count(number), words.join(" "))
+}
+
+/// `once`, `2 times`.
+pub(crate) fn times(number: u64) -> String {
+    if number == 1 {
+        "once".to_owned()
+    } else {
+        format!("{} times", count(number))
+    }
+}
+
 /// `12.3 MiB`.
 pub(crate) fn bytes(number: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -100,15 +124,17 @@ pub(crate) fn share(part: u64, whole: u64) -> String {
     }
 }
 
-/// `0.4 s`, `1 min 5 s`.
+/// `0.4 s`, `1 min 5 s`, `24 h 0 min`, `5 days`.
 pub(crate) fn seconds(duration: Duration) -> String {
     let whole = duration.as_secs();
     if whole < 60 {
         format!("{:.1} s", duration.as_secs_f64())
     } else if whole < 3600 {
         format!("{} min {} s", whole / 60, whole % 60)
-    } else {
+    } else if whole < 2 * 86_400 || !whole.is_multiple_of(86_400) {
         format!("{} h {} min", whole / 3600, whole % 3600 / 60)
+    } else {
+        format!("{} days", whole / 86_400)
     }
 }
 
@@ -139,10 +165,19 @@ mod tests {
             [bytes(0), bytes(1023), bytes(1536), bytes(u64::MAX)],
             ["0 B", "1023 B", "1.5 KiB", "16384.0 PiB"]
         );
+        assert_eq!(
+            [
+                counted(1, "file"),
+                counted(0, "file"),
+                counted(2, "branch or tag")
+            ],
+            ["1 file", "0 files", "2 branches or tags"]
+        );
+        assert_eq!([times(1), times(2)], ["once", "2 times"]);
         assert_eq!([share(1, 3), share(0, 0)], ["33.3%", "-"]);
         assert_eq!(
-            [400, 65_000, 3_725_000].map(|ms| seconds(Duration::from_millis(ms))),
-            ["0.4 s", "1 min 5 s", "1 h 2 min"]
+            [400, 65_000, 3_725_000, 5 * 86_400_000].map(|ms| seconds(Duration::from_millis(ms))),
+            ["0.4 s", "1 min 5 s", "1 h 2 min", "5 days"]
         );
     }
 }

@@ -6,8 +6,12 @@
 mod demo;
 #[path = "all/jobs.rs"]
 mod jobs;
+#[path = "all/local.rs"]
+mod local;
 #[path = "all/maintain.rs"]
 mod maintain;
+#[path = "all/pending.rs"]
+mod pending;
 #[path = "all/program.rs"]
 mod program;
 #[path = "all/usage.rs"]

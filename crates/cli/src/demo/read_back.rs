@@ -1,4 +1,5 @@
-//! Reads the demo's table the plain way: every live Parquet file, minus its position deletes.
+//! Reads the demo's table the plain way: every live Parquet file, minus the rows its position and
+//! equality deletes hit.
 //!
 //! Shares nothing with the engine whose work it judges: no plan, no selection, no column tasks.
 
@@ -19,6 +20,21 @@ use super::event::{self, Fingerprint};
 
 /// Row positions deleted in one data file, each with the sequence number of its delete.
 type Deleted = BTreeMap<u64, i64>;
+
+/// Ids deleted in one partition, each with the sequence number of its newest delete.
+type Gone = BTreeMap<i64, i64>;
+
+/// Field id of `id`, the one column the demo's equality deletes compare.
+const KEY_ID: i32 = 1;
+
+/// Every delete of the table.
+#[derive(Debug, Default)]
+struct Deletes {
+    /// By data file.
+    positions: BTreeMap<String, Deleted>,
+    /// By the partition's path.
+    ids: BTreeMap<String, Gone>,
+}
 
 /// What is in the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,8 +66,11 @@ pub(crate) async fn read(table: &Table, boundary: i64) -> Result<Contents> {
                 let path = data.file.file_path.clone();
                 let bytes = table.storage.read(&path).await?;
                 let sequence = data.sequence_number;
-                let read =
-                    move || file(bytes, deletes.get(&path), sequence, boundary).context(path);
+                let partition = partition(table, data);
+                let read = move || {
+                    let hit = (deletes.positions.get(&path), deletes.ids.get(&partition));
+                    file(bytes, hit, sequence, boundary).context(path)
+                };
                 tokio::task::spawn_blocking(read).await?
             }
         })
@@ -73,7 +92,7 @@ fn at_once() -> usize {
 /// The rows of one data file that no delete applies to.
 fn file(
     bytes: Bytes,
-    deleted: Option<&Deleted>,
+    (deleted, gone): (Option<&Deleted>, Option<&Gone>),
     sequence: i64,
     boundary: i64,
 ) -> Result<(Fingerprint, Fingerprint)> {
@@ -81,12 +100,16 @@ fn file(
     let mut position = 0;
     for batch in plain(bytes)?.build()? {
         for event in event::events(&batch?)? {
-            // A delete applies to files of its own or an earlier sequence number.
+            // By position a delete applies to files of its own or an earlier sequence number, by
+            // equality to earlier ones alone.
             let dead = deleted
                 .and_then(|deleted| deleted.get(&position))
                 .is_some_and(|at| sequence <= *at);
+            let replaced = gone
+                .and_then(|gone| gone.get(&event.id))
+                .is_some_and(|at| sequence < *at);
             position += 1;
-            if dead {
+            if dead || replaced {
                 continue;
             }
             if event.id < boundary {
@@ -99,23 +122,33 @@ fn file(
     Ok((before, meanwhile))
 }
 
-async fn deletes(table: &Table, files: &[LiveFile]) -> Result<BTreeMap<String, Deleted>> {
-    let mut deletes = BTreeMap::<String, Deleted>::new();
+fn partition(table: &Table, file: &LiveFile) -> String {
+    let spec = table.metadata.spec(file.file.spec_id);
+    spec.map_or_else(String::new, |spec| spec.path(&file.file.partition))
+}
+
+async fn deletes(table: &Table, files: &[LiveFile]) -> Result<Deletes> {
+    let mut deletes = Deletes::default();
+    let newest = |at: &mut i64, file: &LiveFile| *at = file.sequence_number.max(*at);
     for file in files {
         let path = &file.file.file_path;
-        ensure!(
-            file.file.content == Content::PositionDeletes,
-            "{path} holds no position deletes"
-        );
         let bytes = table.storage.read(path).await?;
         for batch in plain(bytes)?.build()? {
-            for (data_file, position) in positions(&batch?).with_context(|| path.clone())? {
-                let newest = deletes
-                    .entry(data_file)
-                    .or_default()
-                    .entry(position)
-                    .or_insert(file.sequence_number);
-                *newest = file.sequence_number.max(*newest);
+            let batch = batch?;
+            if file.file.content == Content::EqualityDeletes {
+                ensure!(
+                    file.file.equality_ids.as_deref() == Some(&[KEY_ID]),
+                    "{path} compares other columns than `id`"
+                );
+                let gone = deletes.ids.entry(partition(table, file)).or_default();
+                for id in ids(&batch).with_context(|| path.clone())? {
+                    newest(gone.entry(id).or_default(), file);
+                }
+                continue;
+            }
+            for (data_file, position) in positions(&batch).with_context(|| path.clone())? {
+                let of_file = deletes.positions.entry(data_file).or_default();
+                newest(of_file.entry(position).or_default(), file);
             }
         }
     }
@@ -151,4 +184,13 @@ fn positions(batch: &RecordBatch) -> Result<Vec<(String, u64)>> {
         ))
     };
     (0..batch.num_rows()).map(row).collect()
+}
+
+fn ids(batch: &RecordBatch) -> Result<Vec<i64>> {
+    let ids = batch
+        .column_by_name("id")
+        .and_then(|column| column.as_primitive_opt::<Int64Type>())
+        .context("it lacks `id`")?;
+    ensure!(ids.null_count() == 0, "it holds nulls");
+    Ok(ids.values().to_vec())
 }

@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::disk::Disk;
 use super::event::Fingerprint;
+use crate::done;
 use crate::facts::Facts;
 use crate::print::{self, Grid};
 
 /// Everything that was measured.
 #[derive(Debug)]
 pub(crate) struct Report {
+    pub(crate) wrote: Wrote,
     pub(crate) before: Side,
+    /// Once the files are rewritten and nothing is deleted yet.
+    pub(crate) rewritten: Stage,
     pub(crate) after: Side,
     pub(crate) writer: Meanwhile,
     /// Jobs with their actions, as `snowpack job` prints them.
@@ -29,10 +34,24 @@ pub(crate) struct Kept {
     pub(crate) metadata_location: String,
 }
 
+/// What the writer did before maintenance began, beside writing rows.
+#[derive(Debug)]
+pub(crate) struct Wrote {
+    pub(crate) deleted: u64,
+    pub(crate) updated: u64,
+}
+
+/// The table's files at one time.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stage {
+    pub(crate) facts: Facts,
+    pub(crate) disk: Disk,
+}
+
 /// The rows that were there before maintenance began, and the files that hold them.
 #[derive(Debug)]
 pub(crate) struct Side {
-    pub(crate) facts: Facts,
+    pub(crate) stage: Stage,
     pub(crate) rows: Fingerprint,
 }
 
@@ -61,14 +80,23 @@ impl Report {
         let (before, after, writer) = (&self.before, &self.after, &self.writer);
         json!({
             "success": self.fault().is_none(),
-            "files_before": before.facts.files.data_files,
-            "files_after": after.facts.files.data_files,
-            "bytes_before": before.facts.files.bytes,
-            "bytes_after": after.facts.files.bytes,
-            "small_file_share_before": before.facts.files.small_file_share(),
-            "small_file_share_after": after.facts.files.small_file_share(),
-            "delete_files_before": before.facts.files.delete_files,
-            "delete_files_after": after.facts.files.delete_files,
+            "files_before": before.stage.facts.files.data_files,
+            "files_after": after.stage.facts.files.data_files,
+            "bytes_before": before.stage.facts.files.bytes,
+            "bytes_after": after.stage.facts.files.bytes,
+            "small_file_share_before": before.stage.facts.files.small_file_share(),
+            "small_file_share_after": after.stage.facts.files.small_file_share(),
+            "delete_files_before": before.stage.facts.files.delete_files,
+            "delete_files_after": after.stage.facts.files.delete_files,
+            "snapshots_before": before.stage.facts.snapshots,
+            "snapshots_after": after.stage.facts.snapshots,
+            "disk": {
+                "before": disk(before.stage.disk),
+                "rewritten": disk(self.rewritten.disk),
+                "after": disk(after.stage.disk),
+            },
+            "rows_deleted": self.wrote.deleted,
+            "rows_updated": self.wrote.updated,
             "rows_before": before.rows.rows,
             "rows_after": after.rows.rows,
             "fingerprint_before": before.rows.text(),
@@ -100,6 +128,7 @@ impl Report {
             String::new(),
             self.table().render(),
             self.verdict(),
+            self.freed(),
             self.writer_verdict(),
             String::new(),
             self.jobs().render(),
@@ -119,41 +148,47 @@ impl Report {
     }
 
     fn table(&self) -> Grid {
-        let (before, after) = (&self.before, &self.after);
-        let mut grid = Grid::new(&["", ">BEFORE", ">AFTER"]);
-        let small = |facts: &Facts| print::share(facts.files.small_files, facts.files.data_files);
-        grid.row([
-            "data files".to_owned(),
-            print::count(before.facts.files.data_files),
-            print::count(after.facts.files.data_files),
-        ]);
-        grid.row([
-            "bytes".to_owned(),
-            print::bytes(before.facts.files.bytes),
-            print::bytes(after.facts.files.bytes),
-        ]);
-        grid.row([
-            "small files".to_owned(),
-            small(&before.facts),
-            small(&after.facts),
-        ]);
-        let deletes = |facts: &Facts| print::count(facts.files.delete_files);
-        grid.row([
-            "delete files".to_owned(),
-            deletes(&before.facts),
-            deletes(&after.facts),
-        ]);
-        grid.row([
-            "rows".to_owned(),
-            print::count(before.rows.rows),
-            print::count(after.rows.rows),
-        ]);
-        grid.row([
-            "fingerprint".to_owned(),
-            short(&before.rows),
-            short(&after.rows),
-        ]);
+        let stages = [&self.before.stage, &self.rewritten, &self.after.stage];
+        let mut grid = Grid::new(&["", ">BEFORE", ">REWRITTEN", ">EXPIRED AND PURGED"]);
+        let mut row = |name: &str, get: &dyn Fn(&Stage) -> String| {
+            let cells = stages.map(get);
+            grid.row([name.to_owned()].into_iter().chain(cells));
+        };
+        row("data files", &|stage| {
+            print::count(stage.facts.files.data_files)
+        });
+        row("their bytes", &|stage| {
+            print::bytes(stage.facts.files.bytes)
+        });
+        row("small files", &|stage| {
+            let files = &stage.facts.files;
+            print::share(files.small_files, files.data_files)
+        });
+        row("delete files", &|stage| {
+            print::count(stage.facts.files.delete_files)
+        });
+        row("snapshots", &|stage| print::count(stage.facts.snapshots));
+        row("files on disk", &|stage| print::count(stage.disk.files));
+        row("bytes on disk", &|stage| print::bytes(stage.disk.bytes));
+        let ends = |before: String, after: String| [before, String::new(), after];
+        let (before, after) = (&self.before.rows, &self.after.rows);
+        let rows = ends(print::count(before.rows), print::count(after.rows));
+        grid.row(["rows".to_owned()].into_iter().chain(rows));
+        let fingerprints = ends(short(before), short(after));
+        grid.row(["fingerprint".to_owned()].into_iter().chain(fingerprints));
         grid
+    }
+
+    /// What expiry and purge gave back, as found in the folder.
+    fn freed(&self) -> String {
+        let (full, after) = (&self.rewritten.disk, &self.after.stage.disk);
+        format!(
+            "✓ What only old snapshots needed is gone: {} on disk became {}, {} became {}",
+            print::counted(full.files, "file"),
+            print::count(after.files),
+            print::bytes(full.bytes),
+            print::bytes(after.bytes)
+        )
     }
 
     fn verdict(&self) -> String {
@@ -192,31 +227,40 @@ impl Report {
     }
 
     fn jobs(&self) -> Grid {
-        let mut grid = Grid::new(&["JOB", "STATUS", "ACTION", "OUTCOME", ">TOOK", "MESSAGE"]);
+        let mut grid = Grid::new(&[
+            ">JOB",
+            "STATUS",
+            "ACTION",
+            "OUTCOME",
+            ">TOOK",
+            "WHAT IT DID",
+        ]);
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-        for job in &self.jobs {
+        for (number, job) in (1..).zip(&self.jobs) {
             let results = job["results"]
                 .as_array()
                 .map(Vec::as_slice)
                 .unwrap_or_default();
-            if results.is_empty() {
-                grid.row([text(&job["job_id"]), text(&job["status"])]);
-            }
             for result in results {
                 let took =
                     Duration::from_secs_f64(result["elapsed_seconds"].as_f64().unwrap_or_default());
+                let report = done::report(Some(&result["result"]));
                 grid.row([
-                    text(&job["job_id"]),
+                    print::count(number),
                     text(&job["status"]),
                     text(&result["action"]),
                     text(&result["outcome"]),
                     print::seconds(took),
-                    text(&result["message"]),
+                    report.map_or_else(|| text(&result["message"]), |report| done::words(&report)),
                 ]);
             }
         }
         grid
     }
+}
+
+fn disk(disk: Disk) -> Value {
+    json!({ "files": disk.files, "bytes": disk.bytes })
 }
 
 /// Enough to compare by eye; the verdict has it whole.
@@ -238,21 +282,32 @@ mod tests {
     }
 
     fn report(after: Fingerprint, read: Fingerprint) -> Report {
-        let files = |data_files, small_files| Facts {
-            files: TableFacts {
-                data_files,
-                small_files,
-                ..TableFacts::default()
+        let stage = |data_files, small_files, bytes| Stage {
+            facts: Facts {
+                files: TableFacts {
+                    data_files,
+                    small_files,
+                    ..TableFacts::default()
+                },
+                ..Facts::default()
             },
-            ..Facts::default()
+            disk: Disk {
+                files: data_files,
+                bytes,
+            },
         };
         Report {
+            wrote: Wrote {
+                deleted: 1,
+                updated: 1,
+            },
+            rewritten: stage(408, 400, 3072),
             before: Side {
-                facts: files(400, 400),
+                stage: stage(400, 400, 2048),
                 rows: rows(0..5),
             },
             after: Side {
-                facts: files(8, 0),
+                stage: stage(8, 0, 1024),
                 rows: after,
             },
             writer: Meanwhile {
@@ -275,6 +330,10 @@ mod tests {
             (None, Some(true))
         );
         assert!(good.text().contains("Not a row was lost"));
+        assert!(
+            good.text()
+                .contains("408 files on disk became 8, 3.0 KiB became 1.0 KiB")
+        );
         let lost = report(rows(0..4), rows(5..7));
         assert!(lost.fault().unwrap().contains("before maintenance"));
         assert!(lost.text().contains("✗ The rows changed"));

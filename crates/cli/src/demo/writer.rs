@@ -1,5 +1,6 @@
-//! The simulated streaming writer: checkpoints of one small file per partition, and now and then
-//! position deletes of rows written earlier, as a job that keeps a table up to date does.
+//! The simulated streaming writer: checkpoints of small files, one per partition, and now and then
+//! position deletes of rows written earlier, or new versions of some with equality deletes of the
+//! old, as a job that keeps a table up to date does.
 //!
 //! Keeps an account of its own of every row it wrote and deleted, made from the rows and not from
 //! the table: what is read back is held against it.
@@ -9,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::Result;
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::SchemaRef;
 use catalog::{Catalog, NewTable};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -24,10 +25,14 @@ use super::event::{self, COLUMNS, Event, Fingerprint, REGIONS};
 
 /// Part of the names of its files.
 const OWNER: &str = "writer";
-/// Every so many checkpoints some rows are deleted again.
-const DELETES_EVERY: u64 = 5;
-/// One row in so many of the file that is hit.
-const DELETED_ONE_IN: i64 = 40;
+/// Partitions written by one checkpoint; the next one goes on with the others.
+const FILES_PER_CHECKPOINT: usize = 4;
+/// Of so many checkpoints, one is followed by deletes and another holds updates.
+const CHANGES_EVERY: u64 = 5;
+const UPDATES_AT: u64 = 3;
+/// One row in so many of the file that is hit; updates hit others than deletes.
+const CHANGED_ONE_IN: i64 = 40;
+const UPDATED_REST: i64 = CHANGED_ONE_IN / 2;
 /// What a row costs on disk, about; decides the table's target size.
 const ROW_BYTES: u64 = 15;
 /// A partition becomes two files: its rows make a little less than twice the target size.
@@ -35,6 +40,8 @@ const TARGETS_PER_PARTITION: f64 = 1.95;
 const TARGET_BYTES_MIN: u64 = 64 * 1024;
 /// Field ids of `region` in the schema and in the partition spec.
 const REGION_ID: i32 = 3;
+/// Field id of `id`, the key of updates.
+const KEY_ID: i32 = 1;
 const REGION_FIELD_ID: i32 = 1000;
 
 /// A data file the writer made.
@@ -43,6 +50,14 @@ struct Made {
     path: String,
     region: &'static str,
     first_id: i64,
+}
+
+/// What one data file holds: new rows, and new versions of rows written before.
+#[derive(Debug, Clone)]
+struct Batch {
+    region: &'static str,
+    ids: Range<i64>,
+    updated: Vec<i64>,
 }
 
 /// One writer of one table.
@@ -57,6 +72,7 @@ pub(crate) struct Writer {
     last: BTreeMap<&'static str, Made>,
     account: Fingerprint,
     deleted: u64,
+    updated: u64,
     commits: u64,
     checkpoints: u64,
     files: BTreeSet<String>,
@@ -78,6 +94,7 @@ impl Writer {
             ("write.target-file-size-bytes", target.to_string()),
             ("write.delete.mode", "merge-on-read".to_owned()),
             ("write.parquet.compression-codec", "zstd".to_owned()),
+            ("write.metadata.compression-codec", "gzip".to_owned()),
         ];
         let properties = properties
             .map(|(key, value)| (key.to_owned(), value))
@@ -98,33 +115,39 @@ impl Writer {
             last: BTreeMap::new(),
             account: Fingerprint::default(),
             deleted: 0,
+            updated: 0,
             commits: 0,
             checkpoints: 0,
             files: BTreeSet::new(),
         })
     }
 
-    /// Commits at most `files_max` files, one per partition, and every few times deletes rows of
-    /// the files before them. Says how many files it was.
+    /// Commits at most `files_max` files, one per partition, and every few times deletes or
+    /// updates rows of the files before them. Says how many files it was.
     pub(crate) async fn checkpoint(&mut self, files_max: usize) -> Result<usize> {
         let before: Vec<Made> = self.last.values().cloned().collect();
-        let wrote = self.write(REGIONS.len().min(files_max)).await?;
+        let files = FILES_PER_CHECKPOINT.min(files_max);
+        let first = self.checkpoints as usize * FILES_PER_CHECKPOINT;
+        let regions = REGIONS.into_iter().cycle().skip(first % REGIONS.len());
+        let regions: Vec<&'static str> = regions.take(files).collect();
+        let updates = self.checkpoints % CHANGES_EVERY == UPDATES_AT;
+        self.write(&regions, updates).await?;
         self.checkpoints += 1;
-        if self.checkpoints.is_multiple_of(DELETES_EVERY) {
+        if self.checkpoints.is_multiple_of(CHANGES_EVERY) {
             self.delete_some(&before).await?;
         }
-        Ok(wrote)
+        Ok(files)
     }
 
     /// Commits one file per partition, and deletes nothing.
     pub(crate) async fn append(&mut self) -> Result<()> {
-        self.write(REGIONS.len()).await.map(drop)
+        self.write(&REGIONS, false).await
     }
 
     /// Begins a new account: what is written from here on is counted alone.
     pub(crate) fn fresh_account(mut self) -> Self {
         self.account = Fingerprint::default();
-        (self.deleted, self.commits) = (0, 0);
+        (self.deleted, self.updated, self.commits) = (0, 0, 0);
         self.files.clear();
         self
     }
@@ -147,6 +170,11 @@ impl Writer {
         self.deleted
     }
 
+    /// Rows that were given a new version.
+    pub(crate) fn updated(&self) -> u64 {
+        self.updated
+    }
+
     pub(crate) fn commits(&self) -> u64 {
         self.commits
     }
@@ -156,28 +184,59 @@ impl Writer {
         &self.files
     }
 
-    async fn write(&mut self, files: usize) -> Result<usize> {
+    async fn write(&mut self, regions: &[&'static str], with_updates: bool) -> Result<()> {
         let table = self.catalog.load(&self.table).await?;
         let writer = FileWriter::new(&table, OWNER)?;
         let schema = lake::arrow_schema(table.metadata.current_schema())?;
-        let (seed, rows) = (self.seed, i64::from(self.rows_per_file));
-        let mut made = Vec::new();
-        for region in REGIONS.into_iter().take(files) {
-            let ids = self.next_id..self.next_id + rows;
+        let mut changes = Changes::default();
+        let mut making = Vec::new();
+        for region in regions {
+            let ids = self.next_id..self.next_id + i64::from(self.rows_per_file);
             self.next_id = ids.end;
-            made.push(make(&writer, &schema, seed, ids, region));
+            let updated = if with_updates {
+                self.updates(region)
+            } else {
+                Vec::new()
+            };
+            if !updated.is_empty() {
+                changes
+                    .deletes
+                    .push(old_versions(&writer, region, &updated).await?);
+                self.replace(region, &updated);
+            }
+            let batch = Batch {
+                region,
+                ids,
+                updated,
+            };
+            making.push(make(&writer, &schema, self.seed, batch));
         }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let made: Vec<_> = stream::iter(made).buffered(cores).try_collect().await?;
-        let mut changes = Changes::default();
+        let made: Vec<_> = stream::iter(making).buffered(cores).try_collect().await?;
         for (made, file, rows) in made {
             self.account.join(rows);
             self.files.insert(made.path.clone());
             self.last.insert(made.region, made);
             changes.data.push(file);
         }
-        self.commit(&changes).await?;
-        Ok(files)
+        self.commit(&changes).await
+    }
+
+    /// Rows of the partition's last file that get a new version.
+    fn updates(&self, region: &str) -> Vec<i64> {
+        let ids = self.last.get(region).map(|made| {
+            let ids = made.first_id..made.first_id + i64::from(self.rows_per_file);
+            ids.filter(|id| id % CHANGED_ONE_IN == UPDATED_REST)
+        });
+        ids.into_iter().flatten().collect()
+    }
+
+    /// Takes the old versions out of the account; the new ones are counted when written.
+    fn replace(&mut self, region: &str, updated: &[i64]) {
+        for id in updated {
+            self.account.remove(&Event::new(self.seed, *id, region));
+        }
+        self.updated += updated.len() as u64;
     }
 
     async fn delete_some(&mut self, from: &[Made]) -> Result<()> {
@@ -186,7 +245,7 @@ impl Writer {
         let mut changes = Changes::default();
         for made in from {
             let positions = 0..i64::from(self.rows_per_file);
-            let hit = positions.filter(|position| (made.first_id + position) % DELETED_ONE_IN == 0);
+            let hit = positions.filter(|position| (made.first_id + position) % CHANGED_ONE_IN == 0);
             let deletes: Vec<(String, i64)> =
                 hit.map(|position| (made.path.clone(), position)).collect();
             if deletes.is_empty() {
@@ -222,19 +281,27 @@ impl Writer {
     }
 }
 
+/// The equality deletes of rows that get a new version: they hit what was committed before.
+async fn old_versions(writer: &FileWriter, region: &str, ids: &[i64]) -> Result<DataFile> {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(ids.iter().copied()));
+    let keys = RecordBatch::try_from_iter([("id", ids)])?;
+    Ok(writer
+        .equality_deletes(partition(region), &[KEY_ID], &[keys])
+        .await?)
+}
+
 /// Makes one file, and says what it adds to the account.
 async fn make(
     writer: &FileWriter,
     schema: &SchemaRef,
     seed: u64,
-    ids: Range<i64>,
-    region: &'static str,
+    batch: Batch,
 ) -> Result<(Made, DataFile, Fingerprint)> {
-    let (first_id, schema) = (ids.start, Arc::clone(schema));
+    let (region, first_id, schema) = (batch.region, batch.ids.start, Arc::clone(schema));
     // Making rows keeps a core busy: not on the threads that wait.
-    let rows = move || batch(seed, ids, region, schema);
-    let (batch, rows) = tokio::task::spawn_blocking(rows).await??;
-    let file = writer.data_file(partition(region), &[batch]).await?;
+    let rows = move || rows(seed, &batch, schema);
+    let (rows, counted) = tokio::task::spawn_blocking(rows).await??;
+    let file = writer.data_file(partition(region), &[rows]).await?;
     Ok((
         Made {
             path: file.file_path.clone(),
@@ -242,18 +309,17 @@ async fn make(
             first_id,
         },
         file,
-        rows,
+        counted,
     ))
 }
 
-/// The rows with these ids, and what they add to the account.
-fn batch(
-    seed: u64,
-    ids: Range<i64>,
-    region: &str,
-    schema: SchemaRef,
-) -> Result<(RecordBatch, Fingerprint)> {
-    let events: Vec<Event> = ids.map(|id| Event::new(seed, id, region)).collect();
+/// The rows of a batch, and what they add to the account.
+fn rows(seed: u64, batch: &Batch, schema: SchemaRef) -> Result<(RecordBatch, Fingerprint)> {
+    let new = batch.ids.clone();
+    let new = new.map(|id| Event::new(seed, id, batch.region));
+    let updated = batch.updated.iter();
+    let updated = updated.map(|id| Event::new(seed.wrapping_add(1), *id, batch.region));
+    let events: Vec<Event> = new.chain(updated).collect();
     let mut rows = Fingerprint::default();
     for event in &events {
         rows.add(event);
@@ -322,6 +388,7 @@ mod tests {
             .find(|field| field.id == REGION_ID)
             .unwrap();
         assert_eq!(found.name, "region");
+        assert_eq!(schema.field(KEY_ID).unwrap().name, "id");
         assert!(
             schema
                 .root

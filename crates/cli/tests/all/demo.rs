@@ -32,12 +32,50 @@ fn check(report: &Value) {
     assert!(writer["commits"].as_u64().unwrap() > 0, "{report}");
     assert_eq!(writer["rows_written"], writer["rows_read"]);
     assert_eq!(writer["fingerprint_written"], writer["fingerprint_read"]);
-    let job = &report["jobs"][0];
-    assert_eq!(job["status"], "completed");
+    let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{report}"));
+    let (deleted, updated) = (&report["rows_deleted"], &report["rows_updated"]);
+    assert!(0 < number(updated), "nothing was updated: {report}");
+    assert_eq!(number(deleted), 80 * 50 - number(&report["rows_before"]));
+    let [first, second] = [0, 1].map(|job| &report["jobs"][job]);
     assert_eq!(
-        job["results"][0]["result"]["deletes_applied"],
-        80 * 50 - report["rows_before"].as_u64().unwrap()
+        (&first["status"], &second["status"]),
+        (&"completed".into(), &"completed".into())
     );
+    assert_eq!(
+        first["results"][0]["result"]["deletes_applied"],
+        number(deleted) + number(updated)
+    );
+    let result = |action: &str| {
+        let results = second["results"].as_array().unwrap().iter();
+        let mut of_it = results.filter(|result| result["action"] == action);
+        of_it
+            .next()
+            .unwrap_or_else(|| panic!("{action} is missing in {report}"))["result"]
+            .clone()
+    };
+    let (expired, purge) = (
+        &result("expire_snapshots")["expired"],
+        &result("purge_pending")["purge"],
+    );
+    assert!(
+        number(&report["snapshots_before"]) <= number(&expired["snapshots"]),
+        "{report}"
+    );
+    // Every data and delete file there was before, and what listed them.
+    assert!(
+        number(&purge["deleted"]) > 80 + number(&report["delete_files_before"]),
+        "{report}"
+    );
+    assert_eq!((&purge["kept"], &purge["failed"]), (&0.into(), &0.into()));
+    let disk = &report["disk"];
+    for what in ["files", "bytes"] {
+        let at = |time: &str| number(&disk[time][what]);
+        assert!(
+            at("before") < at("rewritten"),
+            "rewriting frees nothing: {report}"
+        );
+        assert!(at("after") < at("before"), "{what}: {report}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,8 +139,10 @@ fn the_demo_tells_its_story_to_people() {
         "Postgres",
         "40 small files in 8 partitions",
         "BEFORE",
+        "EXPIRED AND PURGED",
         "small files",
         "Not a row was lost",
+        "What only old snapshots needed is gone",
         "completed",
     ] {
         assert!(told.contains(what), "{what} is missing in\n{told}");

@@ -1,5 +1,6 @@
 //! Running `snowpack`, and a table for it made by PyIceberg.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -55,7 +56,12 @@ pub(crate) fn command(words: &[&str], settings: &[(&str, &str)]) -> Command {
 
 #[track_caller]
 pub(crate) fn run(words: &[&str], settings: &[(&str, &str)]) -> Ran {
-    let output = command(words, settings).output().expect("run snowpack");
+    finish(&mut command(words, settings), words)
+}
+
+#[track_caller]
+fn finish(command: &mut Command, words: &[&str]) -> Ran {
+    let output = command.output().expect("run snowpack");
     Ran {
         code: output
             .status
@@ -98,6 +104,25 @@ impl Lake {
     #[track_caller]
     pub(crate) fn run(&self, words: &[&str]) -> Ran {
         run(words, &self.settings())
+    }
+
+    /// What work without a database is told.
+    pub(crate) fn alone_settings(&self) -> [(&str, &str); 2] {
+        [
+            ("SNOWPACK_CATALOG_URI", self.database.url()),
+            ("SNOWPACK_CATALOG_NAME", "lake"),
+        ]
+    }
+
+    /// Runs on the catalog alone, in the warehouse's folder.
+    #[track_caller]
+    pub(crate) fn alone(&self, words: &[&str]) -> Ran {
+        let mut command = command(words, &self.alone_settings());
+        finish(command.current_dir(self.folder()), words)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.warehouse.path()
     }
 
     #[track_caller]

@@ -41,6 +41,16 @@ fn bad_words_are_refused_naming_them() {
         &["9", "-3..=3"],
     );
     refused("pause dag", &["dag", "snowpack"]);
+    refused("pending db.events --state eaten", &["`eaten`", "kept"]);
+    refused("pending events", &["`events`", "no namespace"]);
+    refused(
+        "maintain db.events expire_snapshots --option older_than=yesterday",
+        &["older_than", "yesterday"],
+    );
+    refused(
+        "maintain db.events expire_snapshots --option keep=3",
+        &["`keep`", "retain_last"],
+    );
     refused("completions tcsh", &["tcsh", "bash"]);
 }
 
@@ -58,8 +68,8 @@ fn bad_options_are_refused_before_postgres_is_asked() {
         refused(&with("rewrite_manifests.a=1"), &["rewrite_manifests"]);
     }
     refused(
-        "maintain db.events expire_snapshots",
-        &["expire_snapshots", "not built"],
+        "maintain db.events rewrite_manifests",
+        &["rewrite_manifests", "not built"],
     );
 }
 
@@ -129,6 +139,7 @@ fn help_shows_examples_and_is_no_failure() {
         &["maintain", "--help"],
         &["demo", "--help"],
         &["jobs", "--help"],
+        &["pending", "--help"],
     ] {
         let ran = run(words, &[]).expect(0);
         assert!(ran.stdout.contains("xample"), "{words:?}: {}", ran.stdout);
@@ -146,8 +157,8 @@ fn completions_name_every_command_in_every_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let script = run(&["completions", shell], &[]).expect(0).stdout;
         for command in [
-            "demo", "migrate", "tables", "plan", "maintain", "submit", "jobs", "cancel", "pause",
-            "resume",
+            "demo", "migrate", "tables", "plan", "maintain", "submit", "jobs", "cancel", "pending",
+            "pause", "resume",
         ] {
             assert!(
                 script.contains(command),
