@@ -118,14 +118,20 @@ pub(crate) fn committed_by(table: &TableMetadata, job: &JobId) -> (Option<Report
     (report, completed)
 }
 
+/// Any writer may have written the counts, and any number into them.
 fn add(report: &mut Report, snapshot: &Snapshot) {
-    report.files_in += number(snapshot, "deleted-data-files");
-    report.files_out += number(snapshot, "added-data-files");
-    report.bytes_in += number(snapshot, BYTES_IN);
-    report.bytes_out += number(snapshot, "added-files-size");
-    report.rows_in += number(snapshot, "deleted-records");
-    report.deletes_applied += number(snapshot, DELETES_APPLIED);
-    report.rows_out += number(snapshot, "added-records");
+    let counts = [
+        (&mut report.files_in, "deleted-data-files"),
+        (&mut report.files_out, "added-data-files"),
+        (&mut report.bytes_in, BYTES_IN),
+        (&mut report.bytes_out, "added-files-size"),
+        (&mut report.rows_in, "deleted-records"),
+        (&mut report.deletes_applied, DELETES_APPLIED),
+        (&mut report.rows_out, "added-records"),
+    ];
+    for (count, key) in counts {
+        *count = count.saturating_add(number(snapshot, key));
+    }
 }
 
 fn number(snapshot: &Snapshot, key: &str) -> u64 {
@@ -153,7 +159,8 @@ const TOTALS: [&str; 6] = [
 
 impl Counts {
     fn add(&mut self, key: &'static str, count: u64) {
-        *self.values.entry(key).or_default() += count;
+        let sum = self.values.entry(key).or_default();
+        *sum = sum.saturating_add(count);
     }
 
     fn total(&mut self, file: &DataFile) {
@@ -251,5 +258,37 @@ impl Counts {
             .collect();
         summary.insert("operation".to_owned(), operation.to_owned());
         summary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_that_lies_about_its_totals_ends_no_commit() {
+        let all = u64::MAX.to_string();
+        let summary = TOTALS.map(|key| (key.to_owned(), all.clone()));
+        let parent = Snapshot {
+            summary: summary.into(),
+            ..Snapshot::default()
+        };
+        let mut counts = Counts::after(Some(&parent));
+        let mut file = DataFile::new(Content::Data, "/f");
+        (file.record_count, file.file_size_in_bytes) = (7, 100);
+        counts.grow(&file);
+        let summary = counts.into_summary("append");
+        assert_eq!(summary["total-records"], all);
+        assert_eq!(summary["added-records"], "7");
+        let mut report = Report {
+            rows_out: 1,
+            ..Report::default()
+        };
+        let ours = Snapshot {
+            summary: [("added-records".to_owned(), all)].into(),
+            ..Snapshot::default()
+        };
+        add(&mut report, &ours);
+        assert_eq!(report.rows_out, u64::MAX);
     }
 }
