@@ -4,10 +4,14 @@
 
 #[path = "all/faults.rs"]
 mod faults;
+#[path = "all/killed.rs"]
+mod killed;
 #[path = "all/lakehouse.rs"]
 mod lakehouse;
 #[path = "all/life.rs"]
 mod life;
+#[path = "all/proxy.rs"]
+mod proxy;
 #[path = "all/shutdown.rs"]
 mod shutdown;
 #[path = "all/start.rs"]

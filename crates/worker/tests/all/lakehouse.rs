@@ -91,7 +91,7 @@ impl Lakehouse {
         }
     }
 
-    fn warehouse(&self) -> String {
+    pub(crate) fn warehouse(&self) -> String {
         format!("file://{}", self.warehouse.path().display())
     }
 
@@ -184,6 +184,15 @@ impl Lakehouse {
         (self.one(results, job).await, self.one(live, job).await)
     }
 
+    /// The job's good results in the order they were written, as in `purge_pending done`.
+    pub(crate) async fn results(&self, job: &JobId) -> Vec<String> {
+        let sql = "select action || ' ' || outcome from snowpack.job_actions \
+                   where job_id = $1 and success order by created_at";
+        let client = self.database.client().await;
+        let rows = client.query(sql, &[&job.as_str()]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
     async fn one<T>(&self, sql: &str, job: &JobId) -> T
     where
         T: for<'a> tokio_postgres::types::FromSql<'a>,
@@ -254,7 +263,7 @@ impl Lakehouse {
     }
 }
 
-fn files_below(folder: &Path, found: &mut BTreeSet<String>) {
+pub(crate) fn files_below(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
