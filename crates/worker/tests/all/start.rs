@@ -88,8 +88,8 @@ async fn what_is_reserved_or_unreadable_is_bad_usage() {
     let local = ("SNOWPACK_ADMIN_ADDR", "127.0.0.1:0");
     for (variables, named) in [
         (
-            vec![URL, ("SNOWPACK_S3_ENDPOINT", "http://s3")],
-            "SNOWPACK_S3_ENDPOINT",
+            vec![URL, ("SNOWPACK_S3_ACCESS_KEY_ID", "alone")],
+            "SNOWPACK_S3_SECRET_ACCESS_KEY",
         ),
         (
             vec![("SNOWPACK_DATABASE_URL", "mysql://hunter2@h/d")],
