@@ -112,6 +112,10 @@ mod tests {
             below("file:///w/", Some("a.b"), &table("t")).unwrap(),
             "file:///w/a.b/t"
         );
+        assert_eq!(
+            below("s3://bucket/w/", Some("a.b"), &table("t")).unwrap(),
+            "s3://bucket/w/a.b/t"
+        );
         assert!(below("/w", Some("a"), &table("x/y")).is_err());
         assert!(below("/w", Some(".."), &table("t")).is_err());
         assert!(below("relative", Some("a"), &table("t")).is_err());

@@ -32,6 +32,8 @@ mod oracle;
 mod purge;
 #[path = "all/rewrite.rs"]
 mod rewrite;
+#[path = "all/s3.rs"]
+mod s3;
 #[path = "all/v1.rs"]
 mod v1;
 #[path = "all/waiting.rs"]

@@ -53,7 +53,6 @@ impl S3 {
                     &port,
                     "--region",
                     Self::REGION,
-                    "--keep-alive",
                     "--quiet",
                     "--virtual-domain",
                     Self::DOMAIN,

@@ -40,7 +40,11 @@ impl Progress for Units {
 
 pub(crate) struct World {
     database: testkit::Database,
-    warehouse: tempfile::TempDir,
+    /// `None`: the files lie in S3.
+    _folder: Option<tempfile::TempDir>,
+    warehouse: String,
+    /// How the oracle reaches the files.
+    properties: Value,
     pub(crate) catalog: Arc<SqlCatalog>,
     pub(crate) engine: NativeEngine,
     pub(crate) ledger: TestLedger,
@@ -65,17 +69,27 @@ impl Rows {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let warehouse = format!("file://{}", folder.path().display());
+        let world = Self::on(&Storage::local(), warehouse, json!({})).await;
+        Self {
+            _folder: Some(folder),
+            ..world
+        }
+    }
+
+    /// A world whose files lie at `warehouse`; `properties` lead the oracle there.
+    pub(crate) async fn on(storage: &Storage, warehouse: String, properties: Value) -> Self {
         let database = testkit::Database::empty().await;
-        let warehouse = tempfile::tempdir().expect("a folder");
         let pool = database.pool().await;
-        let storage = Storage::local();
-        let at = format!("file://{}", warehouse.path().display());
-        let catalog =
-            SqlCatalog::open(CATALOG, pool.clone(), Some(&pool), &storage, Some(&at)).await;
+        let at = Some(warehouse.as_str());
+        let catalog = SqlCatalog::open(CATALOG, pool.clone(), Some(&pool), storage, at).await;
         let catalog = Arc::new(catalog.expect("a catalog"));
         Self {
             database,
+            _folder: None,
             warehouse,
+            properties,
             engine: NativeEngine::new(catalog.clone()),
             catalog,
             ledger: TestLedger::new(pool),
@@ -117,7 +131,8 @@ impl World {
         json!({
             "uri": self.database.url(),
             "catalog": CATALOG,
-            "warehouse": format!("file://{}", self.warehouse.path().display()),
+            "warehouse": self.warehouse,
+            "properties_of_catalog": self.properties,
             "table": self.name.key(),
         })
     }

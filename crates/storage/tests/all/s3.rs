@@ -156,3 +156,41 @@ async fn close_ranges_are_one_call_and_a_small_object_is_one() {
         .collect();
     assert_eq!(methods, ["PUT", "GET", "GET", "GET"], "{seen:?}");
 }
+
+/// Nobody resolves the server's domain. So this test runs once more, as a program whose HTTP
+/// proxy is the server itself: it is asked for `http://lake-test.s3.test/..` and knows the name.
+#[tokio::test]
+async fn the_bucket_may_be_part_of_the_hosts_name() {
+    const INNER: &str = "SNOWPACK_TEST_VIRTUAL_HOST";
+    if std::env::var_os(INNER).is_some() {
+        let storage = Storage::new(&Args {
+            s3_path_style: Some("false".to_owned()),
+            ..args(&format!("http://{}", S3::DOMAIN))
+        })
+        .unwrap();
+        let want = long(PART_BYTES + 1);
+        storage.write_new(&at("/a b"), want.clone()).await.unwrap();
+        assert_eq!(storage.read(&at("/a b")).await.unwrap(), want);
+        return;
+    }
+    let server = S3::start().await;
+    let again = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "s3::the_bucket_may_be_part_of_the_hosts_name"])
+        .env(INNER, "true")
+        .env("http_proxy", server.endpoint())
+        .output()
+        .await
+        .unwrap();
+    assert!(
+        again.status.success(),
+        "{}",
+        String::from_utf8_lossy(&again.stdout)
+    );
+    let storage = reach(&server);
+    assert_eq!(
+        storage.size(&at("/a b")).await.unwrap(),
+        PART_BYTES as u64 + 1
+    );
+    let ends = storage.delete(&[at("/a b")]).await;
+    assert!(ends[0].is_ok(), "{ends:?}");
+}
