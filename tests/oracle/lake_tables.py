@@ -282,6 +282,8 @@ def evolve(task):
             update.add_column("extra", LongType())
         elif task["how"] == "rename":
             update.rename_column("note", "remark")
+        elif task["how"] == "widen":
+            update.update_column("small", field_type=LongType())
         elif task["how"] == "drop":
             update.delete_column(task.get("column", "note"))
     return {}

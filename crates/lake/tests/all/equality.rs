@@ -1,11 +1,13 @@
 //! Equality deletes: applied by a rewrite, dropped when nothing is left for them, and what is
 //! wrong with a delete file never becomes what is wrong with a table.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
+use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray};
+use catalog::{Catalog, NewTable};
 use lake::{Changes, FileWriter, arrow_schema, commit_changes, key_schema};
-use metadata::{DataFile, Literal};
+use metadata::{DataFile, Field, Literal, PartitionSpec, Primitive, Schema, StructType, Type};
 use planner::Report;
 use serde_json::json;
 
@@ -25,7 +27,7 @@ pub(crate) fn ids(values: &[i64]) -> ArrayRef {
     Arc::new(Int64Array::from(values.to_vec()))
 }
 
-fn texts(values: &[Option<&str>]) -> ArrayRef {
+pub(crate) fn texts(values: &[Option<&str>]) -> ArrayRef {
     Arc::new(StringViewArray::from(values.to_vec()))
 }
 
@@ -49,7 +51,7 @@ pub(crate) fn everywhere(ids: &[i32]) -> Scope<'_> {
     }
 }
 
-fn within<'a>(name: &str, ids: &'a [i32]) -> Scope<'a> {
+pub(crate) fn within<'a>(name: &str, ids: &'a [i32]) -> Scope<'a> {
     Scope {
         spec_id: None,
         partition: region(name),
@@ -58,7 +60,7 @@ fn within<'a>(name: &str, ids: &'a [i32]) -> Scope<'a> {
 }
 
 /// Writes an equality delete file whose columns are in the order of the schema.
-async fn written(world: &World, scope: Scope<'_>, columns: Vec<ArrayRef>) -> DataFile {
+pub(crate) async fn written(world: &World, scope: Scope<'_>, columns: Vec<ArrayRef>) -> DataFile {
     let table = world.table().await;
     let schema = Arc::new(key_schema(table.metadata.current_schema(), scope.ids));
     let batch = RecordBatch::try_new(arrow_schema(&schema).unwrap(), columns).unwrap();
@@ -216,6 +218,63 @@ async fn keys_are_matched_by_field_id_whatever_became_of_their_columns() {
     assert_eq!((report.rows_in, report.deletes_applied), (60, 4));
     let rows = world.rows().await;
     assert_eq!(rows.count(), 56);
+    assert_eq!(rows.pyiceberg, rows.duckdb);
+}
+
+/// A table of two columns, whose second is widened later.
+async fn narrow() -> World {
+    let world = World::new().await;
+    let column = |id, name: &str, ty| Field::new(id, name, false, Type::Primitive(ty));
+    let new = NewTable {
+        schema: Schema {
+            schema_id: 0,
+            root: StructType {
+                fields: vec![
+                    column(1, "row", Primitive::Long),
+                    column(2, "small", Primitive::Int),
+                ],
+            },
+            identifier_field_ids: Vec::new(),
+        },
+        spec: PartitionSpec::unpartitioned(),
+        properties: BTreeMap::from([("format-version".to_owned(), "2".to_owned())]),
+        location: None,
+    };
+    let namespace = ["db".to_owned()];
+    let properties = BTreeMap::new();
+    let made = world.catalog.create_namespace(&namespace, &properties);
+    made.await.unwrap();
+    world.catalog.create_table(&world.name, new).await.unwrap();
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_from_before_and_after_a_column_was_widened_are_the_same_values() {
+    let world = narrow().await;
+    let append = async |small: ArrayRef| {
+        let table = world.table().await;
+        let schema = arrow_schema(table.metadata.current_schema()).unwrap();
+        let rows = ids(&(0..10).collect::<Vec<_>>());
+        let batch = RecordBatch::try_new(schema, vec![rows, small]).unwrap();
+        let writer = FileWriter::new(&table, "test").unwrap();
+        let changes = Changes {
+            data: vec![writer.data_file(vec![], &[batch]).await.unwrap()],
+            ..Changes::default()
+        };
+        commit_changes(&*world.catalog, &world.name, &changes, world.now_ms().await)
+            .await
+            .unwrap();
+    };
+    append(Arc::new(Int32Array::from_iter_values(0..10))).await;
+    let narrow: ArrayRef = Arc::new(Int32Array::from(vec![3]));
+    delete_equal(&world, everywhere(&[2]), vec![narrow]).await;
+    world.oracle("evolve", json!({"how": "widen"})).await;
+    append(ids(&(0..10).collect::<Vec<_>>())).await;
+    delete_equal(&world, everywhere(&[2]), vec![ids(&[5, 1 << 40])]).await;
+    let report = world.maintain(ALL_AND_DROP).await;
+    assert_eq!((report.rows_in, report.deletes_applied), (20, 3));
+    let rows = world.rows().await;
+    assert_eq!(rows.count(), 17);
     assert_eq!(rows.pyiceberg, rows.duckdb);
 }
 
