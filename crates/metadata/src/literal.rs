@@ -1,7 +1,7 @@
 //! Single values of primitive types: what partitions and bounds are made of.
 //!
-//! Equality, order and hash are total: floats compare by IEEE 754 total order, so `-0.0` and `0.0`
-//! are two values and NaN equals itself. Bytes are in `bytes`, JSON in `json`, text in `text`.
+//! Equality, order and hash are total, and as Java's: `-0.0` and `0.0` are two values, every NaN is
+//! one, above all others, whatever its bits. Bytes are in `bytes`, JSON in `json`, text in `text`.
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
@@ -85,8 +85,8 @@ impl Ord for Literal {
             | (Self::Timestamptz(a), Self::Timestamptz(b))
             | (Self::TimestampNs(a), Self::TimestampNs(b))
             | (Self::TimestamptzNs(a), Self::TimestamptzNs(b)) => a.cmp(b),
-            (Self::Float(a), Self::Float(b)) => a.total_cmp(b),
-            (Self::Double(a), Self::Double(b)) => a.total_cmp(b),
+            (Self::Float(a), Self::Float(b)) => one_nan_f32(*a).total_cmp(&one_nan_f32(*b)),
+            (Self::Double(a), Self::Double(b)) => one_nan_f64(*a).total_cmp(&one_nan_f64(*b)),
             // Within one column the scale is one; across scales any fixed order will do.
             (
                 Self::Decimal {
@@ -132,14 +132,22 @@ impl Hash for Literal {
             | Self::Timestamptz(value)
             | Self::TimestampNs(value)
             | Self::TimestamptzNs(value) => value.hash(state),
-            Self::Float(value) => value.to_bits().hash(state),
-            Self::Double(value) => value.to_bits().hash(state),
+            Self::Float(value) => one_nan_f32(*value).to_bits().hash(state),
+            Self::Double(value) => one_nan_f64(*value).to_bits().hash(state),
             Self::Decimal { unscaled, scale } => (unscaled, scale).hash(state),
             Self::String(value) => value.hash(state),
             Self::Uuid(value) => value.hash(state),
             Self::Fixed(value) | Self::Binary(value) => value.hash(state),
         }
     }
+}
+
+fn one_nan_f32(value: f32) -> f32 {
+    if value.is_nan() { f32::NAN } else { value }
+}
+
+fn one_nan_f64(value: f64) -> f64 {
+    if value.is_nan() { f64::NAN } else { value }
 }
 
 #[cfg(test)]
@@ -186,6 +194,21 @@ pub(crate) mod tests {
         assert_eq!(nan, nan.clone());
         assert_ne!(Literal::Double(0.0), Literal::Double(-0.0));
         assert!(Literal::Double(f64::INFINITY) < nan);
+    }
+
+    /// A delete in the partition of one NaN applies to data in that of another.
+    #[test]
+    fn every_nan_is_one_value() {
+        let (one, other) = (f64::NAN, f64::from_bits(0xfff0_0000_0000_0001));
+        check_one(&Literal::Double(one), &Literal::Double(other));
+        let (one, other) = (f32::NAN, f32::from_bits(0xff80_0001));
+        check_one(&Literal::Float(one), &Literal::Float(other));
+    }
+
+    #[track_caller]
+    fn check_one(one: &Literal, other: &Literal) {
+        assert_eq!(one, other);
+        assert_eq!(hashed(one), hashed(other));
     }
 
     proptest! {
