@@ -159,10 +159,14 @@ fn hits(delete: &LiveFile, global: bool, group: &Rewritten) -> bool {
     })
 }
 
-/// Whether it applies to all outputs too, if they carry the sequence number planned on.
+/// Whether it applies to all outputs too, if they carry the sequence number planned on, and finds
+/// the same rows: outputs lack what a dropped column held in the inputs.
 fn goes_on(delete: &LiveFile, global: bool, group: &Rewritten) -> bool {
     let same_place = !group.group.moves && group.group.places.len() == 1;
-    group.terms.keep_sequence
+    let kept = |id: &i32| group.terms.schema.field(*id).is_some();
+    let ids = delete.file.equality_ids.as_deref().unwrap_or_default();
+    ids.iter().all(kept)
+        && group.terms.keep_sequence
         && group.pin.sequence_number < delete.sequence_number
         && (global || same_place)
 }

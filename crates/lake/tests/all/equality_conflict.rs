@@ -4,7 +4,9 @@ use lake::{Changes, commit_changes};
 use metadata::Literal;
 use serde_json::json;
 
-use crate::equality::{Scope, by_region, delete_equal, everywhere, ids};
+use crate::equality::{
+    Scope, by_region, commit, delete_equal, everywhere, ids, texts, within, written,
+};
 use crate::world::{ALL, World};
 
 const NEW_SEQUENCE: &[(&str, &str)] = &[
@@ -113,4 +115,72 @@ async fn a_delete_nothing_needs_any_more_goes_though_the_plan_saw_a_need() {
     world.interrupted(&options, meanwhile).await.unwrap();
     assert_eq!(world.live().await.deletes, []);
     assert_eq!(world.rows().await.count(), 30);
+}
+
+/// Rows that leave the partition a delete is scoped to would come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_move_out_of_a_new_deletes_partition_stay_deleted() {
+    let world = by_region(3, 40).await;
+    let mut to_the_first_spec = ALL.to_vec();
+    to_the_first_spec.push(("output-spec-id", "0"));
+    let meanwhile = async {
+        delete_equal(&world, within("eu", ID), vec![ids(&[4, 8])]).await;
+    };
+    let report = world.interrupted(&to_the_first_spec, meanwhile).await;
+    let report = report.unwrap();
+    assert_eq!((report.rows_in, report.deletes_applied), (120, 2));
+    assert_eq!(world.ledger.reserved_with(".parquet"), 2);
+    let live = world.live().await;
+    assert!(live.data.iter().all(|file| file.file.spec_id == 0));
+    assert_eq!(duckdb_rows(&world).await, 118);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_delete_of_every_partition_follows_rows_that_move() {
+    let world = by_region(3, 40).await;
+    let mut to_the_first_spec = ALL.to_vec();
+    to_the_first_spec.push(("output-spec-id", "0"));
+    let meanwhile = async {
+        delete_equal(&world, everywhere(ID), vec![ids(&[4, 8])]).await;
+    };
+    let report = world.interrupted(&to_the_first_spec, meanwhile).await;
+    let report = report.unwrap();
+    assert_eq!((report.rows_in, report.deletes_applied), (120, 0));
+    assert_eq!(world.ledger.reserved_with(".parquet"), 1);
+    let live = world.live().await;
+    assert!(live.data.iter().all(|file| file.file.spec_id == 0));
+    assert_eq!(duckdb_rows(&world).await, 118);
+}
+
+/// The other way round: the delete never meant the rows that arrive in its partition.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_move_into_a_new_deletes_partition_are_not_deleted() {
+    let world = World::with("plain", "none", 4, 25).await;
+    world.oracle("evolve", json!({"how": "region"})).await;
+    let meanwhile = async {
+        delete_equal(&world, within("eu", ID), vec![ids(&[4, 8])]).await;
+    };
+    let report = world.interrupted(ALL, meanwhile).await.unwrap();
+    assert_eq!((report.rows_out, report.deletes_applied), (100, 0));
+    let live = world.live().await;
+    assert!(live.data.iter().all(|file| file.file.spec_id == 1));
+    assert_eq!(duckdb_rows(&world).await, 100);
+}
+
+/// Outputs lack the column, so the delete would find nothing in them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_delete_by_a_column_that_was_dropped_is_applied_before_its_values_go() {
+    let world = World::with("plain", "none", 4, 25).await;
+    let note = [Some("note 1 ✓ ü")];
+    let delete = written(&world, everywhere(&[4]), vec![texts(&note)]).await;
+    world.oracle("evolve", json!({"how": "drop"})).await;
+    let mut options = ALL.to_vec();
+    options.push(("remove-dangling-deletes", "true"));
+    let report = world
+        .interrupted(&options, commit(&world, vec![delete]))
+        .await;
+    let report = report.unwrap();
+    assert_eq!((report.rows_in, report.deletes_applied), (100, 4));
+    assert_eq!(world.live().await.deletes, []);
+    assert_eq!(world.rows().await.count(), 96);
 }
