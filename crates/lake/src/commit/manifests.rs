@@ -168,6 +168,8 @@ impl Manifests {
             survivors,
             removed: rewritten.removed,
         };
+        // As many files of the same manifests may be others than at the last try.
+        self.deleted = None;
         self.replaced
             .insert(manifest.manifest_path.clone(), replaced);
         Ok(())
