@@ -27,6 +27,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) fn new(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
         let body = String::from_utf8_lossy(body);
+        let message = element(&body, "Message").unwrap_or_default();
         let header = headers.get("x-amz-bucket-region");
         let region = header
             .and_then(|region| region.to_str().ok())
@@ -34,7 +35,8 @@ impl Refusal {
         Self {
             status,
             code: short(element(&body, "Code").unwrap_or_default()),
-            message: short(element(&body, "Message").unwrap_or_default()),
+            // Advice follows in the same sentence.
+            message: short(message.trim_end_matches('.')),
             region: region.map(str::to_owned),
         }
     }
