@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::{Buf, Bytes};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use storage::Storage;
 
@@ -48,9 +49,10 @@ impl InputFile {
         } else {
             (footer::fetch(storage, location, size).await?, None)
         };
-        let rows = footer.metadata().file_metadata().num_rows();
-        if rows as u64 != records {
-            let why = format!("it has {rows} rows, its manifest says {records}");
+        let said = footer.metadata().file_metadata().num_rows();
+        let groups = footer.metadata().row_groups().iter();
+        let wrong = miscounted(records, said, groups.map(RowGroupMetaData::num_rows));
+        if let Some(why) = wrong {
             return Err(Error::BadFile {
                 location: location.to_owned(),
                 why,
@@ -160,6 +162,17 @@ async fn read_whole(storage: &Storage, location: &str) -> Result<Bytes, Error> {
         })
 }
 
+/// How the rows of a file's manifest, of its footer and of its row groups differ: rows beyond what
+/// was counted would never be read.
+fn miscounted(records: u64, footer: i64, groups: impl Iterator<Item = i64>) -> Option<String> {
+    if u64::try_from(footer).ok() != Some(records) {
+        return Some(format!("it has {footer} rows, its manifest says {records}"));
+    }
+    let in_groups: Option<u128> = groups.map(|rows| u128::try_from(rows).ok()).sum();
+    (in_groups != Some(u128::from(records)))
+        .then(|| format!("it has {footer} rows, which its row groups do not add up to"))
+}
+
 /// The parts of a file that were fetched; reading anything else is an error.
 #[derive(Debug, Clone)]
 pub(crate) struct Fetched {
@@ -216,6 +229,22 @@ impl ChunkReader for Fetched {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_whose_counts_differ_is_not_read() {
+        let differ = |footer, groups: &[i64]| miscounted(10, footer, groups.iter().copied());
+        assert_eq!(differ(10, &[4, 6]), None);
+        for (footer, groups) in [
+            (9, [4, 5]),
+            (10, [4, 7]),
+            (10, [4, 5]),
+            (10, [11, -1]),
+            (-10, [4, 6]),
+        ] {
+            assert!(differ(footer, &groups).is_some(), "{footer} {groups:?}");
+        }
+        assert_eq!(miscounted(0, 0, std::iter::empty()), None);
+    }
 
     #[test]
     fn only_what_was_fetched_can_be_read() {
