@@ -167,8 +167,9 @@ async fn judge(
     files: &[Due],
     progress: &dyn Progress,
 ) -> Result<HashMap<String, String>, Error> {
+    // As an expiry reads it: whatever is not `true` is false.
     let gc = table.metadata.property("gc.enabled");
-    let collects = gc.is_none_or(|value| !value.eq_ignore_ascii_case("false"));
+    let off = gc.filter(|value| !value.eq_ignore_ascii_case("true"));
     let own = Location::parse(table.metadata.location()).ok();
     let mut kept = HashMap::new();
     let mut free = Candidates::default();
@@ -183,12 +184,10 @@ async fn judge(
                 .find(|(_, folder)| folder.holds(&file))
                 .map(|(name, _)| format!("it lies in the folder of {name}")),
         };
-        match why {
+        let off = off.filter(|_| due.reason != Reason::Attempt);
+        match why.or_else(|| off.map(|value| format!("gc.enabled is {value}"))) {
             Some(why) => {
                 kept.insert(due.path.clone(), why);
-            }
-            None if !collects && due.reason != Reason::Attempt => {
-                kept.insert(due.path.clone(), "gc.enabled is false".to_owned());
             }
             None => free.offer(&due.path, due.size_bytes),
         }

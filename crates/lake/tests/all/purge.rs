@@ -225,14 +225,25 @@ async fn a_table_that_shares_its_folder_keeps_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_must_not_collect_keeps_all_but_failed_attempts_files() {
-    let properties = json!({"gc.enabled": "false"});
-    let world = World::with_properties("plain", "none", 1, 20, properties).await;
-    let stray = world.stray("a.parquet").await;
-    let left = world.stray("left.parquet").await;
-    world.wait_for(&left, Reason::Attempt).await;
-    world.purge().await;
-    assert_eq!(world.kept(&stray), "gc.enabled is false");
-    assert!(exists(&stray) && !exists(&left));
+    // Whatever is not `true` is false, as Java reads it.
+    for (value, collects) in [
+        ("false", false),
+        ("off", false),
+        ("", false),
+        ("TRUE", true),
+    ] {
+        let properties = json!({"gc.enabled": value});
+        let world = World::with_properties("plain", "none", 1, 20, properties).await;
+        let stray = world.stray("a.parquet").await;
+        let left = world.stray("left.parquet").await;
+        world.wait_for(&left, Reason::Attempt).await;
+        world.purge().await;
+        if !collects {
+            assert_eq!(world.kept(&stray), format!("gc.enabled is {value}"));
+        }
+        assert_eq!(exists(&stray), !collects, "{value}");
+        assert!(!exists(&left), "{value}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
