@@ -155,8 +155,6 @@ async fn spark_refs_statistics_and_rewritten_manifests_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn spark_columns_promoted_since_are_left_as_they_are() {
-    let fixture = Fixture::take("promoted").await;
-    fixture.check_as_made().await;
-    fixture.expire().await;
+async fn spark_columns_promoted_since_are_read_as_their_new_types() {
+    maintained("promoted").await;
 }

@@ -20,7 +20,7 @@ use crate::world::{ALL, World, chain};
 /// More waits than a purge of a few files has.
 const CUTS_MAX: usize = 2_000;
 /// Fewer than it has.
-const CUTS_MIN: usize = 8;
+const CUTS_MIN: usize = 3;
 
 fn local(location: &str) -> &Path {
     Path::new(

@@ -257,16 +257,12 @@ impl History {
         (job.clone(), JobId::new(&job))
     }
 
-    /// An end with a reason that leaves the table as it was is no failure of a history.
+    /// An end that asks for another try is no failure of a history; nothing in it is refused.
     fn tolerate(&mut self, error: &EngineError, doing: &str) {
         let why = chain(error);
         self.say(&format!("  {doing}: {why}"));
-        let refused = why.contains("not built")
-            || why.contains("in this version")
-            || why.contains("the table's schema says");
         match error.advice() {
-            Advice::GiveUp if !refused => panic!("{doing}: {why}"),
-            Advice::GiveUp => self.count(&format!("{doing} refused")),
+            Advice::GiveUp => panic!("{doing}: {why}"),
             _ => self.count(&format!("{doing} failed and may be tried again")),
         }
     }
