@@ -103,7 +103,11 @@ impl Fake {
 
     /// Waits for the next execution to reach its step.
     pub(crate) async fn reached(&self) {
-        self.reached.acquire().await.unwrap().forget();
+        let reached = tokio::time::timeout(testkit::WAIT_MAX, self.reached.acquire()).await;
+        reached
+            .expect("the execution reaches its step")
+            .unwrap()
+            .forget();
     }
 
     async fn commit(&self, attempt: &Attempt<'_>) -> Result<Report, EngineError> {
@@ -265,6 +269,7 @@ impl Engine for Fake {
             "action": "rewrite_data_files",
             "table": table.key(), "table_uuid": "uuid", "snapshot_id": 1, "sequence_number": 1,
             "schema_id": 0, "output_spec_id": 0, "target_file_size_bytes": 1,
+            "min_file_size_bytes": 0, "max_file_size_bytes": 2,
             "groups": if memory_bytes.is_some() { vec![group] } else { vec![] },
             "skipped": [], "groups_per_commit": null, "failed_commits_max": 0,
             "concurrent_groups_max": null, "use_starting_sequence_number": true,
