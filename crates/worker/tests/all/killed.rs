@@ -1,4 +1,4 @@
-//! A worker killed right before or after each of its writes, while it expires and purges a table.
+//! A worker killed right before and right after each of its writes, while it expires and purges a table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -171,17 +171,16 @@ impl Lakehouse {
 async fn m12_m13_expired_files_go_with_the_job_that_expires_them_and_a_kill_at_any_write_loses_nothing()
  {
     let house = Lakehouse::new().await;
-    let tables: Vec<String> = (0..CUTS_MAX).map(|cut| format!("t{cut}")).collect();
-    let (seed, mut made) = (testkit::seed(), 0);
-    for (writes, table) in tables.iter().enumerate() {
-        if writes == made {
-            let next = &tables[made..(made + 20).min(CUTS_MAX)];
+    let tables: Vec<String> = (0..2 * CUTS_MAX).map(|cut| format!("t{cut}")).collect();
+    let mut made = 0;
+    for (turn, table) in tables.iter().enumerate() {
+        if turn == made {
+            let next = &tables[made..(made + 20).min(2 * CUTS_MAX)];
             house.expirable("create", next).await;
             made += next.len();
         }
         let before = house.files(table).await;
-        // Each run kills before some writes and after the others.
-        let after = seed >> (writes % 64) & 1 == 1;
+        let (writes, after) = (turn / 2, turn % 2 == 1);
         let cut = format!(
             "killed {} write {writes}",
             if after { "after" } else { "before" }
@@ -213,7 +212,7 @@ async fn m12_m13_expired_files_go_with_the_job_that_expires_them_and_a_kill_at_a
         );
         if unharmed {
             assert!(writes > CUTS_MIN, "only {writes} writes: the job has more");
-            let rows = house.expirable("rows", &tables[..=writes]).await;
+            let rows = house.expirable("rows", &tables[..=turn]).await;
             assert!(rows.values().all(|rows| *rows == 10), "{rows:?}");
             return;
         }
