@@ -24,7 +24,8 @@ def make(task):
     namespace = task["table"].rsplit(".", 1)[0]
     lake.create_namespace_if_not_exists(namespace)
     schema = pa.schema([("id", pa.int64()), ("name", pa.string()), ("amount", pa.float64())])
-    table = lake.create_table(task["table"], schema=schema, properties={"format-version": "2"})
+    properties = {"format-version": "2"} | task["properties"]
+    table = lake.create_table(task["table"], schema=schema, properties=properties)
     rows = task["rows"]
     for n in range(task["files"]):
         ids = list(range(n * rows, (n + 1) * rows))

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "all/clock.rs"]
+mod clock;
 #[path = "all/demo.rs"]
 mod demo;
 #[path = "all/jobs.rs"]
@@ -14,5 +16,7 @@ mod maintain;
 mod pending;
 #[path = "all/program.rs"]
 mod program;
+#[path = "all/skipped.rs"]
+mod skipped;
 #[path = "all/usage.rs"]
 mod usage;

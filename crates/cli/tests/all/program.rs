@@ -142,7 +142,15 @@ impl Lake {
     /// Has PyIceberg make a table of so many files; gives back its rows.
     #[track_caller]
     pub(crate) fn make(&self, table: &str, files: u32) -> Value {
-        self.oracle(&json!({ "do": "make", "table": table, "files": files, "rows": 100 }))
+        self.make_with(table, files, &json!({}))
+    }
+
+    /// The same, with these table properties.
+    #[track_caller]
+    pub(crate) fn make_with(&self, table: &str, files: u32, properties: &Value) -> Value {
+        self.oracle(&json!({
+            "do": "make", "table": table, "files": files, "rows": 100, "properties": properties,
+        }))
     }
 
     #[track_caller]
