@@ -18,11 +18,16 @@ const RANKS: &[(&str, u8)] = &[
     ("catalog", 2),
     ("planner", 2),
     ("maintenance", 2),
+    ("survey", 3),
     ("runner", 3),
-    ("lake", 3),
-    ("worker", 4),
-    ("scaler", 4),
-    ("cli", 4),
+    ("lake", 4),
+    ("steward", 4),
+    ("api", 5),
+    ("cli", 5),
+    ("health-sync", 5),
+    ("orchestrator", 5),
+    ("scaler", 5),
+    ("worker", 5),
 ];
 
 /// Words are shared by all: `model` may be used by its own rank too.

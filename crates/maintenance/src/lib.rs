@@ -9,6 +9,7 @@ pub mod deletions;
 mod error;
 pub mod jobs;
 pub mod ledger;
+pub mod loops;
 mod schema;
 pub mod settings;
 mod statement;

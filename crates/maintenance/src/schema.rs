@@ -10,7 +10,7 @@ use queue::{IdType, Queue};
 pub const SCHEMA: &str = "snowpack";
 
 /// What [`migrate`] brings a database to.
-pub const SCHEMA_VERSION: i32 = 4;
+pub const SCHEMA_VERSION: i32 = 5;
 
 /// The maintenance lane's queue.
 pub fn queue() -> Queue {
@@ -48,6 +48,13 @@ pub fn migrations() -> Vec<Migration> {
             "deletions",
             Cow::Borrowed(include_str!(
                 "../../../migrations/snowpack/0004_deletions.sql"
+            )),
+        ),
+        migration(
+            5,
+            "control_plane",
+            Cow::Borrowed(include_str!(
+                "../../../migrations/snowpack/0005_control_plane.sql"
             )),
         ),
     ]

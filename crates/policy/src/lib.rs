@@ -1,6 +1,18 @@
-//! Pure decisions that carry their reason: whether a failed attempt is tried again, and when.
+//! Pure decisions that carry their reason: how healthy a table is, what applies to it, what to do
+//! about it and when, who goes first, and whether a failed attempt is tried again.
 //!
 //! Reads no clock, no database and no random source; whoever asks brings the facts. Start at
-//! [`retry::after`].
+//! [`decide()`].
 
+mod decide;
+mod effective;
+mod health;
+mod rank;
 pub mod retry;
+
+pub use decide::{Decision, History, Reason, Situation, decide};
+pub use effective::{
+    Defaults, Effective, Enrolment, Properties, Source, Sourced, Unreadable, effective,
+};
+pub use health::{Assessment, Recommended, Term, assess};
+pub use rank::{Budget, Ranking, Wish, rank};

@@ -1,0 +1,3 @@
+//! The REST API, and the loops that keep the control plane fresh.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! CronJob: assesses every allowlisted table.
+
+fn main() {}

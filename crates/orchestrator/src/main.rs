@@ -1,0 +1,3 @@
+//! CronJob: decides what every table needs and submits it.
+
+fn main() {}

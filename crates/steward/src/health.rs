@@ -1,0 +1,1 @@
+//! Assesses tables: load, measure, judge, store.

@@ -1,0 +1,1 @@
+//! Keeps the table cache like the catalog.

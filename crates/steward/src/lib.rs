@@ -1,0 +1,9 @@
+//! The control plane's work: inventory sync, health sync, orchestration, dry runs.
+//!
+//! Brings facts to `policy` and its decisions to `maintenance`; judges nothing itself, sees no
+//! Arrow. Every pass may be killed at any moment and run twice at once.
+
+pub mod dry_run;
+pub mod health;
+pub mod inventory;
+pub mod orchestrate;

@@ -1,0 +1,1 @@
+//! Candidates, policy, submission, record of it all.
