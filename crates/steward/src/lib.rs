@@ -3,7 +3,10 @@
 //! Brings facts to `policy` and its decisions to `maintenance`; judges nothing itself, sees no
 //! Arrow. Every pass may be killed at any moment and run twice at once.
 
+mod args;
 pub mod dry_run;
 pub mod health;
 pub mod inventory;
 pub mod orchestrate;
+
+pub use args::{BudgetArgs, Enrolment, PolicyArgs};
