@@ -1,5 +1,6 @@
 -- Through jsonb, so that it also runs where the column iceberg_type does not exist (layout V0).
-select table_name
+select table_name,
+       metadata_location
 from iceberg_tables as entry
 where catalog_name = $1
   and table_namespace = $2

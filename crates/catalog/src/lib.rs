@@ -13,5 +13,5 @@ pub mod suite;
 
 pub use args::{Args, Kind, open};
 pub use error::Error;
-pub use port::{Catalog, NewTable, Prepared, Table};
+pub use port::{Catalog, Listed, NewTable, Prepared, Table};
 pub use sql::SqlCatalog;

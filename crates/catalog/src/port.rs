@@ -21,6 +21,14 @@ pub struct Table {
     pub storage: Storage,
 }
 
+/// A table as a listing names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub name: TableName,
+    /// Where its metadata lies, from catalogs that tell it without loading the table.
+    pub metadata_location: Option<String>,
+}
+
 /// What a new table starts with.
 #[derive(Debug, Clone)]
 pub struct NewTable {
@@ -50,8 +58,15 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// Every namespace, nested ones included, each as its levels.
     async fn namespaces(&self) -> Result<Vec<Vec<String>>, Error>;
 
-    /// The tables directly in `namespace`, sorted.
-    async fn tables(&self, namespace: &[String]) -> Result<Vec<TableName>, Error>;
+    /// The properties of `namespace` itself, not those of its parents.
+    async fn namespace_properties(
+        &self,
+        namespace: &[String],
+    ) -> Result<BTreeMap<String, String>, Error>;
+
+    /// The tables directly in `namespace`, sorted by name. One whose name we cannot use is left
+    /// out and named in a warning.
+    async fn tables(&self, namespace: &[String]) -> Result<Vec<Listed>, Error>;
 
     async fn load(&self, table: &TableName) -> Result<Table, Error>;
 

@@ -13,7 +13,7 @@ use model::TableName;
 use storage::Storage;
 use uuid::Uuid;
 
-use crate::{Catalog, Error, NewTable, Prepared, Table, place};
+use crate::{Catalog, Error, Listed, NewTable, Prepared, Table, place};
 
 mod rows;
 
@@ -137,6 +137,11 @@ impl Catalog for SqlCatalog {
         let mut all = BTreeSet::new();
         for namespace in self.rows.namespaces().await? {
             let levels: Vec<String> = namespace.split('.').map(str::to_owned).collect();
+            if let Err(error) = TableName::new(&levels, "t") {
+                let (catalog, why) = (self.name(), error.why);
+                tracing::warn!(catalog, namespace, why, "namespace left out of the list");
+                continue;
+            }
             // A namespace's parents exist with it, also when they hold nothing themselves.
             for depth in 1..=levels.len() {
                 all.insert(levels[..depth].to_vec());
@@ -145,20 +150,37 @@ impl Catalog for SqlCatalog {
         Ok(all.into_iter().collect())
     }
 
-    async fn tables(&self, namespace: &[String]) -> Result<Vec<TableName>, Error> {
+    async fn namespace_properties(
+        &self,
+        namespace: &[String],
+    ) -> Result<BTreeMap<String, String>, Error> {
         let key = rows::namespace_key(namespace)?;
-        let names = self.rows.tables(&key).await?;
-        if names.is_empty() && !self.rows.namespace_exists(&key).await? {
+        let properties = self.rows.namespace_properties(&key).await?;
+        if properties.is_empty() && !self.rows.namespace_exists(&key).await? {
             return Err(Error::NoSuchNamespace(key));
         }
-        let usable = |table: String| match TableName::new(namespace, table) {
-            Ok(name) => Some(name),
+        Ok(properties)
+    }
+
+    async fn tables(&self, namespace: &[String]) -> Result<Vec<Listed>, Error> {
+        let key = rows::namespace_key(namespace)?;
+        let found = self.rows.tables(&key).await?;
+        if found.is_empty() && !self.rows.namespace_exists(&key).await? {
+            return Err(Error::NoSuchNamespace(key));
+        }
+        let usable = |(table, metadata_location)| match TableName::new(namespace, table) {
+            Ok(name) => Some(Listed {
+                name,
+                metadata_location,
+            }),
             Err(error) => {
                 tracing::warn!(catalog = self.name(), %error, "table left out of the list");
                 None
             }
         };
-        Ok(names.into_iter().filter_map(usable).collect())
+        let mut listed: Vec<Listed> = found.into_iter().filter_map(usable).collect();
+        listed.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(listed)
     }
 
     async fn load(&self, table: &TableName) -> Result<Table, Error> {

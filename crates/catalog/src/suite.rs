@@ -19,6 +19,8 @@ const RACERS: usize = 8;
 /// Every promise that needs the catalog alone, one after the other.
 pub async fn all(catalog: &dyn Catalog) {
     what_was_created_is_listed(catalog).await;
+    a_namespace_keeps_its_own_properties(catalog).await;
+    a_listing_says_where_the_metadata_lies(catalog).await;
     a_table_loads_as_it_was_created(catalog).await;
     what_is_not_there_is_told_apart(catalog).await;
     a_name_is_given_once(catalog).await;
@@ -54,7 +56,8 @@ pub async fn what_was_created_is_listed(catalog: &dyn Catalog) {
         namespaces.contains(&outer) && namespaces.contains(&inner),
         "{namespaces:?}"
     );
-    let names = catalog.tables(&inner).await.expect("list tables");
+    let listed = catalog.tables(&inner).await.expect("list tables");
+    let names: Vec<TableName> = listed.into_iter().map(|one| one.name).collect();
     assert_eq!(
         names,
         ["a", "b"].map(|table| name(&["suite_list", "inner"], table))
@@ -64,6 +67,44 @@ pub async fn what_was_created_is_listed(catalog: &dyn Catalog) {
         [],
         "only direct tables are listed"
     );
+}
+
+pub async fn a_namespace_keeps_its_own_properties(catalog: &dyn Catalog) {
+    let outer = vec!["suite_properties".to_owned()];
+    let inner = vec!["suite_properties".to_owned(), "inner".to_owned()];
+    let owner = properties(&[("owner", "me"), ("snowpack.priority", "7")]);
+    catalog
+        .create_namespace(&outer, &owner)
+        .await
+        .expect("create a namespace");
+    make(catalog, &["suite_properties", "inner"], "t").await;
+    let found = catalog.namespace_properties(&outer).await;
+    let found = found.expect("read the properties");
+    for (key, value) in &owner {
+        assert_eq!(found.get(key), Some(value), "{key}");
+    }
+    let found = catalog.namespace_properties(&inner).await;
+    let found = found.expect("read the inner one's properties");
+    assert_eq!(found.get("owner"), None, "the parent's are not its own");
+    let nowhere = vec!["suite_nowhere".to_owned()];
+    let error = catalog.namespace_properties(&nowhere).await;
+    let error = error.expect_err("read what is not there");
+    assert!(matches!(error, Error::NoSuchNamespace(_)), "{error}");
+}
+
+pub async fn a_listing_says_where_the_metadata_lies(catalog: &dyn Catalog) {
+    let base = make(catalog, &["suite_where"], "t").await;
+    let after = catalog
+        .commit(&base, vec![], set("a", "1"))
+        .await
+        .expect("commit");
+    let listed = catalog.tables(base.name.namespace()).await;
+    let listed = listed.expect("list tables");
+    assert_eq!(listed.len(), 1);
+    // A catalog that does not know says nothing, never something old.
+    if let Some(location) = &listed[0].metadata_location {
+        assert_eq!(*location, after.metadata_location);
+    }
 }
 
 pub async fn a_table_loads_as_it_was_created(catalog: &dyn Catalog) {

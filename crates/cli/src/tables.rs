@@ -1,7 +1,7 @@
 //! `snowpack tables`: what the catalog holds, each table with its facts.
 
 use anyhow::Result;
-use catalog::Catalog;
+use catalog::{Catalog, Listed};
 use futures::{StreamExt, TryStreamExt, stream};
 use model::TableName;
 use serde_json::{Value, json};
@@ -50,12 +50,12 @@ async fn names(catalog: &dyn Catalog, only: Option<&str>) -> Result<Vec<TableNam
             anyhow::bail!("catalog {} has no namespace {only}", catalog.name());
         }
     }
-    let each: Vec<Vec<TableName>> = stream::iter(&namespaces)
+    let each: Vec<Vec<Listed>> = stream::iter(&namespaces)
         .map(|namespace| catalog.tables(namespace))
         .buffered(CONCURRENT_MAX)
         .try_collect()
         .await?;
-    let mut names: Vec<TableName> = each.into_iter().flatten().collect();
+    let mut names: Vec<TableName> = each.into_iter().flatten().map(|one| one.name).collect();
     names.sort();
     Ok(names)
 }

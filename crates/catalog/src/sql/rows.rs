@@ -19,6 +19,7 @@ const IDENTIFY_RESTRICTED: &str = include_str!("../../sql/identify_restricted.sq
 const LIST_NAMESPACES: &str = include_str!("../../sql/list_namespaces.sql");
 const FIND_NAMESPACE: &str = include_str!("../../sql/find_namespace.sql");
 const NAMESPACE_LOCATION: &str = include_str!("../../sql/namespace_location.sql");
+const NAMESPACE_PROPERTIES: &str = include_str!("../../sql/namespace_properties.sql");
 const INSERT_NAMESPACE: &str = include_str!("../../sql/insert_namespace.sql");
 const LIST_TABLES: &str = include_str!("../../sql/list_tables.sql");
 const LIST_LOCATIONS: &str = include_str!("../../sql/list_locations.sql");
@@ -145,6 +146,22 @@ impl Rows {
         Ok(rows.first().map(|row| row.get("property_value")))
     }
 
+    pub(super) async fn namespace_properties(
+        &self,
+        namespace: &str,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let parameters = [text(&self.catalog), text(&namespace)];
+        let doing = "read a namespace's properties";
+        let rows = query(
+            &**self.client().await?,
+            doing,
+            NAMESPACE_PROPERTIES,
+            &parameters,
+        )
+        .await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
     pub(super) async fn insert_namespace(
         &self,
         namespace: &str,
@@ -173,7 +190,11 @@ impl Rows {
         Ok(())
     }
 
-    pub(super) async fn tables(&self, namespace: &str) -> Result<Vec<String>, Error> {
+    /// Name and metadata location of every table of `namespace`.
+    pub(super) async fn tables(
+        &self,
+        namespace: &str,
+    ) -> Result<Vec<(String, Option<String>)>, Error> {
         let parameters = [text(&self.catalog), text(&namespace)];
         let rows = query(
             &**self.client().await?,
@@ -182,7 +203,7 @@ impl Rows {
             &parameters,
         )
         .await?;
-        Ok(rows.iter().map(|row| row.get("table_name")).collect())
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     /// Namespace, name and metadata location of every table in this database.

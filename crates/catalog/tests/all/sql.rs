@@ -265,12 +265,40 @@ async fn views_are_no_tables() {
         .await
         .unwrap();
     let listed = lake.catalog.tables(&["db".to_owned()]).await.unwrap();
-    assert_eq!(listed, [table("db.old"), table("db.t")]);
+    let names: Vec<_> = listed.iter().map(|one| one.name.clone()).collect();
+    assert_eq!(names, [table("db.old"), table("db.t")]);
+    let base = base.metadata_location;
+    assert!(
+        listed
+            .iter()
+            .all(|one| one.metadata_location.as_ref() == Some(&base))
+    );
     assert!(matches!(
         lake.catalog.load(&table("db.v")).await,
         Err(Error::NoSuchTable(_))
     ));
     lake.catalog.load(&table("db.old")).await.unwrap();
+}
+
+#[tokio::test]
+async fn m20_names_we_cannot_use_hide_nobody_else() {
+    let lake = lake("").await;
+    made(&lake.catalog, "db.t").await;
+    let long = "x".repeat(255);
+    let insert =
+        "insert into iceberg_tables values ('lake', 'db', E'bad\nname', 'x', null, 'TABLE'),
+        ('lake', 'a..b', 't', 'x', null, 'TABLE'), ('lake', '', 't', 'x', null, 'TABLE'),
+        ('lake', E'c\td', 't', 'x', null, 'TABLE'), ('lake', 'db', $1, null, null, 'TABLE')";
+    let client = lake.database.client().await;
+    client.execute(insert, &[&long]).await.unwrap();
+    let namespaces = lake.catalog.namespaces().await.unwrap();
+    assert_eq!(namespaces, [["db".to_owned()]]);
+    let listed = lake.catalog.tables(&namespaces[0]).await.unwrap();
+    let found: Vec<_> = listed
+        .iter()
+        .map(|one| (one.name.table(), one.metadata_location.is_some()))
+        .collect();
+    assert_eq!(found, [("t", true), (long.as_str(), false)]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use catalog::{Catalog, Error, NewTable, Prepared, SqlCatalog, Table};
+use catalog::{Catalog, Error, Listed, NewTable, Prepared, SqlCatalog, Table};
 use lake::NativeEngine;
 use metadata::{Requirement, Update};
 use model::TableName;
@@ -32,7 +32,14 @@ impl Catalog for RestLike {
         self.0.namespaces().await
     }
 
-    async fn tables(&self, namespace: &[String]) -> Result<Vec<TableName>, Error> {
+    async fn namespace_properties(
+        &self,
+        namespace: &[String],
+    ) -> Result<BTreeMap<String, String>, Error> {
+        self.0.namespace_properties(namespace).await
+    }
+
+    async fn tables(&self, namespace: &[String]) -> Result<Vec<Listed>, Error> {
         self.0.tables(namespace).await
     }
 
