@@ -3,4 +3,4 @@ select table_namespace, table_name, metadata_location
 from iceberg_tables as entry
 where metadata_location is not null
   and coalesce(to_jsonb(entry) ->> 'iceberg_type', 'TABLE') = 'TABLE'
-order by table_namespace, table_name
+order by table_namespace, table_name, metadata_location

@@ -298,16 +298,19 @@ impl Catalog for SqlCatalog {
     }
 
     async fn locations(&self) -> Result<Vec<(TableName, String)>, Error> {
+        // A table whose name we cannot use owns its folder all the same.
+        let unnamed: TableName = "unnamed.unnamed".parse().map_err(|error| Error::Failed {
+            doing: "name a table".to_owned(),
+            advice: model::Advice::GiveUp,
+            source: Box::new(error),
+        })?;
         let located = |(namespace, table, location): (String, String, String)| {
             let levels: Vec<String> = namespace.split('.').map(str::to_owned).collect();
-            // A name we cannot use still owns its folder.
-            let name = TableName::new(&levels, table)
-                .or_else(|_| TableName::new(&levels, "unnamed".to_owned()))
-                .ok()?;
-            Some((name, place::folder(&location)))
+            let name = TableName::new(&levels, table).unwrap_or_else(|_| unnamed.clone());
+            (name, place::folder(&location))
         };
         let rows = self.rows.locations().await?;
-        Ok(rows.into_iter().filter_map(located).collect())
+        Ok(rows.into_iter().map(located).collect())
     }
 
     async fn swap(

@@ -385,6 +385,33 @@ async fn a_table_without_a_place_is_refused_with_the_way_out() {
 }
 
 #[tokio::test]
+async fn a_table_with_an_unusable_name_still_owns_its_folder() {
+    let lake = lake("").await;
+    let base = made(&lake.catalog, "db.t").await;
+    let client = lake.database.client().await;
+    let insert = "insert into iceberg_tables
+            (catalog_name, table_namespace, table_name, metadata_location)
+        values ('lake', $1, $2, $3)";
+    for (namespace, name, folder) in [("a..b", "t", "/w/one"), ("db", "", "/w/two")] {
+        let file = format!("{folder}/metadata/00000-x.metadata.json");
+        let row = client.execute(insert, &[&namespace, &name, &file]).await;
+        assert_eq!(row.unwrap(), 1);
+    }
+    let located = lake.catalog.locations().await.unwrap();
+    let mut folders: Vec<&str> = located.iter().map(|(_, folder)| &**folder).collect();
+    folders.sort_unstable();
+    let mut want = vec!["/w/one", "/w/two", base.metadata.location()];
+    want.sort_unstable();
+    assert_eq!(folders, want);
+    // Nobody's own folder: no table can be loaded under the name they are given.
+    let unusable = located.iter().filter(|(name, _)| *name != base.name);
+    for (name, _) in unusable {
+        let error = lake.catalog.load(name).await.unwrap_err();
+        assert!(matches!(error, Error::NoSuchTable(_)), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn metadata_that_cannot_be_read_is_named() {
     let lake = lake("").await;
     let base = made(&lake.catalog, "db.t").await;
