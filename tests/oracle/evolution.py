@@ -5,11 +5,8 @@ One task a line on stdin, one answer a line on stdout."""
 
 import datetime
 import decimal
-import json
 import math
 import random
-import sys
-import traceback
 import uuid
 
 import pyarrow as pa
@@ -41,6 +38,8 @@ from pyiceberg.types import (
     TimeType,
     UUIDType,
 )
+
+import tasks
 
 PRIMITIVES = {
     "boolean": BooleanType(),
@@ -312,12 +311,5 @@ def files(task):
 
 
 DO = [create, append, evolve, respec, files]
-BY_NAME = {do.__name__: do for do in DO}
 
-for line in sys.stdin:
-    asked = json.loads(line)
-    try:
-        answer = {"answer": BY_NAME[asked["do"]](asked)}
-    except Exception:
-        answer = {"error": traceback.format_exc()}
-    print(json.dumps(answer), flush=True)
+tasks.answer(DO)

@@ -9,10 +9,7 @@ days ("d20000"), so that both sides write them alike.
 """
 
 import datetime
-import json
 import os
-import sys
-import traceback
 
 import duckdb
 import duckdb_extension_avro
@@ -38,6 +35,8 @@ from pyiceberg.types import (
     StringType,
     StructType,
 )
+
+import tasks
 
 SCHEMA = Schema(
     NestedField(1, "id", LongType(), required=False),
@@ -370,12 +369,5 @@ def on_disk(task):
 
 
 DO = [create, append, overwrite, delete, schema, spec, refs, read, locate, on_disk]
-BY_NAME = {do.__name__: do for do in DO}
 
-for line in sys.stdin:
-    asked = json.loads(line)
-    try:
-        answer = {"answer": BY_NAME[asked["do"]](asked)}
-    except Exception:
-        answer = {"error": traceback.format_exc()}
-    print(json.dumps(answer), flush=True)
+tasks.answer(DO)

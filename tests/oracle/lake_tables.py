@@ -12,8 +12,6 @@ import math
 import os
 import random
 import re
-import sys
-import traceback
 import uuid
 
 import duckdb
@@ -44,6 +42,8 @@ from pyiceberg.types import (
     TimeType,
     UUIDType,
 )
+
+import tasks
 
 # DuckDB gives UUIDs as text.
 UUID_TEXT = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -546,13 +546,5 @@ def hashed(task):
 
 DO = [read, make, append, delete, evolve, unpartition, upgrade, headers, add_file, rewrite_file, drop, rollback, expire, files, parquet, object_path]
 DO += [register, sums, ref, append_to, statistics, reach, travel, hashed]
-BY_NAME = {do.__name__: do for do in DO}
 
-# One task a line, one answer a line: starting Python costs more than most tasks.
-for line in sys.stdin:
-    asked = json.loads(line)
-    try:
-        answer = {"answer": BY_NAME[asked["do"]](asked)}
-    except Exception:
-        answer = {"error": traceback.format_exc()}
-    print(json.dumps(answer), flush=True)
+tasks.answer(DO)
