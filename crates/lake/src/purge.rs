@@ -185,7 +185,7 @@ impl Purging<'_> {
         let mut standing = self.look(page).await?;
         for (index, batch) in page.chunks(BATCH).enumerate() {
             self.go_on()?;
-            // What was checked holds for the metadata file it was checked on.
+            // What was checked holds for the metadata file and the neighbours it was checked on.
             if !standing.current(self.catalog, &self.name).await? {
                 standing = self.look(&page[index * BATCH..]).await?;
             }

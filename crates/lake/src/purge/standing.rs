@@ -1,6 +1,7 @@
 //! Which due files must stay, and why, judged on one metadata file of the table.
 //!
-//! A file without a reason here may go as long as that metadata file is the table's current one.
+//! A file without a reason here may go as long as that metadata file is the table's current one
+//! and the other tables lie where they lay.
 
 use std::collections::HashMap;
 
@@ -18,6 +19,8 @@ use crate::reach::{Candidates, strike_reachable};
 pub(super) struct Standing {
     /// None when the table is not there: then every file stays.
     table: Option<Table>,
+    /// The folders of the other tables.
+    neighbours: Vec<(TableName, Location)>,
     kept: HashMap<String, String>,
 }
 
@@ -31,6 +34,7 @@ impl Standing {
     ) -> Result<Self, Error> {
         let nothing = |why| Self {
             table: None,
+            neighbours: Vec::new(),
             kept: all(files, why),
         };
         let Some(table) = find(catalog, name).await? else {
@@ -46,22 +50,25 @@ impl Standing {
         };
         Ok(Self {
             table: Some(table),
+            neighbours,
             kept,
         })
     }
 
-    /// Whether the table still is what was looked at.
+    /// Whether the table still is what was looked at, and no other table came to lie elsewhere.
     pub(super) async fn current(
         &self,
         catalog: &dyn Catalog,
         name: &TableName,
     ) -> Result<bool, Error> {
-        let now = find(catalog, name).await?;
-        Ok(match (&now, &self.table) {
-            (Some(now), Some(then)) => now.metadata_location == then.metadata_location,
-            (_, None) => true,
-            (None, Some(_)) => false,
-        })
+        let Some(then) = &self.table else {
+            return Ok(true);
+        };
+        let Some(now) = find(catalog, name).await? else {
+            return Ok(false);
+        };
+        Ok(now.metadata_location == then.metadata_location
+            && neighbours(catalog, &now).await? == self.neighbours)
     }
 
     /// Why a file must stay.

@@ -387,22 +387,34 @@ async fn nothing_goes_while_anything_the_table_holds_cannot_be_read() {
     assert!(!exists(&stray));
 }
 
+impl World {
+    /// Purges a batch of files that were never there; then `meanwhile` runs; then the rest goes on.
+    async fn purge_around<F: Future<Output = ()>>(&self, meanwhile: F) -> Purge {
+        let location = self.table().await.metadata.location().to_owned();
+        for number in 0..1_000 {
+            // Before any name a writer gives.
+            let path = format!("{location}/data/!{number:04}.parquet");
+            self.wait_for(&path, Reason::Expired).await;
+        }
+        let plan = self.plan_purge().await.unwrap();
+        self.ledger.pause(1);
+        let meanwhile = async {
+            self.ledger.paused().await;
+            meanwhile.await;
+            self.ledger.resume();
+        };
+        let (report, ()) = tokio::join!(self.execute(&plan), meanwhile);
+        report.unwrap().purge.unwrap()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_added_again_between_two_batches_stays() {
     let world = World::with("plain", "none", 1, 20).await;
-    let location = world.table().await.metadata.location().to_owned();
-    for number in 0..1_000 {
-        // Before any name a writer gives.
-        let path = format!("{location}/data/!{number:04}.parquet");
-        world.wait_for(&path, Reason::Expired).await;
-    }
     let file = world.loose_file(1_000).await;
     let path = file.file_path.clone();
     world.wait_for(&path, Reason::Expired).await;
-    let plan = world.plan_purge().await.unwrap();
-    world.ledger.pause(1);
-    let meanwhile = async {
-        world.ledger.paused().await;
+    let added = async {
         let changes = Changes {
             data: vec![file],
             ..Changes::default()
@@ -410,13 +422,26 @@ async fn a_file_added_again_between_two_batches_stays() {
         let now_ms = world.now_ms().await;
         let committed = commit_changes(&*world.catalog, &world.name, &changes, now_ms).await;
         committed.unwrap();
-        world.ledger.resume();
     };
-    let (report, ()) = tokio::join!(world.execute(&plan), meanwhile);
-    let purge = report.unwrap().purge.unwrap();
+    let purge = world.purge_around(added).await;
     assert_eq!((purge.deleted, purge.kept), (1_000, 1));
     assert_eq!(world.kept(&path), "the table refers to it");
     assert_eq!(world.rows().await.count(), 21);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_comes_to_lie_in_the_folder_between_two_batches_keeps_its_files() {
+    let world = World::with("plain", "none", 1, 20).await;
+    let stray = world.stray("a.parquet").await;
+    let location = world.table().await.metadata.location().to_owned();
+    let sql = format!(
+        "insert into iceberg_tables (catalog_name, table_namespace, table_name, metadata_location) \
+         values ('snowpack', 'db', 'u', '{location}/metadata/00000-x.metadata.json')"
+    );
+    let purge = world.purge_around(world.sql(&sql)).await;
+    assert_eq!((purge.deleted, purge.kept), (1_000, 1));
+    assert_eq!(world.kept(&stray), "the table shares its location with db.u");
+    assert!(exists(&stray));
 }
 
 #[tokio::test(flavor = "multi_thread")]
