@@ -37,6 +37,7 @@ pub(super) async fn stale_groups(
     }
     lost_history(&base.metadata, groups, &mut stale);
     removed_inputs(live, groups, &mut stale);
+    removed_deletes(live, groups, &mut stale);
     new_equality_deletes(&base.metadata, live, groups, &mut stale);
     new_position_deletes(base, live, groups, &mut stale).await?;
     Ok(stale.into_stale())
@@ -119,6 +120,25 @@ fn removed_inputs(live: &LiveFiles, groups: &[Rewritten], stale: &mut Findings) 
             .find(|input| !there.contains(&(input.path.as_str(), input.sequence_number)));
         if let Some(input) = gone {
             stale.find(index, &format!("another writer removed {}", input.path));
+        }
+    }
+}
+
+/// A delete file taken out while its data file stays brings the rows back; what was written
+/// without them would take them away again.
+fn removed_deletes(live: &LiveFiles, groups: &[Rewritten], stale: &mut Findings) {
+    let there: HashSet<&str> = live
+        .deletes
+        .iter()
+        .map(|delete| delete.file.file_path.as_str())
+        .collect();
+    for (index, group) in groups.iter().enumerate() {
+        let group = &group.group;
+        let positions = group.inputs.iter().flat_map(|input| &input.deletes);
+        let equality = group.equality_deletes.iter().map(|delete| &delete.path);
+        let mut used = positions.chain(equality);
+        if let Some(gone) = used.find(|path| !there.contains(path.as_str())) {
+            stale.find(index, &format!("another writer removed {gone}"));
         }
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use metadata::{
     Content, DataFile, Literal, LiveFile, LiveFiles, Schema, StructType, TableMetadata,
 };
-use planner::rewrite::{Group, Input, Place};
+use planner::rewrite::{EqualityDelete, Group, Input, Place};
 use serde_json::json;
 
-use super::{Findings, dangling_equality_deletes, new_equality_deletes};
+use super::{Findings, dangling_equality_deletes, new_equality_deletes, removed_deletes};
 use crate::rewrite::{Pin, Rewritten, Terms};
 
 /// The spec without fields.
@@ -177,6 +177,36 @@ fn deletes_of_other_places_and_those_planned_with_do_not_disturb() {
 fn a_delete_file_that_arrives_with_an_old_number_would_miss_the_outputs() {
     goes_on(delete(&place("eu"), 5, 6), KEPT, false);
     goes_on(delete(&global(), 3, 6), KEPT, false);
+}
+
+#[test]
+fn a_delete_file_taken_out_since_the_plan_brings_its_rows_back() {
+    let used = EqualityDelete {
+        path: "q".to_owned(),
+        bytes: 1,
+        records: 1,
+        sequence_number: 3,
+        field_ids: vec![1],
+    };
+    let mut group = rewritten(true, false);
+    group.group.equality_deletes = vec![used];
+    group.group.inputs[0].deletes = vec!["p".to_owned()];
+    let equality = delete(&place("eu"), 3, 3);
+    let position = live(file(Content::PositionDeletes, "p", &place("eu")), 3, 3);
+    for (left, want) in [
+        (vec![equality.clone(), position.clone()], None),
+        (vec![equality], Some("another writer removed p")),
+        (vec![position], Some("another writer removed q")),
+    ] {
+        let files = LiveFiles {
+            deletes: left,
+            ..LiveFiles::default()
+        };
+        let mut stale = Findings::new(1);
+        removed_deletes(&files, std::slice::from_ref(&group), &mut stale);
+        let found = stale.into_stale().pop().map(|stale| stale.why);
+        assert_eq!(found.as_deref(), want);
+    }
 }
 
 #[track_caller]
