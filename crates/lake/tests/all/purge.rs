@@ -440,7 +440,10 @@ async fn a_table_that_comes_to_lie_in_the_folder_between_two_batches_keeps_its_f
     );
     let purge = world.purge_around(world.sql(&sql)).await;
     assert_eq!((purge.deleted, purge.kept), (1_000, 1));
-    assert_eq!(world.kept(&stray), "the table shares its location with db.u");
+    assert_eq!(
+        world.kept(&stray),
+        "the table shares its location with db.u"
+    );
     assert!(exists(&stray));
 }
 
