@@ -4,16 +4,33 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::property::{self, PREFIX};
+use crate::window::Window;
+
 /// Properties as the catalog gives them.
 pub type Properties = BTreeMap<String, String>;
 
-/// Where a value comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a value comes from. The first that says something readable wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    Default,
-    Database,
     Table,
+    Database,
+    /// Iceberg's own property of the table, where it has one that means the same. The engine reads
+    /// it by itself.
+    Iceberg,
+    Default,
+}
+
+impl Source {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Database => "database",
+            Self::Iceberg => "iceberg",
+            Self::Default => "default",
+        }
+    }
 }
 
 /// A value with its source.
@@ -31,6 +48,15 @@ pub enum Enrolment {
     OptIn,
     /// All but those that say `maintenance_enabled=false`.
     OptOut,
+}
+
+impl Enrolment {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OptIn => "opt-in",
+            Self::OptOut => "opt-out",
+        }
+    }
 }
 
 /// What applies where no property says otherwise.
@@ -66,9 +92,19 @@ impl Default for Defaults {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unreadable {
     pub property: String,
+    /// As written, its first `VALUE_CHARS_MAX` characters.
     pub value: String,
     /// What is allowed.
     pub allowed: String,
+    pub source: Source,
+}
+
+/// A property with Snowpack's prefix that nothing reads: most likely a typing error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unknown {
+    pub property: String,
+    /// The property it looks most like.
+    pub nearest: String,
     pub source: Source,
 }
 
@@ -92,36 +128,176 @@ pub struct Effective {
     pub partial_progress_max_commits: Sourced<u32>,
     /// -3 to 3; a smaller number runs first.
     pub priority: Sourced<i16>,
-    /// Cron-like hours in which work may start; unset is always. As written.
-    pub window: Sourced<Option<String>>,
+    /// When work may be submitted; unset is always.
+    pub window: Sourced<Option<Window>>,
     pub unreadable: Vec<Unreadable>,
+    pub unknown: Vec<Unknown>,
 }
 
-fn default<T>(value: T) -> Sourced<T> {
-    Sourced {
-        value,
-        source: Source::Default,
+impl Effective {
+    /// The report on a property that was written and could not be read.
+    pub(crate) fn unreadable(&self, property: &str) -> Option<&Unreadable> {
+        self.unreadable
+            .iter()
+            .find(|found| found.property == property)
     }
 }
+
+/// Of an unreadable value, so many characters are shown.
+const VALUE_CHARS_MAX: usize = 200;
 
 /// Works out what applies to a table.
 pub fn effective(defaults: &Defaults, database: &Properties, table: &Properties) -> Effective {
-    let _ = (database, table);
+    let mut read = Reading {
+        database,
+        table,
+        unreadable: Vec::new(),
+    };
+    let target = read
+        .first(property::TARGET_FILE_SIZE_BYTES, property::target_bytes)
+        .or_else(|| {
+            read.iceberg(
+                property::ICEBERG_TARGET_FILE_SIZE,
+                property::iceberg_target_bytes,
+            )
+        });
+    let age = read
+        .first(property::MAX_SNAPSHOT_AGE_DAYS, property::snapshot_age_days)
+        .or_else(|| {
+            read.iceberg(
+                property::ICEBERG_SNAPSHOT_AGE,
+                property::iceberg_snapshot_age_days,
+            )
+        });
     Effective {
         enrolment: defaults.enrolment,
-        maintenance_enabled: default(None),
-        compaction_skip: default(false),
-        maintenance_cadence_hours: default(defaults.maintenance_cadence_hours),
-        target_file_size_bytes: default(defaults.target_file_size_bytes),
-        max_snapshot_age_days: default(defaults.max_snapshot_age_days),
-        min_input_files: default(defaults.min_input_files),
-        delete_file_threshold: default(None),
-        rewrite_data_delete_file_threshold: default(defaults.rewrite_data_delete_file_threshold),
-        rewrite_data_delete_ratio_threshold: default(defaults.rewrite_data_delete_ratio_threshold),
-        rewrite_data_rewrite_all: default(false),
-        partial_progress_max_commits: default(defaults.partial_progress_max_commits),
-        priority: default(0),
-        window: default(None),
-        unreadable: Vec::new(),
+        maintenance_enabled: read.option(property::MAINTENANCE_ENABLED, property::boolean),
+        compaction_skip: read.value(property::COMPACTION_SKIP, property::boolean, false),
+        maintenance_cadence_hours: read.value(
+            property::MAINTENANCE_CADENCE_HOURS,
+            property::cadence_hours,
+            defaults.maintenance_cadence_hours,
+        ),
+        target_file_size_bytes: or_default(target, defaults.target_file_size_bytes),
+        max_snapshot_age_days: or_default(age, defaults.max_snapshot_age_days),
+        min_input_files: read.value(
+            property::MIN_INPUT_FILES,
+            property::count,
+            defaults.min_input_files,
+        ),
+        delete_file_threshold: read.option(property::DELETE_FILE_THRESHOLD, property::count),
+        rewrite_data_delete_file_threshold: read.value(
+            property::REWRITE_DATA_DELETE_FILE_THRESHOLD,
+            property::count,
+            defaults.rewrite_data_delete_file_threshold,
+        ),
+        rewrite_data_delete_ratio_threshold: read.value(
+            property::REWRITE_DATA_DELETE_RATIO_THRESHOLD,
+            property::ratio,
+            defaults.rewrite_data_delete_ratio_threshold,
+        ),
+        rewrite_data_rewrite_all: read.value(
+            property::REWRITE_DATA_REWRITE_ALL,
+            property::boolean,
+            false,
+        ),
+        partial_progress_max_commits: read.value(
+            property::PARTIAL_PROGRESS_MAX_COMMITS,
+            property::count,
+            defaults.partial_progress_max_commits,
+        ),
+        priority: read.value(property::PRIORITY, property::priority, 0),
+        window: read.option(property::WINDOW, property::window),
+        unreadable: read.unreadable,
+        unknown: unknown(database, table),
     }
+}
+
+/// Looks a property up in one source after the other and keeps what could not be read.
+struct Reading<'a> {
+    database: &'a Properties,
+    table: &'a Properties,
+    unreadable: Vec<Unreadable>,
+}
+
+impl Reading<'_> {
+    fn first<T>(&mut self, name: &str, reader: fn(&str) -> Option<T>) -> Option<Sourced<T>> {
+        self.at(Source::Table, name, reader)
+            .or_else(|| self.at(Source::Database, name, reader))
+    }
+
+    fn iceberg<T>(&mut self, name: &str, reader: fn(&str) -> Option<T>) -> Option<Sourced<T>> {
+        self.at(Source::Iceberg, name, reader)
+    }
+
+    fn value<T>(&mut self, name: &str, reader: fn(&str) -> Option<T>, default: T) -> Sourced<T> {
+        or_default(self.first(name, reader), default)
+    }
+
+    fn option<T>(&mut self, name: &str, reader: fn(&str) -> Option<T>) -> Sourced<Option<T>> {
+        match self.first(name, reader) {
+            Some(Sourced { value, source }) => Sourced {
+                value: Some(value),
+                source,
+            },
+            None => or_default(None, None),
+        }
+    }
+
+    fn at<T>(
+        &mut self,
+        source: Source,
+        name: &str,
+        reader: fn(&str) -> Option<T>,
+    ) -> Option<Sourced<T>> {
+        let properties = match source {
+            Source::Table | Source::Iceberg => self.table,
+            Source::Database => self.database,
+            Source::Default => return None,
+        };
+        let text = properties.get(name)?;
+        if let Some(value) = reader(text.trim()) {
+            return Some(Sourced { value, source });
+        }
+        self.unreadable.push(Unreadable {
+            property: name.to_owned(),
+            value: text.chars().take(VALUE_CHARS_MAX).collect(),
+            allowed: property::allowed(name).to_owned(),
+            source,
+        });
+        None
+    }
+}
+
+fn or_default<T>(found: Option<Sourced<T>>, default: T) -> Sourced<T> {
+    found.unwrap_or(Sourced {
+        value: default,
+        source: Source::Default,
+    })
+}
+
+/// Names with the prefix that nothing reads, each with the one it looks most like.
+fn unknown(database: &Properties, table: &Properties) -> Vec<Unknown> {
+    let known = || {
+        property::PROPERTIES
+            .iter()
+            .map(|property| property.name)
+            .chain(property::READ_ELSEWHERE.iter().copied())
+    };
+    let mut found = Vec::new();
+    for (source, properties) in [(Source::Table, table), (Source::Database, database)] {
+        let prefixed = properties.keys().filter(|name| name.starts_with(PREFIX));
+        for name in prefixed.filter(|name| known().all(|known| known != *name)) {
+            let short: String = name.chars().take(VALUE_CHARS_MAX).collect();
+            let nearest = known().max_by(|a, b| {
+                strsim::jaro_winkler(a, &short).total_cmp(&strsim::jaro_winkler(b, &short))
+            });
+            found.push(Unknown {
+                property: short.clone(),
+                nearest: nearest.unwrap_or_default().to_owned(),
+                source,
+            });
+        }
+    }
+    found
 }

@@ -7,12 +7,16 @@
 mod decide;
 mod effective;
 mod health;
+pub mod property;
 mod rank;
 pub mod retry;
+mod window;
 
-pub use decide::{Decision, History, Reason, Situation, decide};
+pub use decide::{Decision, History, Options, Reason, Situation, decide};
 pub use effective::{
-    Defaults, Effective, Enrolment, Properties, Source, Sourced, Unreadable, effective,
+    Defaults, Effective, Enrolment, Properties, Source, Sourced, Unknown, Unreadable, effective,
 };
 pub use health::{Assessment, Recommended, Term, assess};
-pub use rank::{Budget, Ranking, Wish, rank};
+pub use property::{PROPERTIES, PropertyDoc, steers};
+pub use rank::{Budget, Ranking, Wish, rank, wish};
+pub use window::{BadWindow, Window};

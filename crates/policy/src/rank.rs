@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Recommended, Situation};
+
 /// What one run may spend. `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
@@ -12,7 +14,7 @@ pub struct Budget {
     pub gb_hours_max: Option<f64>,
 }
 
-/// A table that [`crate::decide()`] wants to submit.
+/// A table that [`crate::decide()`] wants to submit. Made by [`wish`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wish {
     pub database: String,
@@ -21,7 +23,7 @@ pub struct Wish {
     pub benefit: f64,
     /// Predicted memory x time.
     pub cost_gb_hours: f64,
-    /// How long it has waited for its turn.
+    /// How long it has waited for its turn: since a run first put it off.
     pub waiting_hours: f64,
     /// -3 to 3, from the table's policy.
     pub priority: i16,
@@ -41,5 +43,23 @@ pub fn rank(wishes: &[Wish], budget: &Budget, live_jobs: u32) -> Ranking {
     Ranking {
         granted: (0..wishes.len()).collect(),
         refused: Vec::new(),
+    }
+}
+
+/// The wish of a table whose decision is to submit `actions`.
+pub fn wish(
+    database: &str,
+    table: &str,
+    situation: &Situation<'_>,
+    actions: &[Recommended],
+) -> Wish {
+    let _ = actions;
+    Wish {
+        database: database.to_owned(),
+        table: table.to_owned(),
+        benefit: 0.0,
+        cost_gb_hours: 0.0,
+        waiting_hours: 0.0,
+        priority: situation.policy.priority.value,
     }
 }
