@@ -7,12 +7,16 @@
 mod decide;
 mod effective;
 mod health;
+mod options;
 pub mod property;
 mod rank;
 pub mod retry;
 mod window;
 
-pub use decide::{Decision, History, Options, Reason, Situation, decide};
+pub use decide::{
+    Decision, History, Options, QUARANTINE, QUARANTINED_FROM_FAILURES, RIVAL_ACTIVE_HOURS, Reason,
+    Situation, decide,
+};
 pub use effective::{
     Defaults, Effective, Enrolment, Properties, Source, Sourced, Unknown, Unreadable, effective,
 };

@@ -236,6 +236,6 @@ pub(crate) fn iceberg_target_bytes(text: &str) -> Option<u64> {
 
 pub(crate) fn iceberg_snapshot_age_days(text: &str) -> Option<f64> {
     whole(text)
-        .filter(|ms| *ms <= i64::MAX as u64)
+        .filter(|ms| i64::try_from(*ms).is_ok())
         .map(|ms| ms as f64 / crate::decide::DAY_MS)
 }
