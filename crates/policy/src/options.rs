@@ -51,7 +51,8 @@ fn rewrite(policy: &Effective) -> Vec<(&'static str, String)> {
     if commits_max > 1 {
         options.push(("partial-progress.enabled", "true".to_owned()));
         options.push(("partial-progress.max-commits", commits_max.to_string()));
-        // A rewrite none of whose commits worked has failed. What other commits did stays.
+        // One hot partition does not keep the others from being rewritten; when every commit
+        // failed, the action has.
         let failed_max = commits_max - 1;
         options.push((
             "partial-progress.max-failed-commits",
