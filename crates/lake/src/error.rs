@@ -52,6 +52,8 @@ pub enum Error {
         #[source]
         source: catalog::Error,
     },
+    #[error(transparent)]
+    Survey(#[from] survey::Error),
     #[error("{doing}")]
     Ledger {
         doing: &'static str,
@@ -98,6 +100,7 @@ impl Error {
             Self::Storage { source, .. } => source.advice(),
             Self::Metadata { source, .. } => source.advice(),
             Self::Catalog { source, .. } => source.advice(),
+            Self::Survey(source) => source.advice(),
             Self::Swap { advice, .. } => *advice,
             Self::Refused(_)
             | Self::NotWorth(_)

@@ -7,67 +7,26 @@ mod candidates;
 mod settle;
 mod undo;
 
-use std::collections::HashSet;
-
 use catalog::{Catalog, Table};
 use metadata::{Requirement, Update};
 use model::TableName;
-use planner::expire::{Options, Plan};
+use planner::expire::Plan;
 use planner::{
-    Attempt, EngineError, Expired, Expiring, Intent, IntentId, OpenIntent, Progress, Records,
-    Report, SwapError,
+    Attempt, EngineError, Expired, Expiring, Intent, IntentId, OpenIntent, Report, SwapError,
 };
+use survey::expire::cleaned;
 
 use crate::Error;
 use crate::commit::swap::{self, CatalogSwap};
 use crate::commit::{pause, retries};
-use crate::reach::Retained;
 
 pub(crate) use settle::settle_open;
 
 /// Loads tried to learn what became of a swap whose answer was lost.
 const LOOKS_MAX: u32 = 6;
 
-/// Nobody watches a plan being made.
-#[derive(Debug)]
-struct Unwatched;
-
-impl Progress for Unwatched {
-    fn total(&self, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn alive(&self) {}
-}
-
-/// Decides what would be expired of `table` now.
-pub(crate) async fn plan(
-    table: &Table,
-    options: &Options,
-    records: &dyn Records,
-) -> Result<Plan, EngineError> {
-    let metadata = &table.metadata;
-    let now_ms = records.now_ms().await.map_err(Error::from)?;
-    let open = records
-        .open_intents(metadata.uuid())
-        .await
-        .map_err(Error::from)?;
-    let (key, location) = (table.name.key(), &table.metadata_location);
-    let plan = planner::expire::plan(metadata, &key, location, now_ms, &open, options);
-    let plan = plan.map_err(refused)?;
-    Ok(cleaned(plan, table, &Unwatched).await?)
-}
-
 fn refused(refused: planner::expire::Refused) -> EngineError {
     EngineError::failed(refused.advice(), refused)
-}
-
-/// Adds the definitions nothing needs, when that was asked for.
-async fn cleaned(plan: Plan, table: &Table, progress: &dyn Progress) -> Result<Plan, Error> {
-    if !plan.cleans(&table.metadata) {
-        return Ok(plan);
-    }
-    let expired: HashSet<i64> = plan.expire.iter().map(|gone| gone.snapshot_id).collect();
-    let retained = Retained::without(table, &expired, progress).await?;
-    Ok(plan.clean(&table.metadata, &retained.needed()))
 }
 
 /// Expires what was planned and still may go, and settles what earlier expiries left open.

@@ -19,61 +19,15 @@ mod standing;
 use catalog::Catalog;
 use model::TableName;
 use planner::purge::{PAGE, Plan};
-use planner::{Attempt, Due, Fate, Purge, Purged, Records, Report};
+use planner::{Attempt, Due, Fate, Purge, Purged, Report};
+use survey::find;
 
 use crate::Error;
 use crate::expire::settle_open;
-use standing::{Standing, find};
+use standing::Standing;
 
 /// Files in one delete and one record of it.
 const BATCH: usize = 1_000;
-
-/// Counts what is due, of the table and of those that had its name before.
-pub(crate) async fn plan(
-    catalog: &dyn Catalog,
-    name: &TableName,
-    records: &dyn Records,
-) -> Result<Plan, Error> {
-    let table = find(catalog, name).await?;
-    let listed = records.listed_under(name).await?;
-    let mut plan = match &table {
-        Some(table) => {
-            let uuid = table.metadata.uuid();
-            let open = records.open_intents(uuid).await?.len();
-            Plan::of(name.key(), uuid.to_owned(), open as u64)
-        }
-        None if listed.is_empty() => {
-            return Err(Error::Catalog {
-                doing: "load the table",
-                source: catalog::Error::NoSuchTable(name.clone()),
-            });
-        }
-        None => Plan::of(name.key(), String::new(), 0),
-    };
-    for uuid in listed {
-        if uuid == plan.table_uuid {
-            continue;
-        }
-        if standing::renamed(catalog, &uuid, records).await? {
-            plan.renamed.push(uuid);
-        } else {
-            plan.gone.push(uuid);
-        }
-    }
-    let mut counted = plan.gone.clone();
-    counted.push(plan.table_uuid.clone());
-    for uuid in counted {
-        let mut after = None;
-        loop {
-            let page = records.due(&uuid, after.as_deref(), PAGE).await?;
-            if !plan.count(&page) {
-                break;
-            }
-            after = page.last().map(|due| due.path.clone());
-        }
-    }
-    Ok(plan)
-}
 
 /// Deletes what may go and records what became of each file.
 pub(crate) async fn execute(

@@ -5,22 +5,17 @@
 //! manifest of the table, and [`MANIFESTS_AT_ONCE`] decoded manifests. Never deletes, never lists.
 //! Start at [`strike_reachable`].
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 
 use catalog::Table;
 use futures::{StreamExt, TryStreamExt, stream};
-use metadata::{
-    EntryStatus, Fields, ManifestContent, ManifestFile, Snapshot, TableMetadata, read_manifest,
-    read_manifest_list,
-};
-use planner::expire::Needed;
+use metadata::{EntryStatus, Fields, ManifestFile, TableMetadata, read_manifest};
 use planner::{Candidate, Progress};
 use storage::Location;
+use survey::{MANIFESTS_AT_ONCE, Retained};
 
 use crate::Error;
 
-/// Manifest lists and manifests read at once.
-pub(crate) const MANIFESTS_AT_ONCE: usize = 8;
 /// What a file catalog reads its current version from, beside the metadata files.
 const VERSION_HINT: &str = "version-hint.text";
 
@@ -90,8 +85,8 @@ pub(crate) async fn strike_reachable(
     }
     strike_documents(table, candidates)?;
     let retained = Retained::of(table, progress).await?;
-    retained.strike_manifests(candidates)?;
-    retained.strike_files(candidates, progress).await
+    strike_manifests(&retained, candidates)?;
+    strike_files(table, &retained, candidates, progress).await
 }
 
 /// Metadata files, version hint, statistics and manifest lists: told by the document alone.
@@ -137,104 +132,39 @@ pub(crate) fn statistics(metadata: &TableMetadata, of: impl Fn(i64) -> bool) -> 
         .collect()
 }
 
-/// The manifests of every snapshot of a table, each once.
-#[derive(Debug)]
-pub(crate) struct Retained<'a> {
-    table: &'a Table,
-    manifests: BTreeMap<Location, ManifestFile>,
+/// Strikes the manifests of every snapshot.
+pub(crate) fn strike_manifests(
+    retained: &Retained,
+    candidates: &mut Candidates,
+) -> Result<(), Error> {
+    for manifest in retained.manifests() {
+        candidates.strike(&manifest.manifest_path)?;
+    }
+    Ok(())
 }
 
-impl<'a> Retained<'a> {
-    /// Reads every manifest list.
-    pub(crate) async fn of(table: &'a Table, progress: &dyn Progress) -> Result<Self, Error> {
-        Self::without(table, &HashSet::new(), progress).await
-    }
-
-    /// Reads the manifest lists of all snapshots but some.
-    pub(crate) async fn without(
-        table: &'a Table,
-        left_out: &HashSet<i64>,
-        progress: &dyn Progress,
-    ) -> Result<Self, Error> {
-        let mut manifests = BTreeMap::new();
-        let reads: Vec<_> = table
-            .metadata
-            .snapshots()
-            .iter()
-            .filter(|snapshot| !left_out.contains(&snapshot.snapshot_id))
-            .map(|snapshot| manifests_of(table, snapshot))
-            .collect();
-        let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(MANIFESTS_AT_ONCE));
-        while let Some(listed) = reads.try_next().await? {
-            progress.alive();
-            for mut manifest in listed {
-                let location = Location::parse(&manifest.manifest_path);
-                let location = location.map_err(|source| Error::Storage {
-                    doing: "compare a reachable manifest with those to delete",
-                    source,
-                })?;
-                // Nothing here looks at partitions, and tables have many manifests.
-                manifest.partitions = None;
-                manifest.carried = metadata::Carried::default();
-                manifests.entry(location).or_insert(manifest);
-            }
-        }
-        Ok(Self { table, manifests })
-    }
-
-    pub(crate) fn holds(&self, manifest: &Location) -> bool {
-        self.manifests.contains_key(manifest)
-    }
-
-    pub(crate) fn strike_manifests(&self, candidates: &mut Candidates) -> Result<(), Error> {
-        for manifest in self.manifests.values() {
-            candidates.strike(&manifest.manifest_path)?;
-        }
-        Ok(())
-    }
-
-    /// Strikes the live files of every manifest: one may be live here and in a manifest that is
-    /// gone. Stops reading once no candidate is left.
-    pub(crate) async fn strike_files(
-        &self,
-        candidates: &mut Candidates,
-        progress: &dyn Progress,
-    ) -> Result<(), Error> {
-        let reads: Vec<_> = self
-            .manifests
-            .values()
-            .map(|manifest| live_paths(self.table, manifest))
-            .collect();
-        let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(MANIFESTS_AT_ONCE));
-        while !candidates.is_empty()
-            && let Some(paths) = reads.try_next().await?
-        {
-            progress.alive();
-            for path in paths {
-                candidates.strike(&path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// What the manifests need of the table's definitions.
-    pub(crate) fn needed(&self) -> Needed {
-        let manifests = || self.manifests.values();
-        Needed {
-            specs: manifests()
-                .map(|manifest| manifest.partition_spec_id)
-                .collect(),
-            delete_files: manifests().any(|manifest| manifest.content == ManifestContent::Deletes),
+/// Strikes the live files of every manifest: one may be live here and in a manifest that is
+/// gone. Stops reading once no candidate is left.
+pub(crate) async fn strike_files(
+    table: &Table,
+    retained: &Retained,
+    candidates: &mut Candidates,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let reads: Vec<_> = retained
+        .manifests()
+        .map(|manifest| live_paths(table, manifest))
+        .collect();
+    let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(MANIFESTS_AT_ONCE));
+    while !candidates.is_empty()
+        && let Some(paths) = reads.try_next().await?
+    {
+        progress.alive();
+        for path in paths {
+            candidates.strike(&path)?;
         }
     }
-}
-
-async fn manifests_of(table: &Table, snapshot: &Snapshot) -> Result<Vec<ManifestFile>, Error> {
-    let listed = read_manifest_list(&table.storage, snapshot).await;
-    listed.map_err(|source| Error::Metadata {
-        doing: "read a retained snapshot's manifest list",
-        source,
-    })
+    Ok(())
 }
 
 async fn live_paths(table: &Table, manifest: &ManifestFile) -> Result<Vec<String>, Error> {

@@ -1,2 +1,43 @@
 //! Looks at one table: loads what a pure plan needs, and plans. Writes nothing, sees no Arrow, so
 //! that light programs can plan too.
+//!
+//! Start at [`plan`]; the engine plans through it as well.
+
+mod error;
+pub mod expire;
+mod purge;
+mod retained;
+mod rewrite;
+mod table;
+
+use catalog::Catalog;
+use model::TableName;
+use planner::{Plan, Records, Task};
+
+pub use error::Error;
+pub use retained::{MANIFESTS_AT_ONCE, Retained};
+pub use table::{find, folders, load};
+
+/// What would be done to the table now, and why. Changes nothing.
+pub async fn plan(
+    catalog: &dyn Catalog,
+    table: &TableName,
+    task: &Task,
+    records: &dyn Records,
+) -> Result<Plan, Error> {
+    match task {
+        Task::ExpireSnapshots(options) => {
+            let table = load(catalog, table).await?;
+            let planned = expire::plan(&table, options, records).await;
+            planned.map(Plan::ExpireSnapshots)
+        }
+        Task::PurgePending(_) => purge::plan(catalog, table, records)
+            .await
+            .map(Plan::PurgePending),
+        Task::RewriteDataFiles(options) => {
+            let table = load(catalog, table).await?;
+            let planned = rewrite::plan(&table, options).await;
+            planned.map(Plan::RewriteDataFiles)
+        }
+    }
+}

@@ -12,9 +12,10 @@ use futures::{StreamExt, stream};
 use metadata::{Fields, ManifestFile, Snapshot, read_manifest, read_manifest_list};
 use planner::{Attempt, Candidate, Expiring};
 use storage::Location;
+use survey::{MANIFESTS_AT_ONCE, Retained};
 
 use crate::Error;
-use crate::reach::{Candidates, MANIFESTS_AT_ONCE, Retained, strike_documents};
+use crate::reach::{Candidates, strike_documents, strike_files, strike_manifests};
 
 /// Files listed in one call to the ledger.
 const LISTED_AT_ONCE: usize = 1_000;
@@ -85,7 +86,7 @@ fn held_max(memory_bytes: u64) -> usize {
 
 struct Lister<'a> {
     table: &'a Table,
-    retained: Retained<'a>,
+    retained: Retained,
     grace_ms: i64,
     attempt: &'a Attempt<'a>,
     listed: Listed,
@@ -142,16 +143,14 @@ impl Lister<'_> {
     }
 
     async fn list_files(&mut self, mut candidates: Candidates) -> Result<(), Error> {
-        let retained = &self.retained;
-        retained
-            .strike_files(&mut candidates, self.attempt.progress)
-            .await?;
+        let (retained, progress) = (&self.retained, self.attempt.progress);
+        strike_files(self.table, retained, &mut candidates, progress).await?;
         self.list(candidates).await
     }
 
     async fn list(&mut self, mut candidates: Candidates) -> Result<(), Error> {
         strike_documents(self.table, &mut candidates)?;
-        self.retained.strike_manifests(&mut candidates)?;
+        strike_manifests(&self.retained, &mut candidates)?;
         let files: Vec<Candidate> = candidates.into_sorted();
         for batch in files.chunks(LISTED_AT_ONCE) {
             self.alive()?;

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 
 use catalog::{Catalog, Table};
 use model::TableName;
-use planner::purge::PAGE;
-use planner::{Due, Progress, Reason, Records};
+use planner::{Due, Progress, Reason};
 use storage::Location;
+use survey::{find, folders};
 
 use crate::Error;
 use crate::reach::{Candidates, strike_reachable};
@@ -83,54 +83,6 @@ impl Standing {
             None => Vec::new(),
         }
     }
-}
-
-/// The table, or `None` when the catalog knows that there is none. Any other failure is one.
-pub(super) async fn find(catalog: &dyn Catalog, name: &TableName) -> Result<Option<Table>, Error> {
-    match catalog.load(name).await {
-        Ok(table) => Ok(Some(table)),
-        Err(catalog::Error::NoSuchTable(_)) => Ok(None),
-        Err(source) => Err(Error::Catalog {
-            doing: "load the table",
-            source,
-        }),
-    }
-}
-
-/// Whether a table that lost its name is one of the catalog's under another: some table has its
-/// UUID and lies where the due files do. A table that keeps its metadata files elsewhere is not
-/// recognised, and its files are kept.
-pub(super) async fn renamed(
-    catalog: &dyn Catalog,
-    uuid: &str,
-    records: &dyn Records,
-) -> Result<bool, Error> {
-    let due = records.due(uuid, None, PAGE).await?;
-    let files: Vec<Location> = due
-        .iter()
-        .filter_map(|due| Location::parse(&due.path).ok())
-        .collect();
-    for (name, folder) in folders(catalog).await? {
-        if files.iter().any(|file| folder.holds(file))
-            && let Some(table) = find(catalog, &name).await?
-            && table.metadata.uuid() == uuid
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The tables with their folders; one that has no normal form holds no file that has one.
-async fn folders(catalog: &dyn Catalog) -> Result<Vec<(TableName, Location)>, Error> {
-    let folders = catalog.locations().await.map_err(|source| Error::Catalog {
-        doing: "list the tables' locations",
-        source,
-    })?;
-    let parsed = folders
-        .into_iter()
-        .filter_map(|(name, folder)| Some((name, Location::parse(&folder).ok()?)));
-    Ok(parsed.collect())
 }
 
 /// The folders of all tables but this one. Of several entries of its name, in catalogs that
