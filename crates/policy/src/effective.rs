@@ -301,3 +301,6 @@ fn unknown(database: &Properties, table: &Properties) -> Vec<Unknown> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

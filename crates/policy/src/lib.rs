@@ -4,6 +4,7 @@
 //! Reads no clock, no database and no random source; whoever asks brings the facts. Start at
 //! [`decide()`].
 
+mod cost;
 mod decide;
 mod effective;
 mod health;
@@ -13,6 +14,7 @@ mod rank;
 pub mod retry;
 mod window;
 
+pub use cost::{JOB_GB_HOURS, REWRITE_GB_HOURS_PER_GB, cost};
 pub use decide::{
     Decision, History, Options, QUARANTINE, QUARANTINED_FROM_FAILURES, RIVAL_ACTIVE_HOURS, Reason,
     Situation, decide,
@@ -22,5 +24,5 @@ pub use effective::{
 };
 pub use health::{Assessment, Recommended, Term, assess};
 pub use property::{PROPERTIES, PropertyDoc, steers};
-pub use rank::{Budget, Ranking, Wish, rank, wish};
+pub use rank::{AGEING_HOURS, Budget, PURGE_BENEFIT, Ranking, Wish, rank, wish};
 pub use window::{BadWindow, Window};

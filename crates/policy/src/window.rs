@@ -265,3 +265,6 @@ impl TryFrom<String> for Window {
         text.parse()
     }
 }
+
+#[cfg(test)]
+mod tests;
