@@ -88,6 +88,10 @@ alter table snowpack.orchestrator_runs
     add column jobs_completed integer not null default 0,
     add column jobs_failed integer not null default 0,
     add column error text,
+    -- What cut it short though nothing failed.
+    add column note text,
+    -- When the last of its jobs had ended: from then on its counters stand.
+    add column settled_at timestamptz,
     add constraint orchestrator_runs_status_check
         check (status in ('running', 'completed', 'failed', 'abandoned')),
     add constraint orchestrator_runs_completed_check
@@ -96,6 +100,7 @@ alter table snowpack.orchestrator_runs
         check (status <> 'failed' or error is not null);
 
 create index orchestrator_runs_open on snowpack.orchestrator_runs (seen_at) where completed_at is null;
+create index orchestrator_runs_unsettled on snowpack.orchestrator_runs (run_id) where settled_at is null;
 
 -- What a run decided about each table, and why.
 create table snowpack.orchestrator_decisions (
@@ -118,6 +123,16 @@ create table snowpack.orchestrator_decisions (
 
 create index orchestrator_decisions_by_table
     on snowpack.orchestrator_decisions (database_name, table_name, run_id desc);
+
+-- Since when a table is put off.
+create index orchestrator_decisions_put_off
+    on snowpack.orchestrator_decisions (database_name, table_name, decided_at)
+    where reason = 'over_budget';
+
+-- What a run submitted, in the order it did.
+create index orchestrator_decisions_submitted
+    on snowpack.orchestrator_decisions (run_id, decided_at, database_name, table_name)
+    where decision = 'submit';
 
 -- Jobs that outlived operational retention: the whole record and its actions, as documents.
 create table snowpack.job_history (

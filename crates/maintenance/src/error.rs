@@ -43,6 +43,16 @@ pub enum Error {
         column: &'static str,
         value: String,
     },
+    /// Another run took this one for dead and closed it.
+    #[error("run {0} is closed already")]
+    RunClosed(crate::runs::RunId),
+    /// As [`Error::Unreadable`], of an orchestrator run.
+    #[error("run {run}: column {column} holds `{value}`, which this version does not know")]
+    UnreadableRun {
+        run: crate::runs::RunId,
+        column: &'static str,
+        value: String,
+    },
     #[error(transparent)]
     Queue(#[from] queue::Error),
     #[error("{doing}")]
@@ -66,8 +76,10 @@ impl Error {
             Self::Database { source, .. } => pg::advice(source),
             Self::Pool { source, .. } => source.advice(),
             Self::Locked { .. } | Self::Draining { .. } => Advice::RetryLater,
+            Self::RunClosed(_) => Advice::Stop,
             Self::NoActions
             | Self::Unreadable { .. }
+            | Self::UnreadableRun { .. }
             | Self::StrayOptions(_)
             | Self::BadSubmission { .. }
             | Self::IdempotencyMismatch { .. }

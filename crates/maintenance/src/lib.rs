@@ -5,11 +5,14 @@
 //! submit and when to retry is `policy`'s. Start at [`submit`].
 
 pub mod actions;
+pub mod candidates;
 pub mod deletions;
 mod error;
 pub mod jobs;
 pub mod ledger;
 pub mod loops;
+pub mod past;
+pub mod runs;
 mod schema;
 pub mod settings;
 mod statement;

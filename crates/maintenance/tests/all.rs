@@ -12,8 +12,12 @@ mod lane;
 mod ledger;
 #[path = "all/locks.rs"]
 mod locks;
+#[path = "all/past.rs"]
+mod past;
 #[path = "all/plans.rs"]
 mod plans;
+#[path = "all/runs.rs"]
+mod runs;
 #[path = "all/schema.rs"]
 mod schema;
 #[path = "all/submit.rs"]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use maintenance::deletions::State;
+use maintenance::runs;
 use model::{Action, ActionOutcome, EndReason, JobStatus};
 use testkit::Database;
 
@@ -151,6 +152,10 @@ async fn check_constraints_list_what_the_enums_list() {
     check("attempt_files_kind_check", kinds).await;
     let states = State::ALL.iter().map(|state| state.as_str()).collect();
     check("pending_deletions_state_check", states).await;
+    let statuses = runs::Status::ALL.iter().map(|s| s.as_str()).collect();
+    check("orchestrator_runs_status_check", statuses).await;
+    let choices = runs::Choice::ALL.iter().map(|c| c.as_str()).collect();
+    check("orchestrator_decisions_decision_check", choices).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,6 @@
+select count(*) as jobs
+from (
+    select
+    from snowpack.job_queue
+    limit $1
+) as live

@@ -1,0 +1,38 @@
+-- Jobs that ended since, also those that outlived operational retention.
+with run as materialized (
+    select run_id
+    from snowpack.orchestrator_runs
+    where settled_at is null
+      and completed_at is not null
+    order by run_id desc
+    limit $1
+    for no key update skip locked
+),
+counted as (
+    select run.run_id,
+           count(*) filter (where job.status = 'completed') as completed,
+           count(*) filter (where job.status = 'failed') as failed,
+           count(*) filter (where job.status in ('pending', 'running')) as live
+    from run
+    join snowpack.orchestrator_decisions as decision
+        on decision.run_id = run.run_id
+       and decision.decision = 'submit'
+       and decision.job_id is not null
+    left join lateral (
+        select jobs.status
+        from snowpack.jobs
+        where jobs.job_id = decision.job_id
+        union all
+        select job_history.status
+        from snowpack.job_history
+        where job_history.job_id = decision.job_id
+        limit 1
+    ) as job on true
+    group by run.run_id
+)
+update snowpack.orchestrator_runs as settled
+set jobs_completed = counted.completed,
+    jobs_failed = counted.failed,
+    settled_at = case when counted.live = 0 then clock_timestamp() end
+from counted
+where settled.run_id = counted.run_id
