@@ -1,4 +1,5 @@
-//! The maintenance lane's own tables: jobs, their actions, the ledger of written files, settings.
+//! The maintenance lane's own tables: jobs, their actions, the ledger of written files, settings,
+//! health over time.
 //!
 //! Owns schema `snowpack` (`migrations/snowpack`) except the queue's part of it, and gives the
 //! queue its records (`record_claimed`, `record_reset`, `record_ended`). Judges nothing: what to
@@ -8,6 +9,7 @@ pub mod actions;
 pub mod candidates;
 pub mod deletions;
 mod error;
+pub mod health;
 pub mod jobs;
 pub mod ledger;
 pub mod loops;

@@ -11,6 +11,7 @@ mod facts;
 mod json;
 mod literal;
 mod manifest;
+mod measure;
 mod scan;
 mod schema;
 mod spec;
@@ -28,6 +29,7 @@ pub use manifest::{
     ManifestFile, ManifestWriter, Rewritten, read_manifest, read_manifest_list, rewrite_manifest,
     write_manifest_list,
 };
+pub use measure::{MANIFESTS_READ_MAX, Measuring, measure, snapshot_stats};
 pub use scan::{LiveFile, LiveFiles, live_files};
 pub use schema::{Field, Primitive, Schema, StructType, Type};
 pub use spec::{PartitionField, PartitionSpec, Transform};

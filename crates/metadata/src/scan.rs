@@ -98,38 +98,66 @@ pub async fn live_files(
     Ok(files)
 }
 
-/// What a table of this format and history cannot hold.
 fn check_entries(
     table: &TableMetadata,
     manifest: &ManifestFile,
     entries: &[Entry],
 ) -> Result<(), Malformed> {
-    let version = table.format_version();
-    if version == 1 && manifest.content == ManifestContent::Deletes {
-        return Err(Malformed::new(
-            "it tracks delete files, which format version 1 does not have",
-        ));
+    let known = Known::of(table);
+    known.check(manifest)?;
+    entries
+        .iter()
+        .try_for_each(|entry| known.check_entry(entry))
+}
+
+/// What a table of this format and history can hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    format_version: u8,
+    last_sequence_number: i64,
+}
+
+impl Known {
+    pub(crate) fn of(table: &TableMetadata) -> Self {
+        Self {
+            format_version: table.format_version(),
+            last_sequence_number: table.last_sequence_number(),
+        }
     }
+
     // A file from the future would escape the deletes to come.
-    let last = table.last_sequence_number();
-    let given = |number: i64| (0..=last).contains(&number);
-    if !given(manifest.sequence_number) {
-        return Err(Malformed::new(format!(
-            "its sequence_number is {}, the table's last is {last}",
-            manifest.sequence_number
-        )));
+    fn given(self, number: i64) -> bool {
+        (0..=self.last_sequence_number).contains(&number)
     }
-    let live = |entry: &&Entry| entry.status != EntryStatus::Deleted;
-    let wrong = entries.iter().filter(live).find(|entry| {
+
+    pub(crate) fn check(self, manifest: &ManifestFile) -> Result<(), Malformed> {
+        if self.format_version == 1 && manifest.content == ManifestContent::Deletes {
+            return Err(Malformed::new(
+                "it tracks delete files, which format version 1 does not have",
+            ));
+        }
+        if !self.given(manifest.sequence_number) {
+            return Err(Malformed::new(format!(
+                "its sequence_number is {}, the table's last is {}",
+                manifest.sequence_number, self.last_sequence_number
+            )));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_entry(self, entry: &Entry) -> Result<(), Malformed> {
         let numbers = [entry.sequence_number, entry.file_sequence_number];
-        !numbers.into_iter().all(given)
-    });
-    match wrong {
-        Some(entry) => Err(Malformed::new(format!(
-            "{} has sequence_number {} and file_sequence_number {}, the table's last is {last}",
-            entry.file.file_path, entry.sequence_number, entry.file_sequence_number
-        ))),
-        None => Ok(()),
+        let live = entry.status != EntryStatus::Deleted;
+        if live && !numbers.into_iter().all(|number| self.given(number)) {
+            return Err(Malformed::new(format!(
+                "{} has sequence_number {} and file_sequence_number {}, the table's last is {}",
+                entry.file.file_path,
+                entry.sequence_number,
+                entry.file_sequence_number,
+                self.last_sequence_number
+            )));
+        }
+        Ok(())
     }
 }
 

@@ -26,7 +26,7 @@ pub use list::read_manifest_list;
 pub use list_write::write_manifest_list;
 pub(crate) use partition::SpecTypes;
 pub use read::read_manifest;
-pub(crate) use read::{load, malformed};
+pub(crate) use read::{fold, load, malformed};
 pub use rewrite::{Rewritten, rewrite_manifest};
 pub(crate) use types::CarriedField;
 pub use types::{

@@ -30,13 +30,33 @@ pub(crate) async fn load(
     types: Arc<SpecTypes>,
     fields: Fields,
 ) -> Result<Vec<Entry>, Error> {
+    let push = |entries: &mut Vec<Entry>, entry| {
+        entries.push(entry);
+        Ok(())
+    };
+    fold(storage, manifest, types, fields, Vec::new(), push).await
+}
+
+/// As [`load`], but hands on one entry at a time and keeps none.
+pub(crate) async fn fold<T: Send + 'static>(
+    storage: &Storage,
+    manifest: &ManifestFile,
+    types: Arc<SpecTypes>,
+    fields: Fields,
+    mut folded: T,
+    add: impl Fn(&mut T, Entry) -> Result<(), Malformed> + Send + 'static,
+) -> Result<T, Error> {
     let bytes = storage.read(&manifest.manifest_path).await?;
     let manifest = manifest.clone();
-    let decoded = tokio::task::spawn_blocking(move || {
-        decode(&bytes, &manifest, &types, fields).map_err(|why| malformed(&manifest, why))
+    let whole = tokio::task::spawn_blocking(move || {
+        each(&bytes, &manifest, &types, fields, |entry| {
+            add(&mut folded, entry)
+        })
+        .map_err(|why| malformed(&manifest, why))?;
+        Ok(folded)
     });
-    match decoded.await {
-        Ok(entries) => entries,
+    match whole.await {
+        Ok(whole) => whole,
         // Blocking work is cancelled only when the runtime ends, and then nobody polls this.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
@@ -53,15 +73,27 @@ pub(super) fn decode(
     types: &SpecTypes,
     fields: Fields,
 ) -> Result<Vec<Entry>, Malformed> {
-    let mut container = open(bytes, manifest)?;
-    let reader = EntryReader::compile(&container, manifest, types, fields)?;
     let mut entries = Vec::new();
-    container.each(|cursor| {
-        let entry = reader.read(cursor)?;
-        entries.push(inherit(entry, manifest)?);
+    each(bytes, manifest, types, fields, |entry| {
+        entries.push(entry);
         Ok(())
     })?;
     Ok(entries)
+}
+
+fn each(
+    bytes: &Bytes,
+    manifest: &ManifestFile,
+    types: &SpecTypes,
+    fields: Fields,
+    mut take: impl FnMut(Entry) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    let mut container = open(bytes, manifest)?;
+    let reader = EntryReader::compile(&container, manifest, types, fields)?;
+    container.each(|cursor| {
+        let entry = reader.read(cursor)?;
+        take(inherit(entry, manifest)?)
+    })
 }
 
 /// Opens a manifest after checking that it is whole and readable.
