@@ -92,8 +92,7 @@ pub async fn latest<C: GenericClient + Sync>(
     table: &TableName,
 ) -> Result<Option<Latest>, Error> {
     let (database, table) = (table.database(), table.table());
-    let params: [crate::statement::Param<'_>; 2] =
-        [(&database, Type::TEXT), (&table, Type::TEXT)];
+    let params: [crate::statement::Param<'_>; 2] = [(&database, Type::TEXT), (&table, Type::TEXT)];
     let row = maybe(client, "read the newest assessment", LATEST, &params).await?;
     row.as_ref().map(latest_from).transpose()
 }
@@ -239,8 +238,7 @@ pub async fn worst<C: GenericClient + Sync>(
     limit: u32,
 ) -> Result<Vec<(String, Latest)>, Error> {
     let limit = i64::from(limit.min(PAGE_MAX));
-    let params: [crate::statement::Param<'_>; 2] =
-        [(&database, Type::TEXT), (&limit, Type::INT8)];
+    let params: [crate::statement::Param<'_>; 2] = [(&database, Type::TEXT), (&limit, Type::INT8)];
     let found = rows(client, "list tables by health", WORST, &params).await?;
     let named = |row: &Row| {
         let database: String = read(row, "database_name")?;
