@@ -5,8 +5,10 @@
 
 mod args;
 pub mod dry_run;
+mod error;
 pub mod health;
 pub mod inventory;
 pub mod orchestrate;
 
 pub use args::{BudgetArgs, Enrolment, PolicyArgs};
+pub use error::Error;

@@ -1,3 +1,5 @@
+//! Each term on its own, and what holds for any facts.
+
 use proptest::prelude::*;
 
 use model::Action;
