@@ -73,3 +73,76 @@ fn rewritten_bytes(facts: &Facts, policy: &Effective) -> f64 {
     };
     data + facts.delete_stats.delete_bytes as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{facts, sick};
+
+    fn of(facts: &Facts, policy: &Effective, due: u64, actions: &[Action]) -> f64 {
+        let wanted = |action: &Action| Recommended {
+            action: *action,
+            reasons: Vec::new(),
+        };
+        let actions: Vec<Recommended> = actions.iter().map(wanted).collect();
+        cost(Some(facts), policy, due, &actions)
+    }
+
+    #[test]
+    fn a_rewrite_costs_what_was_measured() {
+        let (mut facts, policy) = (facts(), sick().policy());
+        facts.file_stats.compactable_bytes = 194_000_000;
+        let got = of(&facts, &policy, 0, &[Action::RewriteDataFiles]) - JOB_GB_HOURS;
+        let measured = 0.841 * 2.8 / HOUR_SECONDS;
+        assert!((got / measured - 1.0).abs() < 0.01, "{got} and {measured}");
+    }
+
+    #[test]
+    fn a_table_never_measured_costs_a_job_at_least() {
+        let got = cost(None, &sick().policy(), 0, &[]);
+        assert!((got - JOB_GB_HOURS).abs() < 1e-12, "{got}");
+    }
+
+    #[test]
+    fn equality_deletes_and_rewrite_all_read_the_whole_table() {
+        let (mut facts, policy) = (facts(), sick().policy());
+        let some = of(&facts, &policy, 0, &[Action::RewriteDataFiles]);
+        let all = sick().table("snowpack.rewrite_data_rewrite_all", "true");
+        let whole = of(&facts, &all.policy(), 0, &[Action::RewriteDataFiles]);
+        let times = (whole - JOB_GB_HOURS) / (some - JOB_GB_HOURS);
+        assert!((times - 4.0).abs() < 1e-9, "{times} of 4 GB to 1 GB");
+        facts.delete_stats.equality_delete_records = 1;
+        let deletes = of(&facts, &policy, 0, &[Action::RewriteDataFiles]);
+        assert!((deletes - whole).abs() < 1e-12, "{deletes} and {whole}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_facts_have_a_cost_and_more_work_never_costs_less(
+            sizes in prop::array::uniform8(any::<u64>()), due: u64,
+        ) {
+            let policy = sick().policy();
+            let mut facts = Facts::default();
+            facts.file_stats.total_size_bytes = sizes[0];
+            facts.file_stats.compactable_bytes = sizes[1];
+            facts.file_stats.total_delete_files = sizes[2];
+            facts.file_stats.avg_file_size_bytes = sizes[3];
+            facts.file_stats.total_data_files = sizes[4];
+            facts.delete_stats.delete_bytes = sizes[5];
+            facts.snapshot_stats.expirable_count = sizes[6];
+            facts.manifest_stats.total_bytes = sizes[7];
+            let mut before = 0.0;
+            for count in 0..=Action::ALL.len() {
+                let cost = of(&facts, &policy, due, &Action::ALL[..count]);
+                prop_assert!(cost.is_finite() && cost >= before, "{cost} after {before}");
+                before = cost;
+            }
+            let mut more = facts.clone();
+            more.file_stats.compactable_bytes = sizes[1].saturating_add(1_000_000_000);
+            let rewrite = &[Action::RewriteDataFiles];
+            prop_assert!(of(&more, &policy, due, rewrite) >= of(&facts, &policy, due, rewrite));
+        }
+    }
+}

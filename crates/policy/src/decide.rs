@@ -163,7 +163,7 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if let Some((reason, mut why)) = bars.iter().find_map(|bar| bar(situation)) {
         let due = situation.history.due_deletion_count;
         if due > 0 {
-            let _ = write!(why, "; {} wait", files_due(due));
+            let _ = write!(why, "; meanwhile waits: {}", files_due(due));
         }
         return Decision::Skip { reason, why };
     }
@@ -393,3 +393,6 @@ fn hours(hours: f64) -> String {
 pub(crate) fn tenths(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@
 mod cost;
 mod decide;
 mod effective;
+#[cfg(test)]
+mod fixtures;
 mod health;
 mod options;
 pub mod property;

@@ -253,3 +253,6 @@ fn benefit(situation: &Situation<'_>, actions: &[Recommended]) -> f64 {
     };
     actions.iter().map(of).sum()
 }
+
+#[cfg(test)]
+mod tests;
