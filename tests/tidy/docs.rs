@@ -98,6 +98,39 @@ fn readme_lists_every_action_s_options_as_they_are() {
 }
 
 #[test]
+fn readme_lists_the_policy_s_properties_as_they_are() {
+    let mut table = String::from("| property | default | allowed | meaning |\n|---|---|---|---|\n");
+    for property in policy::PROPERTIES {
+        let policy::PropertyDoc {
+            name,
+            default,
+            allowed,
+            meaning,
+        } = property;
+        writeln!(table, "| `{name}` | {default} | {allowed} | {meaning} |")
+            .expect("a String takes everything");
+    }
+    assert_eq!(
+        section(&read("README.md"), "policy-properties"),
+        table.trim(),
+        "README.md: copy the table from policy::PROPERTIES"
+    );
+}
+
+#[test]
+fn readme_explains_every_reason_to_leave_a_table_alone() {
+    let readme = read("README.md");
+    for reason in policy::Reason::ALL {
+        let row = format!("\n| `{}` | ", reason.as_str());
+        assert!(
+            readme.contains(&row),
+            "README.md: explain `{}`",
+            reason.as_str()
+        );
+    }
+}
+
+#[test]
 fn readme_names_every_setting() {
     let readme = read("README.md");
     let mut complaints = BTreeSet::new();

@@ -4,6 +4,7 @@
 
 mod docs;
 mod limits;
+mod policy_words;
 mod ranks;
 mod source;
 mod sql;

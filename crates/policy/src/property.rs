@@ -147,7 +147,7 @@ pub const PROPERTIES: &[PropertyDoc] = &[
         DELETE_FILE_THRESHOLD,
         "unset",
         COUNTS,
-        "position delete files that are worth a rewrite of their own",
+        "position delete files that are worth a rewrite of their own (not built in this version)",
     ),
 ];
 
