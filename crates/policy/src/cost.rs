@@ -58,20 +58,17 @@ pub fn cost(
     JOB_GB_HOURS + of_actions
 }
 
-/// Bytes a rewrite reads. Which data files deletes apply to is not among the facts: a position
-/// delete file is taken to hit one file, equality deletes to hit all.
+/// Bytes a rewrite reads: small files, and files with many deletes, taken to be of average size.
 fn rewritten_bytes(facts: &Facts, policy: &Effective) -> f64 {
     let files = &facts.file_stats;
     let total = files.total_size_bytes as f64;
-    let data = if policy.rewrite_data_rewrite_all.value
-        || facts.delete_stats.equality_delete_records > 0
-    {
-        total
-    } else {
-        let hit = files.total_delete_files as f64 * files.avg_file_size_bytes as f64;
-        (files.compactable_bytes as f64 + hit).min(total.max(files.compactable_bytes as f64))
-    };
-    data + facts.delete_stats.delete_bytes as f64
+    if policy.rewrite_data_rewrite_all.value {
+        return total + facts.delete_stats.delete_bytes as f64;
+    }
+    let small = files.compactable_bytes as f64;
+    let heavy = facts.delete_stats.heavy_file_count as f64 * files.avg_file_size_bytes as f64;
+    // A file may be both.
+    (small + heavy).min(total.max(small)) + facts.delete_stats.delete_bytes as f64
 }
 
 #[cfg(test)]
@@ -106,16 +103,20 @@ mod tests {
     }
 
     #[test]
-    fn equality_deletes_and_rewrite_all_read_the_whole_table() {
+    fn files_with_many_deletes_are_read_and_rewrite_all_reads_the_whole_table() {
         let (mut facts, policy) = (facts(), sick().policy());
-        let some = of(&facts, &policy, 0, &[Action::RewriteDataFiles]);
+        let gb = |facts: &Facts, policy: &Effective| {
+            let cost = of(facts, policy, 0, &[Action::RewriteDataFiles]);
+            (cost - JOB_GB_HOURS) / REWRITE_GB_HOURS_PER_GB
+        };
+        assert!((gb(&facts, &policy) - 1.0).abs() < 1e-9);
+        facts.delete_stats.heavy_file_count = 50;
+        assert!((gb(&facts, &policy) - 1.5).abs() < 1e-9);
+        facts.delete_stats.heavy_file_count = 400;
+        assert!((gb(&facts, &policy) - 4.0).abs() < 1e-9, "no more than all");
+        facts.delete_stats.heavy_file_count = 0;
         let all = sick().table("snowpack.rewrite_data_rewrite_all", "true");
-        let whole = of(&facts, &all.policy(), 0, &[Action::RewriteDataFiles]);
-        let times = (whole - JOB_GB_HOURS) / (some - JOB_GB_HOURS);
-        assert!((times - 4.0).abs() < 1e-9, "{times} of 4 GB to 1 GB");
-        facts.delete_stats.equality_delete_records = 1;
-        let deletes = of(&facts, &policy, 0, &[Action::RewriteDataFiles]);
-        assert!((deletes - whole).abs() < 1e-12, "{deletes} and {whole}");
+        assert!((gb(&facts, &all.policy()) - 4.0).abs() < 1e-9);
     }
 
     proptest! {
@@ -127,7 +128,7 @@ mod tests {
             let mut facts = Facts::default();
             facts.file_stats.total_size_bytes = sizes[0];
             facts.file_stats.compactable_bytes = sizes[1];
-            facts.file_stats.total_delete_files = sizes[2];
+            facts.delete_stats.heavy_file_count = sizes[2];
             facts.file_stats.avg_file_size_bytes = sizes[3];
             facts.file_stats.total_data_files = sizes[4];
             facts.delete_stats.delete_bytes = sizes[5];

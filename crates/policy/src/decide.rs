@@ -305,13 +305,26 @@ fn worth_doing(situation: &Situation<'_>) -> Result<(Vec<Recommended>, String), 
         .flat_map(|recommended| recommended.reasons.iter().map(String::as_str))
         .collect();
     if assessment.recommended.is_empty() {
-        return Err((
-            Reason::Healthy,
-            format!("health {score:.0} of 100, nothing to do"),
-        ));
+        return Err((Reason::Healthy, nothing_to_do(assessment)));
     }
     let why = format!("health {score:.0} of 100: {}", reasons.join("; "));
     Ok((assessment.recommended.clone(), why))
+}
+
+/// Names what loses most, for people who wonder why nothing is done about it.
+fn nothing_to_do(assessment: &Assessment) -> String {
+    let score = assessment.score;
+    let worst = assessment
+        .terms
+        .iter()
+        .filter(|term| term.lost > 0.0)
+        .max_by(|a, b| a.lost.total_cmp(&b.lost));
+    let but =
+        worst.map(|term| format!("; {} loses {}: {}", term.name, tenths(term.lost), term.why));
+    format!(
+        "health {score:.0} of 100, nothing to do{}",
+        but.unwrap_or_default()
+    )
 }
 
 /// The assessment, unless a job changed the table after it.

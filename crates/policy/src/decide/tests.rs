@@ -75,6 +75,10 @@ fn m25_a_healthy_table_is_left_alone() {
     let mut case = sick();
     case.health.as_mut().unwrap().1 = healthy();
     skips(&case, Reason::Healthy, "health 98 of 100, nothing to do");
+    case.health = sick().health;
+    case.health.as_mut().unwrap().1.recommended.clear();
+    let said = "health 61 of 100, nothing to do; rewrite_data_files loses 30: counted";
+    skips(&case, Reason::Healthy, said);
 }
 
 #[test]
