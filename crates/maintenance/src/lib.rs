@@ -13,6 +13,7 @@ pub mod health;
 pub mod jobs;
 pub mod ledger;
 pub mod loops;
+pub mod overview;
 pub mod past;
 pub mod runs;
 mod schema;

@@ -42,4 +42,10 @@ impl Queue {
             exhausted: row.get("exhausted"),
         })
     }
+
+    /// How many processes hold live leases.
+    pub async fn workers<C: GenericClient + Sync>(&self, client: &C) -> Result<i64, Error> {
+        let row = one(client, "count workers", &self.sql().workers, &[]).await?;
+        Ok(row.get("workers"))
+    }
 }

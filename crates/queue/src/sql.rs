@@ -47,6 +47,7 @@ statements! {
     resume = "../sql/resume.sql",
     sweep = "../sql/sweep.sql",
     tick = "../sql/tick.sql",
+    workers = "../sql/workers.sql",
 }
 
 /// Writes a template for one lane.

@@ -1,7 +1,8 @@
-//! A small HTTP/1 server for machines: few routes, bounded in connections, time and size.
+//! An HTTP/1 server that is bounded in connections, time and size.
 //!
-//! Used by the admin server and by the scaler. Answers are short and complete; a caller that
-//! is slow to ask or slow to read costs one of [`CONNECTIONS_MAX`] for a bounded time.
+//! [`serve`] is for machines: few routes, short answers (the admin server, the scaler).
+//! [`serve_within`] is the same with other bounds and any body (the API). A caller that is slow
+//! to ask or slow to read costs one of the connections for a bounded time.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -35,13 +36,37 @@ pub const CONNECTIONS_MAX: usize = 256;
 pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// From the head to the answer; afterwards the answer is 503.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// One connection's life, so that nobody holds one by reading slowly.
-const CONNECTION_WITHIN: Duration = Duration::from_mins(5);
-/// Request head in bytes (hyper's smallest).
-const HEAD_BYTES_MAX: usize = 8 * 1024;
-const HEADERS_MAX: usize = 64;
-/// For answers on their way when the server stops.
-const STOP_WITHIN: Duration = Duration::from_secs(2);
+
+/// What bounds a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Open connections; the next ones wait in the listen queue.
+    pub connections_max: usize,
+    /// One connection's life, so that nobody holds one by reading slowly.
+    pub connection_within: Duration,
+    /// Request head in bytes; hyper's smallest is 8 KiB.
+    pub head_bytes_max: usize,
+    pub headers_max: usize,
+    /// For answers on their way when the server stops, or a connection's life is over.
+    pub stop_within: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections_max: CONNECTIONS_MAX,
+            connection_within: Duration::from_mins(5),
+            head_bytes_max: 8 * 1024,
+            headers_max: 64,
+            stop_within: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The caller's end of the connection; every request carries it as an extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
 /// After a failed accept (out of file descriptors), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -56,20 +81,44 @@ pub async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListe
         })
 }
 
-/// Answers requests by `answer` until `stop`, then for a moment those on their way.
+/// Answers requests by `answer` until `stop`, then for a moment those on their way. An answer
+/// that takes longer than [`ANSWER_WITHIN`] is 503.
 pub async fn serve<A, F>(listener: TcpListener, answer: A, stop: CancellationToken)
 where
     A: Fn(Ask) -> F + Clone + Send + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let in_time = move |ask| {
+        let answered = tokio::time::timeout(ANSWER_WITHIN, answer(ask));
+        async { answered.await.unwrap_or_else(|_| too_slow()) }
+    };
+    serve_within(listener, Bounds::default(), in_time, stop).await;
+}
+
+/// Answers requests by `answer` until `stop`, then for `stop_within` those on their way. How
+/// long an answer may take is the caller's to bound.
+pub async fn serve_within<A, F, B>(
+    listener: TcpListener,
+    bounds: Bounds,
+    answer: A,
+    stop: CancellationToken,
+) where
+    A: Fn(Ask) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    let slots = Arc::new(Semaphore::new(bounds.connections_max));
     let connections = TaskTracker::new();
-    while let Some((stream, slot)) = next(&listener, &slots, &stop).await {
-        connections.spawn(connection(stream, slot, answer.clone(), stop.clone()));
+    while let Some((stream, peer, slot)) = next(&listener, &slots, &stop).await {
+        let (answer, stop) = (answer.clone(), stop.clone());
+        connections.spawn(async move {
+            connection(stream, peer, bounds, answer, stop).await;
+            drop(slot);
+        });
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(STOP_WITHIN, connections.wait())
+    if tokio::time::timeout(bounds.stop_within, connections.wait())
         .await
         .is_err()
     {
@@ -82,12 +131,12 @@ async fn next(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
     stop: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let accepted = async {
         let slot = Arc::clone(slots).acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return Some((stream, slot)),
+                Ok((stream, peer)) => return Some((stream, Peer(peer), slot)),
                 Err(error) => {
                     warn!(%error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -101,43 +150,45 @@ async fn next(
     }
 }
 
-async fn connection<A, F>(
+async fn connection<A, F, B>(
     stream: TcpStream,
-    slot: OwnedSemaphorePermit,
+    peer: Peer,
+    bounds: Bounds,
     answer: A,
     stop: CancellationToken,
 ) where
     A: Fn(Ask) -> F,
-    F: Future<Output = Answer>,
+    F: Future<Output = Response<B>>,
+    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
 {
-    let service = service_fn(move |ask| {
-        let answered = tokio::time::timeout(ANSWER_WITHIN, answer(ask));
-        async { Ok::<_, Infallible>(answered.await.unwrap_or_else(|_| too_slow())) }
+    let service = service_fn(move |mut ask: Ask| {
+        ask.extensions_mut().insert(peer);
+        let answered = answer(ask);
+        async { Ok::<_, Infallible>(answered.await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
+        .max_buf_size(bounds.head_bytes_max)
+        .max_headers(bounds.headers_max)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(served);
     let over = async {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = tokio::time::sleep(CONNECTION_WITHIN) => {}
+            () = tokio::time::sleep(bounds.connection_within) => {}
         }
     };
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
         () = over => {
             served.as_mut().graceful_shutdown();
-            tokio::time::timeout(STOP_WITHIN, served).await.unwrap_or(Ok(()))
+            tokio::time::timeout(bounds.stop_within, served).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
         debug!(%error, "connection ended early");
     }
-    drop(slot);
 }
 
 /// An answer of plain text.

@@ -1,0 +1,171 @@
+//! What a route takes from a request, checked: table names, query, JSON body. Every refusal
+//! names the field, what it holds and what is allowed.
+
+use axum::body::to_bytes;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::request::Parts;
+use bytes::Bytes;
+use model::TableName;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::problem::{Kind, Problem};
+
+/// Largest body taken.
+pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Rows of a page unless asked otherwise, and at most.
+pub(crate) const PAGE_DEFAULT: u32 = 100;
+pub(crate) const PAGE_MAX: u32 = 500;
+
+/// `{database}/{table}` of the path, not read yet: some routes check other things first.
+#[derive(Debug, Clone)]
+pub(crate) struct Names(Result<(String, String), String>);
+
+impl Names {
+    /// The table's name, or 422. Both are as in a job: a database of several levels is their
+    /// names joined by dots, a level that holds a dot or a quote in double quotes.
+    pub(crate) fn table(&self) -> Result<TableName, Problem> {
+        let refused = |path: &str, why: String| Problem::field(Kind::BadName, path, why);
+        let (database, table) = match &self.0 {
+            Ok(names) => names,
+            Err(why) => return Err(refused("path", why.clone())),
+        };
+        TableName::from_columns(database, table).map_err(|bad| {
+            let place = if table.is_empty() {
+                "path.table"
+            } else {
+                "path"
+            };
+            refused(place, bad.to_string())
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Names {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let names = Path::<(String, String)>::from_request_parts(parts, state).await;
+        Ok(Self(names.map(|Path(names)| names).map_err(
+            |rejection| match rejection {
+                PathRejection::FailedToDeserializePathParams(_) => {
+                    "the names are not UTF-8".to_owned()
+                }
+                other => other.body_text(),
+            },
+        )))
+    }
+}
+
+/// The query string as `T`, which lists every key there is.
+#[derive(Debug)]
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let text = parts.uri.query().unwrap_or_default();
+        let pairs = form_urlencoded::parse(text.as_bytes());
+        let pairs = serde_urlencoded::Deserializer::new(pairs);
+        serde_path_to_error::deserialize(pairs)
+            .map(Self)
+            .map_err(|error| wrong("query", &error))
+    }
+}
+
+/// `limit`: rows of one page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Limit(pub(crate) u32);
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self(PAGE_DEFAULT)
+    }
+}
+
+impl TryFrom<String> for Limit {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let limit = text.parse().ok();
+        limit
+            .filter(|limit| (1..=PAGE_MAX).contains(limit))
+            .map(Self)
+            .ok_or_else(|| format!("`{text}`: allowed is a whole number from 1 to {PAGE_MAX}"))
+    }
+}
+
+/// The body's bytes, bounded, not read yet: some routes check other things first.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    bytes: Bytes,
+    json: bool,
+}
+
+impl Payload {
+    /// The body as `T`, which lists every field there is.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        if !self.json {
+            let why = "allowed is `application/json`";
+            return Err(Problem::field(Kind::MediaType, "header.content-type", why));
+        }
+        let mut text = serde_json::Deserializer::from_slice(&self.bytes);
+        let value = serde_path_to_error::deserialize(&mut text).map_err(|e| wrong("body", &e))?;
+        text.end()
+            .map_err(|error| Problem::field(Kind::BadRequest, "body", error.to_string()))?;
+        Ok(value)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Payload {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let too_large = || {
+            let detail = format!("at most {BODY_BYTES_MAX} bytes are taken");
+            Problem::field(Kind::TooLarge, "body", detail)
+        };
+        let json = is_json(request.headers());
+        let announced = request.headers().get(CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|length| BODY_BYTES_MAX < length) {
+            return Err(too_large());
+        }
+        let bytes = to_bytes(request.into_body(), BODY_BYTES_MAX)
+            .await
+            .map_err(|error| {
+                let source = std::error::Error::source(&error);
+                if source
+                    .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
+                {
+                    too_large()
+                } else {
+                    Problem::field(Kind::BadRequest, "body", "it ended early")
+                }
+            })?;
+        Ok(Self { bytes, json })
+    }
+}
+
+/// `application/json`, with or without parameters, or anything that ends in `+json`.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(media_type)) = headers.get(CONTENT_TYPE).map(|value| value.to_str()) else {
+        return false;
+    };
+    let name = media_type.split(';').next().unwrap_or_default().trim();
+    let name = name.to_ascii_lowercase();
+    name == "application/json" || (name.starts_with("application/") && name.ends_with("+json"))
+}
+
+fn wrong<E: std::fmt::Display>(place: &str, error: &serde_path_to_error::Error<E>) -> Problem {
+    let path = match error.path().to_string().as_str() {
+        "." | "?" => place.to_owned(),
+        inner => format!("{place}.{inner}"),
+    };
+    Problem::field(Kind::BadRequest, path, error.inner().to_string())
+}

@@ -1,0 +1,124 @@
+//! What repeats by itself, on one replica at a time: the one whose turn it is works, the others
+//! look again later. A pass that fails is said and tried again; nothing here ends the process.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use maintenance::loops::{self, Outcome};
+use pg::Pool;
+use runtime::chain;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, debug, info_span, warn};
+
+/// Between two looks whose turn it is: often enough that a pass is hardly late when the replica
+/// that did the last one is gone.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(15);
+const LOOK_EVERY_MIN: Duration = Duration::from_millis(500);
+
+/// What a pass did, for people.
+pub(crate) struct Passed {
+    pub(crate) outcome: Outcome,
+    pub(crate) detail: String,
+}
+
+impl Passed {
+    pub(crate) fn done(detail: impl Into<String>) -> Self {
+        Self {
+            outcome: Outcome::Done,
+            detail: detail.into(),
+        }
+    }
+}
+
+type Pass = Pin<Box<dyn Future<Output = Result<Passed>> + Send>>;
+
+/// One loop: how often, and what.
+#[derive(Clone)]
+pub(crate) struct Loop {
+    pub(crate) name: &'static str,
+    pub(crate) every: Duration,
+    pub(crate) pass: Arc<dyn Fn() -> Pass + Send + Sync>,
+}
+
+impl Loop {
+    pub(crate) fn new<P, F>(name: &'static str, every: Duration, pass: P) -> Self
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Passed>> + Send + 'static,
+    {
+        Self {
+            name,
+            every,
+            pass: Arc::new(move || Box::pin(pass())),
+        }
+    }
+}
+
+/// Starts them all. Each ends after its current pass once told to stop.
+pub(crate) fn start(
+    all: Vec<Loop>,
+    pool: &Pool,
+    holder: &str,
+    stop: &CancellationToken,
+) -> TaskTracker {
+    let tracker = TaskTracker::new();
+    for one in all {
+        let span = info_span!("loop", name = one.name);
+        let repeated = repeat(one, pool.clone(), holder.to_owned(), stop.clone());
+        tracker.spawn(repeated.instrument(span));
+    }
+    tracker.close();
+    tracker
+}
+
+async fn repeat(one: Loop, pool: Pool, holder: String, stop: CancellationToken) {
+    let look_every = (one.every / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
+    let mut failing = false;
+    loop {
+        // A pass that is cut off is one that was killed, and each of them may be.
+        let turned = tokio::select! {
+            turned = turn(&one, &pool, &holder) => turned,
+            () = stop.cancelled() => return,
+        };
+        match turned {
+            Ok(true) if failing => {
+                failing = false;
+                tracing::info!("the loop works again");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                failing = true;
+                let why = chain(error.as_ref());
+                warn!(why, "a pass failed; it is tried again");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(look_every) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Does one pass if it is this process's turn; says whether it was.
+async fn turn(one: &Loop, pool: &Pool, holder: &str) -> Result<bool> {
+    // The lock lives as long as this transaction; the pass has connections of its own.
+    let mut own = pool.get().await?;
+    let tx = own.transaction().await?;
+    if !loops::turn(&tx, one.name, one.every).await? {
+        return Ok(false);
+    }
+    loops::started(&**pool.get().await?, one.name, holder).await?;
+    let passed = (one.pass)().await;
+    let (outcome, detail) = match &passed {
+        Ok(passed) => (passed.outcome, passed.detail.clone()),
+        Err(error) => (Outcome::Failed, chain(error.as_ref())),
+    };
+    loops::ended(&**pool.get().await?, one.name, outcome, &detail).await?;
+    tx.commit().await?;
+    passed?;
+    debug!(outcome = outcome.as_str(), detail, "passed");
+    Ok(true)
+}

@@ -1,0 +1,158 @@
+//! Every route, once: what is answered and what the OpenAPI document says are made of one list.
+//!
+//! To add a route: write it below `routes` with `#[utoipa::path(..)]`, take the role it needs
+//! ([`crate::auth::Reader`] and its kin) as an argument, return `Result<_, Problem>`, name
+//! [`Refused`] among its responses, and list it in [`for_callers`]. `#[utoipa::path]` alone says
+//! path and method; nothing here is routed without it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::http::{Method, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Extension, Router};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder,
+};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::page::Document;
+use crate::problem::{self, Kind, Problem};
+use crate::routes::{drain, jobs, lanes, loops, probes, submit};
+use crate::state::Api;
+use crate::{auth, page, request};
+
+type Routes = OpenApiRouter<Arc<Api>>;
+
+/// Answered to anybody: probes, metrics, and what the API is.
+fn for_all() -> Routes {
+    Routes::new()
+        .routes(routes!(probes::healthz))
+        .routes(routes!(probes::readyz))
+        .routes(routes!(probes::metrics))
+        .routes(routes!(page::openapi))
+        .routes(routes!(page::docs))
+}
+
+/// Answered to callers only.
+fn for_callers() -> Routes {
+    Routes::new()
+        .routes(routes!(submit::submit))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::get, jobs::delete))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(drain::get, drain::put))
+        .routes(routes!(lanes::get, lanes::put))
+        .routes(routes!(loops::list))
+}
+
+/// The whole API with everything around it.
+pub(crate) fn router(api: &Arc<Api>) -> Router {
+    let mut callers = for_callers();
+    secure(callers.get_openapi_mut());
+    let admit = from_fn_with_state(Arc::clone(api), auth::admit);
+    let around = from_fn_with_state(Arc::clone(api), request::around);
+    let (router, document) = OpenApiRouter::with_openapi(about())
+        .merge(for_all())
+        .merge(callers.route_layer(admit))
+        .split_for_parts();
+    router
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(Extension(Arc::new(Document::of(&document))))
+        .layer(from_fn(page::headers))
+        .layer(around)
+        .with_state(Arc::clone(api))
+}
+
+fn about() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Snowpack")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Maintenance of Apache Iceberg tables. Errors are problem details (RFC 9457) with a \
+             `code`; lists are read page by page with `next_cursor`.",
+        ))
+        .build();
+    let mut about = OpenApiBuilder::new().info(info).build();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("A token of the tokens file, or a JWT"))
+        .build();
+    let components = about.components.get_or_insert_default();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    let (name, schema) = problem_schema();
+    components.schemas.insert(name, schema);
+    about
+}
+
+fn problem_schema() -> (String, RefOr<utoipa::openapi::Schema>) {
+    use utoipa::{PartialSchema, ToSchema};
+    (problem::Body::name().into_owned(), problem::Body::schema())
+}
+
+/// Says of every operation that it needs a token.
+fn secure(document: &mut OpenApi) {
+    let bearer = SecurityRequirement::new("bearer", Vec::<String>::new());
+    for item in document.paths.paths.values_mut() {
+        let operations = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.delete,
+        ];
+        for operation in operations.into_iter().flatten() {
+            operation.security = Some(vec![bearer.clone()]);
+        }
+    }
+}
+
+/// What any route for callers may answer instead of what it is for.
+pub(crate) struct Refused;
+
+impl utoipa::IntoResponses for Refused {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut responses = BTreeMap::new();
+        for (status, when) in [
+            ("400", "A value, a field or the body cannot be used"),
+            ("401", "No token, or not a good one"),
+            ("403", "The caller's role does not allow it"),
+            ("429", "Too many requests; see `Retry-After`"),
+            (
+                "500",
+                "Something broke; the log has more under the `request_id`",
+            ),
+            (
+                "503",
+                "Something needed is out of reach, or new jobs are refused",
+            ),
+        ] {
+            responses.insert(status.to_owned(), RefOr::T(response(when)));
+        }
+        responses
+    }
+}
+
+/// A response whose body is a problem.
+fn response(when: &str) -> Response {
+    use utoipa::ToSchema;
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name(problem::Body::name())))
+        .build();
+    ResponseBuilder::new()
+        .description(when)
+        .content(problem::MEDIA_TYPE, content)
+        .build()
+}
+
+async fn no_such_route(uri: Uri) -> Problem {
+    let detail = format!("no route leads to {}; /openapi.json lists them", uri.path());
+    Problem::new(Kind::NoSuchRoute, detail)
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("{} has no {method}; see the header Allow", uri.path());
+    Problem::new(Kind::MethodNotAllowed, detail)
+}

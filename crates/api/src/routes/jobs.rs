@@ -1,0 +1,313 @@
+//! Jobs: as they are listed, read, cancelled and hidden.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use maintenance::{ActionRow, Error, Filter, Job};
+use model::{Action, JobId, JobStatus, TableName};
+use queue::Cancel;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tracing::debug;
+
+use crate::auth::{Operator, Reader};
+use crate::cursor;
+use crate::extract::{Limit, Query};
+use crate::problem::{Kind, Problem};
+use crate::router::Refused;
+use crate::state::Api;
+use crate::time::Time;
+
+/// One job.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Job)]
+pub(crate) struct JobBody {
+    job_id: String,
+    database: String,
+    /// The table's name in its database
+    table: String,
+    /// In the order they run
+    #[schema(value_type = Vec<String>)]
+    actions: Vec<Action>,
+    /// `{action: {option: value}}` as asked
+    #[schema(value_type = Object)]
+    options: maintenance::jobs::Options,
+    dry_run: bool,
+    /// pending, running, completed, failed or cancelled
+    #[schema(value_type = String)]
+    status: JobStatus,
+    /// Why it did not complete
+    reason: Option<String>,
+    error: Option<String>,
+    submitted_by: String,
+    idempotency_key: Option<String>,
+    submitted_at: Time,
+    started_at: Option<Time>,
+    completed_at: Option<Time>,
+    attempt_id: Option<String>,
+    /// While it is live
+    queue: Option<QueueBody>,
+}
+
+/// Where a live job stands in the queue.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = QueueState)]
+pub(crate) struct QueueBody {
+    pool: String,
+    priority: i16,
+    attempt_count: i32,
+    max_attempts: i32,
+    hand_back_count: i32,
+    /// Not due before this; of a claimed job the end of its lease
+    visible_at: Time,
+    claimed_by: Option<String>,
+    cancel_requested: bool,
+}
+
+impl From<Job> for JobBody {
+    fn from(job: Job) -> Self {
+        Self {
+            job_id: job.id.to_string(),
+            database: job.table.database(),
+            table: job.table.table().to_owned(),
+            actions: job.actions,
+            options: job.options,
+            dry_run: job.dry_run,
+            status: job.status,
+            reason: job.reason.map(|reason| reason.to_string()),
+            error: job.error,
+            submitted_by: job.submitted_by,
+            idempotency_key: job.idempotency_key,
+            submitted_at: job.submitted_at.into(),
+            started_at: job.started_at.map(Time),
+            completed_at: job.completed_at.map(Time),
+            attempt_id: job.attempt.map(|attempt| attempt.to_string()),
+            queue: job.queue.map(|queue| QueueBody {
+                pool: queue.pool,
+                priority: queue.priority,
+                attempt_count: queue.attempt_count,
+                max_attempts: queue.attempts_max,
+                hand_back_count: queue.hand_back_count,
+                visible_at: queue.visible_at.into(),
+                claimed_by: queue.claimed_by,
+                cancel_requested: queue.cancel_requested,
+            }),
+        }
+    }
+}
+
+/// What one action of a job did.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ActionResult)]
+pub(crate) struct ResultBody {
+    #[schema(value_type = String)]
+    action: Action,
+    attempt_id: String,
+    /// done, nothing_to_do, failed or skipped
+    outcome: String,
+    success: bool,
+    message: Option<String>,
+    error: Option<String>,
+    elapsed_seconds: f64,
+    created_at: Time,
+    /// Counts, bytes, the snapshot
+    #[schema(value_type = Option<Object>)]
+    result: Option<Value>,
+}
+
+impl From<ActionRow> for ResultBody {
+    fn from(row: ActionRow) -> Self {
+        let result = row.result;
+        Self {
+            action: result.action,
+            attempt_id: row.attempt.to_string(),
+            outcome: result.outcome.to_string(),
+            success: result.outcome.success(),
+            message: result.message,
+            error: result.error,
+            elapsed_seconds: result.elapsed.as_secs_f64(),
+            created_at: row.created_at.into(),
+            result: result.result,
+        }
+    }
+}
+
+/// One job with what its actions planned and did.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = JobWithResults)]
+pub(crate) struct WholeJob {
+    #[serde(flatten)]
+    job: JobBody,
+    /// `{action: plan}`, for the actions planned so far
+    #[schema(value_type = Option<Object>)]
+    plan: Option<Value>,
+    /// Oldest first; an action that ran again has a row for each attempt
+    results: Vec<ResultBody>,
+}
+
+/// One page of jobs.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Jobs)]
+pub(crate) struct JobsBody {
+    jobs: Vec<JobBody>,
+    /// For the next page; absent on the last one
+    next_cursor: Option<String>,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Wanted {
+    /// pending, running, completed, failed or cancelled
+    #[param(value_type = Option<String>)]
+    status: Option<JobStatus>,
+    /// The table's full name, `database.table`
+    table: Option<String>,
+    /// `next_cursor` of the page before
+    cursor: Option<String>,
+    /// Rows of a page, 1 to 500
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 500, default = 100)]
+    limit: Limit,
+}
+
+/// List jobs, newest first
+#[utoipa::path(get, path = "/jobs", tag = "jobs", params(Wanted),
+    responses((status = 200, description = "One page", body = JobsBody), Refused))]
+pub(crate) async fn list(
+    _: Reader,
+    State(api): State<Arc<Api>>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<JobsBody>, Problem> {
+    let table = wanted.table.as_deref().map(table_name).transpose()?;
+    let filter = (wanted.status, wanted.table.as_deref());
+    let before = wanted.cursor.as_deref();
+    let before = before.map(|cursor| place(&filter, cursor));
+    let asked = Filter {
+        status: wanted.status,
+        table,
+        // One more tells whether there is another page.
+        limit: wanted.limit.0,
+        before: before.transpose()?,
+    };
+    let jobs = maintenance::list(&**api.pool.get().await?, &asked).await?;
+    let full = jobs.len() as u32 == wanted.limit.0;
+    let last = jobs.last().filter(|_| full);
+    let next_cursor = last.map(|job| {
+        cursor::write(
+            "jobs",
+            &filter,
+            &(job.submitted_at.as_microsecond(), &job.id),
+        )
+    });
+    Ok(Json(JobsBody {
+        jobs: jobs.into_iter().map(JobBody::from).collect(),
+        next_cursor,
+    }))
+}
+
+/// The row a page ended with. Postgres keeps microseconds, and so does the cursor.
+fn place(filter: &impl Serialize, cursor: &str) -> Result<(Timestamp, JobId), Problem> {
+    let (at, id): (i64, JobId) = cursor::read("jobs", filter, cursor)?;
+    let at = Timestamp::from_microsecond(at);
+    let at =
+        at.map_err(|error| Problem::field(Kind::BadCursor, "query.cursor", error.to_string()))?;
+    Ok((at, id))
+}
+
+fn table_name(text: &str) -> Result<TableName, Problem> {
+    text.parse().map_err(|bad: model::BadTableName| {
+        Problem::field(Kind::BadRequest, "query.table", bad.to_string())
+    })
+}
+
+/// Read one job, with what its actions planned and did
+#[utoipa::path(get, path = "/jobs/{job_id}", tag = "jobs",
+    params(("job_id" = String, Path, description = "As submission gave it")),
+    responses(
+        (status = 200, description = "The job", body = WholeJob),
+        (status = 404, description = "No such job, or it is hidden"),
+        Refused))]
+pub(crate) async fn get(
+    _: Reader,
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+) -> Result<Json<WholeJob>, Problem> {
+    let id = JobId::new(id);
+    let client = api.pool.get().await?;
+    let job = maintenance::get(&**client, &id).await?;
+    let mut job = job.ok_or(Error::NoSuchJob(id.clone()))?;
+    let results = maintenance::actions::list(&**client, &id).await?;
+    Ok(Json(WholeJob {
+        plan: job.plan.take(),
+        job: job.into(),
+        results: results.into_iter().map(ResultBody::from).collect(),
+    }))
+}
+
+/// Hide a job that has ended
+#[utoipa::path(delete, path = "/jobs/{job_id}", tag = "jobs",
+    params(("job_id" = String, Path, description = "As submission gave it")),
+    responses(
+        (status = 204, description = "It is hidden"),
+        (status = 404, description = "No such job, or it is hidden already"),
+        (status = 409, description = "It is live: cancel it first"),
+        Refused))]
+pub(crate) async fn delete(
+    _: Operator,
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let mut client = api.pool.get().await?;
+    let tx = (**client).transaction().await?;
+    maintenance::delete(&tx, &JobId::new(id)).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What became of a wish to cancel.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Cancelled {
+    job_id: String,
+    /// True: it is cancelled. False: it runs, and stops at its next safe point
+    cancelled: bool,
+}
+
+/// Cancel a job
+///
+/// A pending job ends at once (200), a running one at its next safe point (202).
+#[utoipa::path(post, path = "/jobs/{job_id}/cancel", tag = "jobs",
+    params(("job_id" = String, Path, description = "As submission gave it")),
+    responses(
+        (status = 200, description = "It is cancelled", body = Cancelled),
+        (status = 202, description = "It will be", body = Cancelled),
+        (status = 404, description = "No such job"),
+        (status = 409, description = "It has ended already"),
+        Refused))]
+pub(crate) async fn cancel(
+    _: Operator,
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<Cancelled>), Problem> {
+    let id = JobId::new(id);
+    let mut client = api.pool.get().await?;
+    let tx = (**client).transaction().await?;
+    let done = maintenance::cancel(&tx, &id).await?;
+    tx.commit().await?;
+    // The worker's heartbeat brings it too: a lost wake-up only delays it.
+    if let Err(error) = maintenance::queue().notify_cancel(&**client, &id).await {
+        debug!(%error, "the worker will see the cancellation at its next heartbeat");
+    }
+    let cancelled = done == Cancel::AtOnce;
+    let status = if cancelled {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    let job_id = id.to_string();
+    Ok((status, Json(Cancelled { job_id, cancelled })))
+}

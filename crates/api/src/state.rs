@@ -1,0 +1,22 @@
+//! What every route can reach. Made once, by [`crate::serve`].
+
+use std::sync::Arc;
+
+use pg::Pool;
+use runtime::Admin;
+
+use crate::auth::{Guard, Rates};
+use crate::metrics::{Gauges, Requests};
+
+/// The API's parts. Routes take it as `State<Arc<Api>>`.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) pool: Pool,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) rates: Rates,
+    /// Proxies of ours in front, each of which names the caller's address.
+    pub(crate) proxies: usize,
+    pub(crate) admin: Admin,
+    pub(crate) gauges: Gauges,
+    pub(crate) requests: Requests,
+}

@@ -1,0 +1,14 @@
+//! The API as a process, over a real Postgres.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+#[path = "all/access.rs"]
+mod access;
+#[path = "all/problems.rs"]
+mod problems;
+#[path = "all/program.rs"]
+mod program;
+#[path = "all/server.rs"]
+mod server;
+#[path = "all/submit.rs"]
+mod submit;

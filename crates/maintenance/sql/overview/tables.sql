@@ -1,0 +1,2 @@
+select count(*) as tables
+from snowpack.table_cache_entries
