@@ -3,21 +3,57 @@
 -- The inventory. An entry's payload holds what the last sync read of the table:
 -- {metadata_location, table_uuid, location, format_version, last_updated_ms,
 --  properties, database_properties, rule, error}; properties are those that steer maintenance.
-alter table snowpack.table_cache_entries
-    -- When the entry was last seen in a listing of its namespace that did not fail.
-    add column synced_at timestamptz not null default now();
+-- An entry is written when it changes only; when it was last seen, table_cache says.
+create index table_cache_entries_by_enabled
+    on snowpack.table_cache_entries (maintenance_enabled, database_name, table_name)
+    where maintenance_enabled is not null;
 
 alter table snowpack.table_cache_meta
+    -- Counts the sets swapped in: a change worked out against another one is stale.
+    add column generation bigint not null default 0,
     -- The last try, whatever became of it; last_synced_at is the last one that was swapped in.
     add column attempted_at timestamptz,
     add column outcome text,
     add column error text,
-    -- [{namespace, error}]: their old entries were kept.
+    -- [{namespace, error, since}]: their old entries were kept, and were last seen at `since`.
     add column failed_namespaces jsonb not null default '[]',
     add column table_count bigint not null default 0,
+    -- Entries with an error: their metadata could not be read.
+    add column unreadable_count bigint not null default 0,
     add column elapsed_seconds real,
     add constraint table_cache_meta_outcome_check
         check (outcome in ('synced', 'partial', 'held_back', 'failed'));
+
+-- The entries, each with when it was last seen in a listing of its namespace that did not fail:
+-- at the last sync but for namespaces that failed then. Kept beside every entry, that time would
+-- rewrite them all at every sync. (A row put in by hand before the first sync counts as new.)
+create view snowpack.table_cache as
+select entries.database_name,
+       entries.table_name,
+       entries.maintenance_enabled,
+       entries.payload,
+       coalesce(failed.since, meta.last_synced_at, now()) as synced_at
+from snowpack.table_cache_entries as entries
+left join snowpack.table_cache_meta as meta on meta.id = 1
+left join lateral jsonb_to_recordset(meta.failed_namespaces)
+    as failed (namespace text, since timestamptz)
+    on failed.namespace = entries.database_name;
+
+-- What a sync under way found different from the set of `generation`, until it is swapped in. Not
+-- logged: after a crash of Postgres the sync that misses its rows gives up, and the next one works
+-- them out again.
+create unlogged table snowpack.table_cache_changes (
+    sync_id uuid not null,
+    database_name text not null,
+    table_name text not null,
+    generation bigint not null,
+    gone boolean not null,
+    maintenance_enabled boolean,
+    payload jsonb,
+    found_at timestamptz not null default clock_timestamp(),
+    primary key (sync_id, database_name, table_name),
+    constraint table_cache_changes_gone_check check (gone = (payload is null))
+);
 
 insert into snowpack.table_cache_meta (id) values (1) on conflict (id) do nothing;
 

@@ -53,6 +53,11 @@ pub enum Error {
         column: &'static str,
         value: String,
     },
+    /// A row names a table in a way no name is written.
+    #[error(transparent)]
+    BadName(#[from] model::BadTableName),
+    #[error("table_cache_meta has no row; migrate the database again")]
+    NoInventory,
     #[error(transparent)]
     Queue(#[from] queue::Error),
     #[error("{doing}")]
@@ -80,6 +85,8 @@ impl Error {
             Self::NoActions
             | Self::Unreadable { .. }
             | Self::UnreadableRun { .. }
+            | Self::BadName(_)
+            | Self::NoInventory
             | Self::StrayOptions(_)
             | Self::BadSubmission { .. }
             | Self::IdempotencyMismatch { .. }

@@ -1,5 +1,5 @@
 //! The maintenance lane's own tables: jobs, their actions, the ledger of written files, settings,
-//! health over time.
+//! the table cache, health over time.
 //!
 //! Owns schema `snowpack` (`migrations/snowpack`) except the queue's part of it, and gives the
 //! queue its records (`record_claimed`, `record_reset`, `record_ended`). Judges nothing: what to
@@ -10,6 +10,7 @@ pub mod candidates;
 pub mod deletions;
 mod error;
 pub mod health;
+pub mod inventory;
 pub mod jobs;
 pub mod ledger;
 pub mod loops;

@@ -15,6 +15,12 @@ pub enum Error {
     /// Looking at one table took longer than it may.
     #[error("not assessed within {0} s")]
     Late(u64),
+    #[error("{doing}")]
+    Database {
+        doing: &'static str,
+        #[source]
+        source: tokio_postgres::Error,
+    },
 }
 
 impl Error {
@@ -25,6 +31,7 @@ impl Error {
             Self::Catalog(source) => source.advice(),
             Self::Metadata(source) => source.advice(),
             Self::Late(_) => Advice::RetryLater,
+            Self::Database { source, .. } => pg::advice(source),
         }
     }
 }

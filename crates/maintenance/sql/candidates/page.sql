@@ -7,7 +7,7 @@ select entry.database_name,
        health.score,
        (extract(epoch from health.assessed_at) * 1000)::bigint as assessed_ms,
        health.error as health_error
-from snowpack.table_cache_entries as entry
+from snowpack.table_cache as entry
 left join snowpack.table_health as health
     on health.database_name = entry.database_name
    and health.table_name = entry.table_name

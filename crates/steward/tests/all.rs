@@ -1,0 +1,10 @@
+//! The control plane's passes on a real Postgres, with a catalog that fails when told to.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+#[path = "all/inventory.rs"]
+mod inventory;
+#[path = "all/inventory_faults.rs"]
+mod inventory_faults;
+#[path = "all/shelf.rs"]
+mod shelf;
