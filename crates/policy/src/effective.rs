@@ -99,7 +99,8 @@ pub struct Unreadable {
     pub source: Source,
 }
 
-/// A property with Snowpack's prefix that nothing reads: most likely a typing error.
+/// A property with Snowpack's prefix that nothing reads: most likely a typing error. The first
+/// `UNKNOWN_MAX` of a source are reported, of each name its first `NAME_CHARS_MAX` characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unknown {
     pub property: String,
@@ -145,6 +146,10 @@ impl Effective {
 
 /// Of an unreadable value, so many characters are shown.
 const VALUE_CHARS_MAX: usize = 200;
+/// Of an unknown property's name, so many.
+const NAME_CHARS_MAX: usize = 100;
+/// Unknown properties of one source that are reported.
+const UNKNOWN_MAX: usize = 20;
 
 /// Works out what applies to a table.
 pub fn effective(defaults: &Defaults, database: &Properties, table: &Properties) -> Effective {
@@ -284,22 +289,22 @@ fn unknown(database: &Properties, table: &Properties) -> Vec<Unknown> {
             .map(|property| property.name)
             .chain(property::READ_ELSEWHERE.iter().copied())
     };
-    let mut found = Vec::new();
-    for (source, properties) in [(Source::Table, table), (Source::Database, database)] {
+    let of = |source, properties: &Properties| {
         let prefixed = properties.keys().filter(|name| name.starts_with(PREFIX));
-        for name in prefixed.filter(|name| known().all(|known| known != *name)) {
-            let short: String = name.chars().take(VALUE_CHARS_MAX).collect();
-            let nearest = known().max_by(|a, b| {
-                strsim::jaro_winkler(a, &short).total_cmp(&strsim::jaro_winkler(b, &short))
-            });
-            found.push(Unknown {
-                property: short.clone(),
-                nearest: nearest.unwrap_or_default().to_owned(),
+        let strange = prefixed.filter(|name| known().all(|known| known != *name));
+        let report = |name: &String| {
+            let name: String = name.chars().take(NAME_CHARS_MAX).collect();
+            let likeness = known().map(|known| (strsim::jaro_winkler(known, &name), known));
+            let nearest = likeness.max_by(|(one, _), (other, _)| one.total_cmp(other));
+            Unknown {
+                nearest: nearest.map_or_else(String::new, |(_, known)| known.to_owned()),
+                property: name,
                 source,
-            });
-        }
-    }
-    found
+            }
+        };
+        strange.take(UNKNOWN_MAX).map(report).collect::<Vec<_>>()
+    };
+    [of(Source::Table, table), of(Source::Database, database)].concat()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use clap::ValueEnum;
-use policy::{Budget, Defaults};
+use policy::{Budget, Defaults, property};
 
 /// What applies to tables whose properties say nothing
 #[derive(Debug, Clone, PartialEq, clap::Args)]
@@ -19,7 +19,7 @@ pub struct PolicyArgs {
         env = "SNOWPACK_CADENCE_HOURS",
         default_value = "6",
         value_name = "HOURS",
-        value_parser = decimal(0.0..=87_600.0)
+        value_parser = decimal(property::CADENCE_HOURS)
     )]
     pub cadence_hours: f64,
     /// Size a data file should have, in bytes
@@ -28,7 +28,7 @@ pub struct PolicyArgs {
         env = "SNOWPACK_TARGET_FILE_SIZE_BYTES",
         default_value = "536870912",
         value_name = "BYTES",
-        value_parser = runtime::number(1..=i64::MAX as u64)
+        value_parser = runtime::number(property::TARGET_BYTES)
     )]
     pub target_file_size_bytes: u64,
     /// Snapshots older than so many days may go
@@ -37,7 +37,7 @@ pub struct PolicyArgs {
         env = "SNOWPACK_MAX_SNAPSHOT_AGE_DAYS",
         default_value = "5",
         value_name = "DAYS",
-        value_parser = decimal(0.0..=36_500.0)
+        value_parser = decimal(property::SNAPSHOT_AGE_DAYS)
     )]
     pub max_snapshot_age_days: f64,
     /// Small files that are worth a rewrite
@@ -46,7 +46,7 @@ pub struct PolicyArgs {
         env = "SNOWPACK_MIN_INPUT_FILES",
         default_value = "5",
         value_name = "COUNT",
-        value_parser = whole(1..=u32::MAX)
+        value_parser = whole(property::COUNT)
     )]
     pub min_input_files: u32,
     /// Delete files on a data file that make its rewrite worth it
@@ -55,7 +55,7 @@ pub struct PolicyArgs {
         env = "SNOWPACK_REWRITE_DATA_DELETE_FILE_THRESHOLD",
         default_value = "2",
         value_name = "COUNT",
-        value_parser = whole(1..=u32::MAX)
+        value_parser = whole(property::COUNT)
     )]
     pub rewrite_data_delete_file_threshold: u32,
     /// Share of a data file's rows that are deleted and make its rewrite worth it
@@ -64,7 +64,7 @@ pub struct PolicyArgs {
         env = "SNOWPACK_REWRITE_DATA_DELETE_RATIO_THRESHOLD",
         default_value = "0.1",
         value_name = "SHARE",
-        value_parser = decimal(0.0..=1.0)
+        value_parser = share
     )]
     pub rewrite_data_delete_ratio_threshold: f64,
     /// Commits one rewrite may be cut into
@@ -73,7 +73,7 @@ pub struct PolicyArgs {
         env = "SNOWPACK_PARTIAL_PROGRESS_MAX_COMMITS",
         default_value = "10",
         value_name = "COUNT",
-        value_parser = whole(1..=u32::MAX)
+        value_parser = whole(property::COUNT)
     )]
     pub partial_progress_max_commits: u32,
 }
@@ -163,6 +163,14 @@ fn whole(
     move |text| Ok(u32::try_from(number(text)?).unwrap_or(u32::MAX))
 }
 
+/// For `value_parser`: a part of something, and not none of it.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok();
+    share
+        .filter(|share| property::RATIO.contains(share))
+        .ok_or_else(|| "allowed: a number above 0 and at most 1".to_owned())
+}
+
 /// For `value_parser`: a number in `allowed`; neither NaN nor infinite.
 fn decimal(
     allowed: RangeInclusive<f64>,
@@ -209,7 +217,7 @@ mod tests {
         let program = parse(&[
             "--enrolment=opt-out",
             "--cadence-hours=0.5",
-            "--target-file-size-bytes=1000",
+            "--target-file-size-bytes=2000",
             "--max-snapshot-age-days=1.5",
             "--min-input-files=2",
             "--rewrite-data-delete-file-threshold=3",
@@ -220,7 +228,7 @@ mod tests {
         let want = Defaults {
             enrolment: policy::Enrolment::OptOut,
             maintenance_cadence_hours: 0.5,
-            target_file_size_bytes: 1000,
+            target_file_size_bytes: 2000,
             max_snapshot_age_days: 1.5,
             min_input_files: 2,
             rewrite_data_delete_file_threshold: 3,
@@ -237,8 +245,10 @@ mod tests {
             ("--cadence-hours=NaN", "from 0 to 87600"),
             ("--cadence-hours=-1", "from 0 to 87600"),
             ("--max-snapshot-age-days=inf", "from 0 to 36500"),
-            ("--min-input-files=0", "from 1 to 4294967295"),
-            ("--rewrite-data-delete-ratio-threshold=1.1", "from 0 to 1"),
+            ("--min-input-files=0", "from 1 to 1000000"),
+            ("--target-file-size-bytes=512", "from 1024 to 1099511627776"),
+            ("--rewrite-data-delete-ratio-threshold=1.1", "at most 1"),
+            ("--rewrite-data-delete-ratio-threshold=0", "above 0"),
             ("--gb-hours-max-per-run=-0.1", "from 0 to 1000000000000"),
             ("--jobs-max-per-run=many", "from 0 to 4294967295"),
         ] {

@@ -360,6 +360,11 @@ fn a_misspelt_property_is_reported_with_the_nearest_name() {
         };
         assert_eq!(policy.unknown, [want], "{name}");
     }
+    let many: Properties = (0..100)
+        .map(|number| (format!("snowpack.{number}"), String::new()))
+        .collect();
+    let policy = effective(&Defaults::default(), &many, &Properties::new());
+    assert_eq!(policy.unknown.len(), UNKNOWN_MAX);
     let policy = of(&[("snowpack.windows", "x")], &[]);
     assert_eq!(policy.unknown[0].source, Source::Database);
 }
