@@ -57,6 +57,15 @@ create unlogged table snowpack.table_cache_changes (
 
 insert into snowpack.table_cache_meta (id) values (1) on conflict (id) do nothing;
 
+-- What a retry needs of the job it repeats: the queue row that held it is gone by then. Null in rows
+-- of an older version: the defaults.
+alter table snowpack.jobs
+    add column pool text,
+    add column priority smallint,
+    add column max_attempts integer,
+    -- The job this one repeats. No foreign key: that one may be archived by now.
+    add column retry_of text;
+
 -- Health over time: one row for each assessment that found something new.
 alter table snowpack.health_snapshots
     add column table_uuid text,

@@ -47,14 +47,23 @@ pub async fn record(
     result: &ActionResult,
 ) -> Result<bool, Error> {
     crate::queue().hold(tx, fence).await?;
+    insert(tx, fence.job(), fence.attempt(), result).await
+}
+
+pub(crate) async fn insert(
+    tx: &Transaction<'_>,
+    job: &JobId,
+    attempt: &AttemptId,
+    result: &ActionResult,
+) -> Result<bool, Error> {
     let seconds = result.elapsed.as_secs_f32();
     let inserted = run(
         tx,
         "record an action",
         RECORD,
         &[
-            (&fence.job().as_str(), Type::TEXT),
-            (&fence.attempt().as_str(), Type::TEXT),
+            (&job.as_str(), Type::TEXT),
+            (&attempt.as_str(), Type::TEXT),
             (&result.action.as_str(), Type::TEXT),
             (&result.outcome.as_str(), Type::TEXT),
             (&result.outcome.success(), Type::BOOL),

@@ -33,6 +33,9 @@ pub enum Error {
     /// Only a job that has ended can be deleted.
     #[error("job {job} is {status}; cancel it first")]
     Live { job: JobId, status: JobStatus },
+    /// A job that is not tried again, and why.
+    #[error("job {job} {why}")]
+    NotRetried { job: JobId, why: &'static str },
     /// A path that another attempt reserved.
     #[error("{0} of the paths belong to another attempt")]
     PathTaken(u64),
@@ -93,6 +96,7 @@ impl Error {
             | Self::NoSuchJob(_)
             | Self::Ended { .. }
             | Self::Live { .. }
+            | Self::NotRetried { .. }
             | Self::PathTaken(_) => Advice::GiveUp,
         }
     }

@@ -48,6 +48,8 @@ pub struct Job {
     pub idempotency_key: Option<String>,
     pub trace_context: Option<String>,
     pub attempt_timeout: Option<Duration>,
+    /// The job this one repeats.
+    pub retry_of: Option<JobId>,
     pub submitted_at: Timestamp,
     /// When its first attempt began.
     pub started_at: Option<Timestamp>,
@@ -225,7 +227,7 @@ pub async fn delete(tx: &Transaction<'_>, id: &JobId) -> Result<(), Error> {
     }
 }
 
-fn read_status(job: &JobId, row: &Row) -> Result<JobStatus, Error> {
+pub(crate) fn read_status(job: &JobId, row: &Row) -> Result<JobStatus, Error> {
     let status: String = read(row, "status")?;
     JobStatus::parse(&status).ok_or_else(|| Error::Unreadable {
         job: job.clone(),
@@ -236,31 +238,17 @@ fn read_status(job: &JobId, row: &Row) -> Result<JobStatus, Error> {
 
 fn from_row(row: &Row) -> Result<Job, Error> {
     let id = JobId::new(read::<String>(row, "job_id")?);
+    let (table, actions, options) = asked(&id, row)?;
+    let reason: Option<String> = read(row, "reason")?;
     let unreadable = |column, value: String| Error::Unreadable {
         job: id.clone(),
         column,
         value,
     };
-    let (database, table): (String, String) =
-        (read(row, "database_name")?, read(row, "table_name")?);
-    let names: Vec<String> = read(row, "actions")?;
-    let mut actions = names
-        .iter()
-        .map(|name| {
-            name.parse()
-                .map_err(|_| unreadable("actions", name.clone()))
-        })
-        .collect::<Result<Vec<Action>, Error>>()?;
-    actions.sort_unstable();
-    actions.dedup();
-    let options: Value = read(row, "options")?;
-    let reason: Option<String> = read(row, "reason")?;
     Ok(Job {
-        table: TableName::from_columns(&database, &table)
-            .map_err(|bad| unreadable("table_name", bad.name))?,
+        table,
         actions,
-        options: serde_json::from_value(options.clone())
-            .map_err(|_| unreadable("options", options.to_string()))?,
+        options,
         dry_run: read(row, "dry_run")?,
         status: read_status(&id, row)?,
         reason: reason
@@ -272,14 +260,47 @@ fn from_row(row: &Row) -> Result<Job, Error> {
         submitted_by: read(row, "submitted_by")?,
         idempotency_key: read(row, "idempotency_key")?,
         trace_context: read(row, "trace_context")?,
-        attempt_timeout: read::<Option<i32>>(row, "attempt_timeout_seconds")?
-            .map(|seconds| Duration::from_secs(u64::from(seconds.unsigned_abs()))),
+        attempt_timeout: attempt_timeout(row)?,
+        retry_of: read::<Option<String>>(row, "retry_of")?.map(JobId::new),
         submitted_at: read(row, "submitted_at")?,
         started_at: read(row, "started_at")?,
         completed_at: read(row, "completed_at")?,
         queue: queue_state(row)?,
         id,
     })
+}
+
+/// What the job was to do, and to which table.
+pub(crate) fn asked(id: &JobId, row: &Row) -> Result<(TableName, Vec<Action>, Options), Error> {
+    let unreadable = |column, value: String| Error::Unreadable {
+        job: id.clone(),
+        column,
+        value,
+    };
+    let (database, table): (String, String) =
+        (read(row, "database_name")?, read(row, "table_name")?);
+    let table = TableName::from_columns(&database, &table)
+        .map_err(|bad| unreadable("table_name", bad.name))?;
+    let names: Vec<String> = read(row, "actions")?;
+    let mut actions = names
+        .iter()
+        .map(|name| {
+            name.parse()
+                .map_err(|_| unreadable("actions", name.clone()))
+        })
+        .collect::<Result<Vec<Action>, Error>>()?;
+    actions.sort_unstable();
+    actions.dedup();
+    let options: Value = read(row, "options")?;
+    let options = serde_json::from_value(options.clone())
+        .map_err(|_| unreadable("options", options.to_string()))?;
+    Ok((table, actions, options))
+}
+
+/// How long one attempt may take.
+pub(crate) fn attempt_timeout(row: &Row) -> Result<Option<Duration>, Error> {
+    let seconds = read::<Option<i32>>(row, "attempt_timeout_seconds")?;
+    Ok(seconds.map(|seconds| Duration::from_secs(u64::from(seconds.unsigned_abs()))))
 }
 
 fn queue_state(row: &Row) -> Result<Option<QueueState>, Error> {

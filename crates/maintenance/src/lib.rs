@@ -8,6 +8,7 @@
 pub mod actions;
 pub mod candidates;
 pub mod deletions;
+pub mod dry_run;
 mod error;
 pub mod health;
 pub mod inventory;

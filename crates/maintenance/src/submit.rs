@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use model::{Action, JobId, TableName};
+use model::{Action, AttemptId, EndReason, JobId, JobStatus, TableName};
 use queue::{Enqueue, Lock};
 use serde::Serialize;
 use serde_json::Value;
@@ -51,6 +51,8 @@ pub struct Submission {
     /// How long one attempt may take; `None` is the worker's default.
     pub attempt_timeout: Option<Duration>,
     pub on_conflict: OnConflict,
+    /// The job this one repeats ([`crate::retry`]).
+    pub retry_of: Option<JobId>,
 }
 
 impl Submission {
@@ -70,6 +72,7 @@ impl Submission {
             plan: None,
             attempt_timeout: None,
             on_conflict: OnConflict::Reject,
+            retry_of: None,
         }
     }
 }
@@ -100,9 +103,67 @@ impl Submitted {
 }
 
 /// Submits one job. Refused with nothing written when drained, when the table's lock is held by
-/// a live job, or when the idempotency key was used for other work. Wake the lane after the
-/// commit (`queue::Queue::notify`).
+/// a live job, or when the idempotency key was used for other work. A dry run is no job for a
+/// worker: [`crate::dry_run`]. Wake the lane after the commit (`queue::Queue::notify`).
 pub async fn submit(tx: &Transaction<'_>, asked: &Submission) -> Result<Submitted, Error> {
+    if asked.dry_run {
+        return Err(Error::BadSubmission {
+            field: "dry_run",
+            why: "is planned by whoever submits it, never queued",
+        });
+    }
+    let work = match begin(tx, asked).await? {
+        Begun::Earlier(job) => return Ok(Submitted::Existing(job)),
+        Begun::New(work) => work,
+    };
+    let table_key = asked.table.key();
+    if let Lock::Held { by } = crate::queue().lock(tx, &table_key, &work.job).await? {
+        return match asked.on_conflict {
+            OnConflict::Reject => Err(Error::Locked {
+                table: asked.table.clone(),
+                holder: by,
+            }),
+            OnConflict::ReturnExisting => Ok(Submitted::Existing(by)),
+        };
+    }
+    insert(tx, asked, &work, &Ended::default()).await?;
+    let item = Enqueue {
+        job: work.job.clone(),
+        pool: asked.pool.clone(),
+        priority: asked.priority,
+        run_after: None,
+        max_attempts: asked.max_attempts,
+        concurrency_key: Some(table_key),
+        deadline: None,
+    };
+    crate::queue().enqueue(tx, &[item]).await?;
+    Ok(Submitted::New(work.job))
+}
+
+/// A submission after every check but the lock's.
+pub(crate) enum Begun {
+    /// Its key was used for the same work before.
+    Earlier(JobId),
+    New(NewJob),
+}
+
+pub(crate) struct NewJob {
+    pub(crate) job: JobId,
+    pub(crate) actions: Vec<Action>,
+    hash: String,
+}
+
+/// How a job ended that no worker runs; without a status it is pending.
+#[derive(Default)]
+pub(crate) struct Ended<'a> {
+    pub(crate) status: Option<JobStatus>,
+    pub(crate) reason: Option<EndReason>,
+    pub(crate) error: Option<&'a str>,
+    pub(crate) attempt: Option<&'a AttemptId>,
+}
+
+/// Drain first, so that nobody waits behind another's key for a refusal.
+pub(crate) async fn begin(tx: &Transaction<'_>, asked: &Submission) -> Result<Begun, Error> {
     let actions = checked_actions(asked)?;
     let hash = request_hash(asked, &actions)?;
     let (drain, now_ms) = settings::drained_and_now(tx).await?;
@@ -115,31 +176,10 @@ pub async fn submit(tx: &Transaction<'_>, asked: &Submission) -> Result<Submitte
     if let Some(key) = &asked.idempotency_key
         && let Some(job) = earlier(tx, &asked.submitted_by, key, &hash).await?
     {
-        return Ok(Submitted::Existing(job));
+        return Ok(Begun::Earlier(job));
     }
     let job = new_job_id(now_ms);
-    let table_key = asked.table.key();
-    if let Lock::Held { by } = crate::queue().lock(tx, &table_key, &job).await? {
-        return match asked.on_conflict {
-            OnConflict::Reject => Err(Error::Locked {
-                table: asked.table.clone(),
-                holder: by,
-            }),
-            OnConflict::ReturnExisting => Ok(Submitted::Existing(by)),
-        };
-    }
-    insert(tx, &job, asked, &actions, &hash).await?;
-    let item = Enqueue {
-        job: job.clone(),
-        pool: asked.pool.clone(),
-        priority: asked.priority,
-        run_after: None,
-        max_attempts: asked.max_attempts,
-        concurrency_key: Some(table_key),
-        deadline: None,
-    };
-    crate::queue().enqueue(tx, &[item]).await?;
-    Ok(Submitted::New(job))
+    Ok(Begun::New(NewJob { job, actions, hash }))
 }
 
 /// The actions in canonical order, each once, after every check that needs no database.
@@ -273,24 +313,24 @@ fn new_job_id(now_ms: u64) -> JobId {
     )
 }
 
-async fn insert(
+pub(crate) async fn insert(
     tx: &Transaction<'_>,
-    job: &JobId,
     asked: &Submission,
-    actions: &[Action],
-    hash: &str,
+    work: &NewJob,
+    ended: &Ended<'_>,
 ) -> Result<(), Error> {
-    let names: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
+    let names: Vec<&str> = work.actions.iter().map(|action| action.as_str()).collect();
     let options = serde_json::to_value(&asked.options).map_err(|_| Error::BadSubmission {
         field: "options",
         why: "cannot be written as JSON",
     })?;
+    let status = ended.status.unwrap_or(JobStatus::Pending).as_str();
     run(
         tx,
         "insert a job",
         INSERT,
         &[
-            (&job.as_str(), Type::TEXT),
+            (&work.job.as_str(), Type::TEXT),
             (&asked.table.database(), Type::TEXT),
             (&asked.table.table(), Type::TEXT),
             (&names, Type::TEXT_ARRAY),
@@ -298,10 +338,18 @@ async fn insert(
             (&asked.dry_run, Type::BOOL),
             (&asked.submitted_by, Type::TEXT),
             (&asked.idempotency_key, Type::TEXT),
-            (&hash, Type::TEXT),
+            (&work.hash, Type::TEXT),
             (&asked.trace_context, Type::TEXT),
             (&asked.plan, Type::JSONB),
             (&asked.attempt_timeout.and_then(timeout_seconds), Type::INT4),
+            (&asked.pool, Type::TEXT),
+            (&asked.priority, Type::INT2),
+            (&asked.max_attempts, Type::INT4),
+            (&asked.retry_of.as_ref().map(JobId::as_str), Type::TEXT),
+            (&status, Type::TEXT),
+            (&ended.reason.map(EndReason::as_str), Type::TEXT),
+            (&ended.error, Type::TEXT),
+            (&ended.attempt.map(AttemptId::as_str), Type::TEXT),
         ],
     )
     .await

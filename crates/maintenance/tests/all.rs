@@ -4,6 +4,8 @@
 
 #[path = "all/deletions.rs"]
 mod deletions;
+#[path = "all/dry_run.rs"]
+mod dry_run;
 #[path = "all/jobs.rs"]
 mod jobs;
 #[path = "all/lane.rs"]

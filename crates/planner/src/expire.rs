@@ -66,6 +66,17 @@ impl Plan {
         })
     }
 
+    pub(crate) fn message(&self) -> String {
+        format!(
+            "would expire {} snapshots, remove {} refs and {} definitions, and settle {} earlier \
+             expiries",
+            self.expire.len(),
+            self.remove_refs.len(),
+            self.remove_specs.len() + self.remove_schemas.len(),
+            self.open_intents
+        )
+    }
+
     /// Whether the table's metadata stays as it is.
     pub fn changes_nothing(&self) -> bool {
         self.expire.is_empty()

@@ -79,6 +79,14 @@ impl Plan {
     pub fn nothing(&self) -> Option<&str> {
         (self.files == 0 && self.open_intents == 0).then_some("no file is due for deletion")
     }
+
+    pub(crate) fn message(&self) -> String {
+        format!(
+            "would delete those of {} due files ({} bytes as far as known) that nothing refers to, \
+             and settle {} earlier expiries",
+            self.files, self.bytes, self.open_intents
+        )
+    }
 }
 
 #[cfg(test)]

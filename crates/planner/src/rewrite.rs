@@ -86,6 +86,20 @@ impl Plan {
         Some(most.map_or("the table has no data files", |(reason, _)| reason))
     }
 
+    pub(crate) fn message(&self) -> String {
+        let inputs = || self.groups.iter().flat_map(|group| &group.inputs);
+        format!(
+            "would rewrite {} files ({} bytes) to {}, in {} groups",
+            inputs().count(),
+            inputs().map(|input| input.bytes).sum::<u64>(),
+            self.groups
+                .iter()
+                .map(|group| group.output_files)
+                .sum::<usize>(),
+            self.groups.len()
+        )
+    }
+
     /// Data files that would be replaced.
     pub fn input_files(&self) -> usize {
         self.groups.iter().map(|group| group.inputs.len()).sum()

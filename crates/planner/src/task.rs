@@ -90,6 +90,18 @@ impl Plan {
         }
     }
 
+    /// One line for people: what executing it would do.
+    pub fn message(&self) -> String {
+        if let Some(reason) = self.nothing() {
+            return format!("nothing to do: {reason}");
+        }
+        match self {
+            Self::ExpireSnapshots(plan) => plan.message(),
+            Self::RewriteDataFiles(plan) => plan.message(),
+            Self::PurgePending(plan) => plan.message(),
+        }
+    }
+
     /// Estimated peak memory of executing it, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         match self {

@@ -206,11 +206,9 @@ async fn q68_an_attempt_that_takes_longer_than_its_job_allows_ends_timeout() {
 }
 
 #[tokio::test]
-async fn m06_a_dry_run_plans_and_changes_nothing() {
+async fn m06_a_dry_run_still_queued_plans_and_changes_nothing() {
     let mut rig = Rig::new(&[]).await;
-    let mut asked = submission(&[REWRITE]);
-    asked.dry_run = true;
-    let job = rig.submit(&asked).await;
+    let job = rig.queued_dry_run(&[REWRITE]).await;
     assert_eq!(rig.attempt(&job).await, How::Completed);
     assert_eq!((rig.engine.executed(), rig.commits(&job).await), (0, 0));
     assert_eq!(rig.outcomes(&job).await, []);

@@ -6,7 +6,7 @@ use model::{Action, ActionOutcome, Advice, EndReason};
 use runner::How;
 
 use crate::engine::Step;
-use crate::rig::{NOT_BUILT, REWRITE, Rig, submission};
+use crate::rig::{NOT_BUILT, REWRITE, Rig};
 
 const PURGE: Action = Action::PurgePending;
 
@@ -127,13 +127,11 @@ async fn m14_nothing_is_purged_after_a_failed_action() {
 }
 
 #[tokio::test]
-async fn m06_a_dry_run_purges_nothing_and_says_what_is_due() {
+async fn m06_a_dry_run_still_queued_purges_nothing_and_says_what_is_due() {
     let mut rig = Rig::new(&[]).await;
     rig.list(3).await;
     for actions in [&[REWRITE][..], &[PURGE]] {
-        let mut asked = submission(actions);
-        asked.dry_run = true;
-        let job = rig.submit(&asked).await;
+        let job = rig.queued_dry_run(actions).await;
         assert_eq!(rig.attempt(&job).await, How::Completed);
         assert_eq!(rig.outcomes(&job).await, []);
         assert_eq!(rig.states().await, states(&[("pending", 3)]));

@@ -115,6 +115,14 @@ impl Rig {
         }
     }
 
+    /// As versions queued it that left planning to a worker.
+    pub(crate) async fn queued_dry_run(&mut self, actions: &[Action]) -> JobId {
+        let job = self.submit(&submission(actions)).await;
+        let sql = "update snowpack.jobs set dry_run = true where job_id = $1";
+        assert_eq!(self.client.execute(sql, &[&job.as_str()]).await.unwrap(), 1);
+        job
+    }
+
     pub(crate) async fn try_claim(&self, job: &JobId) -> Option<Claimed> {
         let queue = maintenance::queue();
         queue
