@@ -18,6 +18,8 @@ mod locks;
 mod past;
 #[path = "all/plans.rs"]
 mod plans;
+#[path = "all/retry.rs"]
+mod retry;
 #[path = "all/runs.rs"]
 mod runs;
 #[path = "all/schema.rs"]
