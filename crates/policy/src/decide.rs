@@ -154,7 +154,7 @@ type Refusal = (Reason, String);
 /// Decides about one table. Reads no clock and no database.
 ///
 /// What bars everything comes first, in this order: the skip flag, enrolment, a live job,
-/// quarantine, the window. Then what bars all but a purge: no assessment, a rival, the cadence,
+/// quarantine, the window. Then what bars all but a purge: the cadence, no assessment, a rival,
 /// health. Deletions that are due are submitted in spite of these, as `purge_pending` alone: every
 /// file is checked again before it goes, and what waits only costs.
 pub fn decide(situation: &Situation<'_>) -> Decision {
@@ -291,11 +291,12 @@ fn outside_window(situation: &Situation<'_>) -> Option<Refusal> {
 
 /// What is recommended, if now is the time for it, and a sentence about it.
 fn worth_doing(situation: &Situation<'_>) -> Result<(Vec<Recommended>, String), Refusal> {
-    let (facts, assessment) = assessed(situation)?;
-    if let Some(refusal) = rival_active(situation, facts) {
+    // First, for a table a job has just left is not measured anew either.
+    if let Some(refusal) = not_due_yet(situation) {
         return Err(refusal);
     }
-    if let Some(refusal) = not_due_yet(situation) {
+    let (facts, assessment) = assessed(situation)?;
+    if let Some(refusal) = rival_active(situation, facts) {
         return Err(refusal);
     }
     let score = assessment.score;

@@ -249,7 +249,7 @@ fn reasons_come_in_one_order() {
             past.failures_in_a_row = 3;
             past.last_failure_ms = Some(NOW_MS - HOUR);
             past.last_ended_ms = Some(NOW_MS - HOUR);
-            past.assessed_at_ms = Some(NOW_MS - 2 * HOUR);
+            past.assessed_at_ms = Some(NOW_MS - 7 * HOUR);
         });
     case.health.as_mut().unwrap().1 = healthy();
     let cures: [Cure; 9] = [
@@ -267,13 +267,15 @@ fn reasons_come_in_one_order() {
         (Reason::OutsideWindow, |case| {
             case.table.remove("snowpack.window");
         }),
+        (Reason::NotDueYet, |case| {
+            case.history.last_ended_ms = Some(NOW_MS - 6 * HOUR);
+        }),
         (Reason::NotAssessed, |case| {
             case.history.assessed_at_ms = Some(NOW_MS);
         }),
         (Reason::RivalActive, |case| {
             case.health.as_mut().unwrap().0.rival = None;
         }),
-        (Reason::NotDueYet, |case| case.history.last_ended_ms = None),
         (Reason::Healthy, |case| case.health = sick().health),
     ];
     for (reason, cure) in cures {
