@@ -186,6 +186,9 @@ fn a_table_whose_jobs_fail_again_and_again_is_left_alone_for_longer_and_longer()
         let over = failed(count, hours * HOUR).decide().word();
         assert_eq!(over, "due", "{count} failures");
     }
+    // Failed jobs whose own time is gone rest from the last job's end.
+    let case = failed(2, 0).history(|past| past.last_failure_ms = None);
+    assert_eq!(case.decide().word(), "quarantined");
 }
 
 #[test]
