@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use tokio_postgres::GenericClient;
+use jiff::Timestamp;
+use model::TableName;
 use tokio_postgres::types::Type;
+use tokio_postgres::{GenericClient, Row};
 
 use crate::Error;
 use crate::statement::{maybe, read, rows};
@@ -24,8 +26,10 @@ pub struct Candidate {
     pub content: Option<String>,
     /// Its entry is older than the limit: its namespace could not be listed.
     pub stale: bool,
+    pub synced_at: Timestamp,
     /// The newest health document, as JSON; absent when it was never assessed.
     pub health: Option<String>,
+    /// When its health was last found to be so.
     pub assessed_at_ms: Option<i64>,
     /// Why the last look at its health failed.
     pub health_error: Option<String>,
@@ -39,7 +43,29 @@ pub async fn page<C: GenericClient + Sync>(
     limit: u32,
     stale_after: Duration,
 ) -> Result<Vec<Candidate>, Error> {
+    ask(client, after, None, limit, stale_after).await
+}
+
+/// One table; `None` when the inventory does not hold it.
+pub async fn one<C: GenericClient + Sync>(
+    client: &C,
+    table: &TableName,
+    stale_after: Duration,
+) -> Result<Option<Candidate>, Error> {
+    let name = (table.database(), table.table().to_owned());
+    let found = ask(client, None, Some(&name), 1, stale_after).await?;
+    Ok(found.into_iter().next())
+}
+
+async fn ask<C: GenericClient + Sync>(
+    client: &C,
+    after: Option<&(String, String)>,
+    named: Option<&(String, String)>,
+    limit: u32,
+    stale_after: Duration,
+) -> Result<Vec<Candidate>, Error> {
     let (database, table) = after.map(|(database, table)| (database, table)).unzip();
+    let (only_database, only_table) = named.map(|(database, table)| (database, table)).unzip();
     let (limit, seconds) = (i64::from(limit), stale_after.as_secs_f64());
     let params = [
         (
@@ -49,22 +75,24 @@ pub async fn page<C: GenericClient + Sync>(
         (&table, Type::TEXT),
         (&limit, Type::INT8),
         (&seconds, Type::FLOAT8),
+        (&only_database, Type::TEXT),
+        (&only_table, Type::TEXT),
     ];
     let found = rows(client, "read a page of tables", PAGE, &params).await?;
-    found
-        .iter()
-        .map(|row| {
-            Ok(Candidate {
-                database: read(row, "database_name")?,
-                table: read(row, "table_name")?,
-                content: read(row, "content")?,
-                stale: read(row, "stale")?,
-                health: read(row, "health")?,
-                assessed_at_ms: read(row, "assessed_ms")?,
-                health_error: read(row, "health_error")?,
-            })
-        })
-        .collect()
+    found.iter().map(from_row).collect()
+}
+
+fn from_row(row: &Row) -> Result<Candidate, Error> {
+    Ok(Candidate {
+        database: read(row, "database_name")?,
+        table: read(row, "table_name")?,
+        content: read(row, "content")?,
+        stale: read(row, "stale")?,
+        synced_at: read(row, "synced_at")?,
+        health: read(row, "health")?,
+        assessed_at_ms: read(row, "assessed_ms")?,
+        health_error: read(row, "health_error")?,
+    })
 }
 
 /// How long ago the inventory was last read from the catalog; `None`: never.

@@ -29,6 +29,7 @@ const LIST: &str = include_str!("../sql/runs/list.sql");
 const DECISIONS: &str = include_str!("../sql/runs/decisions.sql");
 const SUBMITTED: &str = include_str!("../sql/runs/submitted.sql");
 const OF_TABLE: &str = include_str!("../sql/runs/of_table.sql");
+const LIVE: &str = include_str!("../sql/runs/live.sql");
 const REASONS: &str = include_str!("../sql/runs/reasons.sql");
 
 /// Rows of one page at most.
@@ -299,6 +300,18 @@ pub async fn abandon_stale<C: GenericClient + Sync>(
 /// Keeps the counters of runs whose jobs have all ended; how many runs were looked at.
 pub async fn settle<C: GenericClient + Sync>(client: &C) -> Result<u64, Error> {
     run(client, "settle runs", SETTLE, &[(&BATCH_MAX, Type::INT8)]).await
+}
+
+/// Jobs of a run that have not ended.
+pub async fn live_jobs<C: GenericClient + Sync>(client: &C, id: RunId) -> Result<u64, Error> {
+    let row = one(
+        client,
+        "count a run's live jobs",
+        LIVE,
+        &[(&id.0, Type::INT8)],
+    )
+    .await?;
+    Ok(read::<i64>(&row, "jobs")?.unsigned_abs())
 }
 
 /// Runs, newest first, one page; `before` is the last one of the page before.

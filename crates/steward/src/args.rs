@@ -1,9 +1,12 @@
 //! What applies where no property says otherwise, and what one run may spend.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use policy::{Budget, Defaults, property};
+
+use crate::orchestrate::Settings;
 
 /// What applies to tables whose properties say nothing
 #[derive(Debug, Clone, PartialEq, clap::Args)]
@@ -155,6 +158,54 @@ impl BudgetArgs {
     }
 }
 
+/// One orchestrator run
+#[derive(Debug, Clone, PartialEq, clap::Args)]
+#[group(skip)]
+pub struct OrchestrateArgs {
+    /// Decide and record why, and submit nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Wait for the jobs submitted and count how they end
+    #[arg(long, conflicts_with = "dry_run")]
+    pub wait: bool,
+    /// With --wait: how long at most
+    #[arg(
+        long,
+        env = "SNOWPACK_WAIT_SECONDS",
+        default_value = "3600",
+        value_name = "SECONDS",
+        value_parser = runtime::number(1..=604_800)
+    )]
+    pub wait_seconds: u64,
+    /// Refuse to decide by a table cache that is older
+    #[arg(
+        long,
+        env = "SNOWPACK_CACHE_AGE_MAX_SECONDS",
+        default_value = "3600",
+        value_name = "SECONDS",
+        value_parser = runtime::number(1..=864_000)
+    )]
+    pub cache_age_max_seconds: u64,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub budget: BudgetArgs,
+}
+
+impl OrchestrateArgs {
+    /// `triggered_by` says who started the run.
+    pub fn settings(&self, triggered_by: impl Into<String>) -> Settings {
+        Settings {
+            defaults: self.policy.defaults(),
+            budget: self.budget.budget(),
+            dry_run: self.dry_run,
+            wait: self.wait.then(|| Duration::from_secs(self.wait_seconds)),
+            cache_age_max: Duration::from_secs(self.cache_age_max_seconds),
+            triggered_by: triggered_by.into(),
+        }
+    }
+}
+
 /// For `value_parser`: a whole number in `allowed`.
 fn whole(
     allowed: RangeInclusive<u32>,
@@ -196,9 +247,7 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Program {
         #[command(flatten)]
-        policy: PolicyArgs,
-        #[command(flatten)]
-        budget: BudgetArgs,
+        orchestrate: OrchestrateArgs,
     }
 
     fn parse(words: &[&str]) -> Result<Program, clap::Error> {
@@ -208,8 +257,8 @@ mod tests {
     #[test]
     fn m27_nothing_said_is_the_contracts_defaults_and_no_limit() {
         let program = parse(&[]).unwrap();
-        assert_eq!(program.policy.defaults(), Defaults::default());
-        assert_eq!(program.budget.budget(), Budget::default());
+        assert_eq!(program.orchestrate.policy.defaults(), Defaults::default());
+        assert_eq!(program.orchestrate.budget.budget(), Budget::default());
     }
 
     #[test]
@@ -235,7 +284,7 @@ mod tests {
             rewrite_data_delete_ratio_threshold: 0.25,
             partial_progress_max_commits: 4,
         };
-        assert_eq!(program.policy.defaults(), want);
+        assert_eq!(program.orchestrate.policy.defaults(), want);
     }
 
     #[test]
@@ -250,6 +299,8 @@ mod tests {
             ("--rewrite-data-delete-ratio-threshold=1.1", "at most 1"),
             ("--rewrite-data-delete-ratio-threshold=0", "above 0"),
             ("--gb-hours-max-per-run=-0.1", "from 0 to 1000000000000"),
+            ("--wait-seconds=0", "from 1 to 604800"),
+            ("--cache-age-max-seconds=never", "from 1 to 864000"),
             ("--jobs-max-per-run=many", "from 0 to 4294967295"),
         ] {
             let error = parse(&[word]).unwrap_err().to_string();

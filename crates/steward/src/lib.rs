@@ -6,9 +6,12 @@
 mod args;
 pub mod dry_run;
 mod error;
+pub mod explain;
 pub mod health;
 pub mod inventory;
+mod judge;
 pub mod orchestrate;
+pub mod start;
 
-pub use args::{BudgetArgs, Enrolment, PolicyArgs};
+pub use args::{BudgetArgs, Enrolment, OrchestrateArgs, PolicyArgs};
 pub use error::Error;

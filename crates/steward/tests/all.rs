@@ -2,9 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "all/explain.rs"]
+mod explain;
+#[path = "all/faults.rs"]
+mod faults;
+#[path = "all/fleet.rs"]
+mod fleet;
 #[path = "all/inventory.rs"]
 mod inventory;
 #[path = "all/inventory_faults.rs"]
 mod inventory_faults;
+#[path = "all/orchestrate.rs"]
+mod orchestrate;
 #[path = "all/shelf.rs"]
 mod shelf;

@@ -333,11 +333,14 @@ async fn m25_a_page_of_candidates_costs_what_it_returns() {
     client.batch_execute("analyze").await.unwrap();
     for after in [None, Some("t30000")] {
         let name = after.map(|_| "db");
-        let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] = [
+        let none: Option<&str> = None;
+        let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 6] = [
             (&name, Type::TEXT),
             (&after, Type::TEXT),
             (&100_i64, Type::INT8),
             (&3600.0_f64, Type::FLOAT8),
+            (&none, Type::TEXT),
+            (&none, Type::TEXT),
         ];
         let (plan, buffers) = plan(&client, "candidates/page.sql", &params).await;
         // The one row of table_cache_meta apart.
@@ -379,6 +382,13 @@ async fn m25_candidates_are_paged_by_name_with_their_health() {
     }
     assert_eq!(found.len(), 100);
     assert!(found.is_sorted_by_key(|one| (one.database.clone(), one.table.clone())));
+    let name = table("d2.t23");
+    let one = candidates::one(&lane.client, &name, hour).await.unwrap();
+    assert_eq!(one.unwrap().content.as_deref(), Some("{\"n\": 23}"));
+    let none = candidates::one(&lane.client, &table("d3.t23"), hour)
+        .await
+        .unwrap();
+    assert_eq!(none, None);
     for one in &found {
         let n: u32 = one.table[1..].parse().unwrap();
         assert_eq!(
