@@ -16,6 +16,7 @@ async fn every_kind() -> Fleet {
     let now_ms = drain_mode::now_ms(&fleet.client).await.unwrap();
     let no = [("snowpack.maintenance_enabled", "false")];
     let flag = [("compaction_skip", "true")];
+    let every_run = [("snowpack.maintenance_cadence_hours", "0")];
     // An hour of today that is over, or not yet begun.
     let hour = (now_ms / 3_600_000 + 12) % 24;
     let window = format!("* {hour} * * *");
@@ -27,7 +28,7 @@ async fn every_kind() -> Fleet {
         ("db.healthy", &[], Some(healthy())),
         ("db.later", &window, Some(neglected())),
         ("db.locked", &[], Some(neglected())),
-        ("db.measured_before", &[], Some(neglected())),
+        ("db.measured_before", &every_run, Some(neglected())),
         ("db.opted_out", &no, Some(neglected())),
         ("db.recent", &[], None),
         ("db.rivalled", &[], Some(rivalled(now_ms))),
