@@ -24,8 +24,8 @@ const DUE_MAX: i64 = 1_000;
 
 /// What happened to one table. Times are milliseconds since the epoch, by the database.
 ///
-/// Dry runs are left out everywhere. Cadence and waiting leave out jobs that only purged, which say
-/// nothing about how long a table has waited for the rest.
+/// Dry runs are left out everywhere. The cadence leaves out jobs that only purged; waiting does not:
+/// whatever was submitted was the table's turn.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
     /// The newest job, live or ended; [`unchanged`] compares with it.
@@ -39,7 +39,7 @@ pub struct Past {
     pub locked_by: Option<JobId>,
     /// Files whose deletion is due and that no attempt has reserved.
     pub due_deletion_count: u64,
-    /// Since its last job was submitted: when a run first put it off as over budget.
+    /// Since its last job of any kind was submitted: when a run first put it off as over budget.
     pub put_off_since_ms: Option<i64>,
 }
 

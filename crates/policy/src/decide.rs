@@ -34,8 +34,9 @@ pub struct History {
     /// When the facts at hand were last found to be true: a look that found the table unchanged
     /// counts, a look that failed does not.
     pub assessed_at_ms: Option<i64>,
-    /// Since its last job was submitted: when a run first put it off as over budget. What
-    /// [`crate::rank`] ages it by.
+    /// Since its last job was submitted, whatever that job did: when a run first put it off as over
+    /// budget. What [`crate::rank`] ages it by; a turn that did not end the waiting would put the
+    /// table first for ever.
     pub put_off_since_ms: Option<i64>,
 }
 

@@ -15,7 +15,8 @@ select job.last_job_id,
 from asked
 left join lateral (
     select (array_agg(recent.job_id order by recent.place))[1] as last_job_id,
-           max(recent.submitted_at) filter (where recent.thorough) as submitted_at,
+           -- Any job was its turn, also one that only purged: else it would be first for ever.
+           max(recent.submitted_at) as submitted_at,
            max(recent.ended_at) filter (where recent.thorough) as ended_at,
            max(recent.ended_at) filter (where recent.thorough and recent.status = 'completed')
                as completed_at,
