@@ -12,6 +12,7 @@ mod extract;
 mod loops;
 mod metrics;
 mod migrate;
+mod openapi;
 mod page;
 mod problem;
 mod rate;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use maintenance::{ActionRow, Error, Filter, Job};
@@ -15,7 +15,7 @@ use tracing::debug;
 
 use crate::auth::{Operator, Reader};
 use crate::cursor;
-use crate::extract::{Limit, Query};
+use crate::extract::{Id, Limit, Query};
 use crate::problem::{Kind, Problem};
 use crate::router::Refused;
 use crate::state::Api;
@@ -235,7 +235,7 @@ fn table_name(text: &str) -> Result<TableName, Problem> {
 pub(crate) async fn get(
     _: Reader,
     State(api): State<Arc<Api>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<WholeJob>, Problem> {
     let id = JobId::new(id);
     let client = api.pool.get().await?;
@@ -260,7 +260,7 @@ pub(crate) async fn get(
 pub(crate) async fn delete(
     _: Operator,
     State(api): State<Arc<Api>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<StatusCode, Problem> {
     let mut client = api.pool.get().await?;
     let tx = (**client).transaction().await?;
@@ -291,7 +291,7 @@ pub(crate) struct Cancelled {
 pub(crate) async fn cancel(
     _: Operator,
     State(api): State<Arc<Api>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<(StatusCode, Json<Cancelled>), Problem> {
     let id = JobId::new(id);
     let mut client = api.pool.get().await?;
