@@ -85,6 +85,8 @@ pub(crate) struct Serve {
     pub(crate) catalog: catalog::Args,
     #[command(flatten)]
     pub(crate) storage: storage::Args,
+    #[command(flatten)]
+    pub(crate) tables: steward::inventory::TablesArgs,
     /// Where to answer; port 0 takes a free one
     #[arg(
         long,
@@ -161,6 +163,10 @@ impl Serve {
 
     pub(crate) fn proxies(&self) -> usize {
         usize::try_from(self.api_proxies).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn cache_sync_every(&self) -> Duration {
+        Duration::from_secs(self.cache_sync_seconds)
     }
 
     pub(crate) fn cache_age_max(&self) -> Duration {

@@ -11,6 +11,8 @@ use pg::Pool;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+/// Each loop holds one connection for its turn and works with another; requests want some too.
+const CONNECTIONS_MIN: usize = 6;
 /// First pause between two tries; doubled each time up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -61,7 +63,8 @@ pub(crate) async fn wait(
 
 /// The pool, whatever is in the database.
 pub(crate) async fn connect(args: &pg::Args) -> Result<Pool> {
-    let connections = usize::try_from(args.connections_max.get()).unwrap_or(usize::MAX);
+    let asked = usize::try_from(args.connections_max.get()).unwrap_or(usize::MAX);
+    let connections = asked.max(CONNECTIONS_MIN);
     Pool::connect(&args.database_url, connections, crate::NAME)
         .await
         .map_err(|error| match error {

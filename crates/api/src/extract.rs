@@ -1,22 +1,26 @@
 //! What a route takes from a request, checked: table names, query, JSON body. Every refusal
 //! names the field, what it holds and what is allowed.
 
-use axum::body::to_bytes;
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts;
-use bytes::Bytes;
-use model::TableName;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use model::{JobId, TableName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::problem::{Kind, Problem};
 
 /// Largest body taken.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Of a larger one, so much is read before the connection is closed.
+const DISCARDED_BYTES_MAX: usize = 16 * BODY_BYTES_MAX;
+/// Ours have 36.
+const JOB_ID_BYTES_MAX: usize = 100;
 /// Rows of a page unless asked otherwise, and at most.
 pub(crate) const PAGE_DEFAULT: u32 = 100;
 pub(crate) const PAGE_MAX: u32 = 500;
@@ -61,26 +65,47 @@ impl<S: Send + Sync> FromRequestParts<S> for Names {
     }
 }
 
-/// The one name in the path: any text Postgres can hold.
+/// `{job_id}` of the path. What could not be a job's id is that of no job.
 #[derive(Debug)]
-pub(crate) struct Id(pub(crate) String);
+pub(crate) struct Job(pub(crate) JobId);
 
-impl<S: Send + Sync> FromRequestParts<S> for Id {
+impl<S: Send + Sync> FromRequestParts<S> for Job {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Ok(Path(name)) = Path::<String>::from_request_parts(parts, state).await else {
-            return Err(Problem::field(Kind::BadRequest, "path", "it is not UTF-8"));
-        };
-        if name.contains('\0') {
-            return Err(Problem::field(Kind::BadRequest, "path", NUL));
-        }
-        Ok(Self(name))
+        let id = Path::<String>::from_request_parts(parts, state).await;
+        let id = id.map(|Path(id)| id).ok();
+        let possible = id.filter(|id| {
+            let sane = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            id.len() <= JOB_ID_BYTES_MAX && id.bytes().all(sane)
+        });
+        let id = possible.ok_or_else(|| Problem::new(Kind::NoSuchJob, "no job has such an id"))?;
+        Ok(Self(JobId::new(id)))
     }
 }
 
-/// What Postgres cannot hold in a text.
-const NUL: &str = "it holds the character U+0000, which nothing here has";
+/// One name of the path.
+#[derive(Debug)]
+pub(crate) struct Segment(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let name = Path::<String>::from_request_parts(parts, state).await;
+        name.map(|Path(name)| Self(name))
+            .map_err(|rejection| Problem::field(Kind::BadRequest, "path", rejection.body_text()))
+    }
+}
+
+/// Refuses text that no log, no page and no database shows as it is: Postgres has no NUL.
+pub(crate) fn printable(path: impl Into<String>, text: &str) -> Result<(), Problem> {
+    if text.chars().any(char::is_control) {
+        let why = "a control character is in it; allowed is text without";
+        return Err(Problem::field(Kind::BadRequest, path, why));
+    }
+    Ok(())
+}
 
 /// The query string as `T`, which lists every key there is.
 #[derive(Debug)]
@@ -92,13 +117,6 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let text = parts.uri.query().unwrap_or_default();
         let pairs = form_urlencoded::parse(text.as_bytes());
-        if let Some((key, _)) = pairs.clone().find(|(_, value)| value.contains('\0')) {
-            return Err(Problem::field(
-                Kind::BadRequest,
-                format!("query.{key}"),
-                NUL,
-            ));
-        }
         let pairs = serde_urlencoded::Deserializer::new(pairs);
         serde_path_to_error::deserialize(pairs)
             .map(Self)
@@ -147,39 +165,7 @@ impl Payload {
         let value = serde_path_to_error::deserialize(&mut text).map_err(|e| wrong("body", &e))?;
         text.end()
             .map_err(|error| Problem::field(Kind::BadRequest, "body", error.to_string()))?;
-        self.storable()?;
         Ok(value)
-    }
-
-    /// Refuses texts that Postgres cannot hold. JSON can only write that character escaped.
-    fn storable(&self) -> Result<(), Problem> {
-        let escape = b"\\u0000";
-        if !self.bytes.windows(escape.len()).any(|part| part == escape) {
-            return Ok(());
-        }
-        let document = serde_json::from_slice(&self.bytes).unwrap_or_default();
-        match nul(&document, "body") {
-            Some(path) => Err(Problem::field(Kind::BadRequest, path, NUL)),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Where in a document U+0000 is.
-fn nul(value: &Value, path: &str) -> Option<String> {
-    match value {
-        Value::String(text) => text.contains('\0').then(|| path.to_owned()),
-        Value::Array(values) => {
-            let mut values = values.iter().enumerate();
-            values.find_map(|(at, value)| nul(value, &format!("{path}[{at}]")))
-        }
-        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
-            if name.contains('\0') {
-                return Some(path.to_owned());
-            }
-            nul(value, &format!("{path}.{name}"))
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 
@@ -187,30 +173,44 @@ impl<S: Send + Sync> FromRequest<S> for Payload {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let too_large = || {
-            let detail = format!("at most {BODY_BYTES_MAX} bytes are taken");
-            Problem::field(Kind::TooLarge, "body", detail)
-        };
         let json = is_json(request.headers());
         let announced = request.headers().get(CONTENT_LENGTH);
         let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if announced.is_some_and(|length| BODY_BYTES_MAX < length) {
+        let large = announced.is_some_and(|length| BODY_BYTES_MAX < length);
+        // Who asks first has sent nothing yet.
+        if large && request.headers().contains_key(EXPECT) {
             return Err(too_large());
         }
-        let bytes = to_bytes(request.into_body(), BODY_BYTES_MAX)
-            .await
-            .map_err(|error| {
-                let source = std::error::Error::source(&error);
-                if source
-                    .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
-                {
-                    too_large()
-                } else {
-                    Problem::field(Kind::BadRequest, "body", "it ended early")
-                }
-            })?;
+        let bytes = read(request.into_body()).await?;
         Ok(Self { bytes, json })
     }
+}
+
+fn too_large() -> Problem {
+    let detail = format!("at most {BODY_BYTES_MAX} bytes are taken");
+    Problem::field(Kind::TooLarge, "body", detail)
+}
+
+/// The whole body. What is too much is read for a while and thrown away: a connection closed with
+/// unread bytes takes the answer with it.
+async fn read(mut body: Body) -> Result<Bytes, Problem> {
+    let (mut bytes, mut seen) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let early = |_| Problem::field(Kind::BadRequest, "body", "it ended early");
+        let Ok(data) = frame.map_err(early)?.into_data() else {
+            continue;
+        };
+        seen += data.len();
+        if seen <= BODY_BYTES_MAX {
+            bytes.extend_from_slice(&data);
+        } else if DISCARDED_BYTES_MAX < seen {
+            break;
+        }
+    }
+    if BODY_BYTES_MAX < seen {
+        return Err(too_large());
+    }
+    Ok(bytes.freeze())
 }
 
 /// `application/json`, with or without parameters, or anything that ends in `+json`.

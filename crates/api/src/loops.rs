@@ -11,7 +11,7 @@ use pg::Pool;
 use runtime::chain;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 /// Between two looks whose turn it is: often enough that a pass is hardly late when the replica
 /// that did the last one is gone.
@@ -22,15 +22,6 @@ const LOOK_EVERY_MIN: Duration = Duration::from_millis(500);
 pub(crate) struct Passed {
     pub(crate) outcome: Outcome,
     pub(crate) detail: String,
-}
-
-impl Passed {
-    pub(crate) fn done(detail: impl Into<String>) -> Self {
-        Self {
-            outcome: Outcome::Done,
-            detail: detail.into(),
-        }
-    }
 }
 
 type Pass = Pin<Box<dyn Future<Output = Result<Passed>> + Send>>;
@@ -57,7 +48,8 @@ impl Loop {
     }
 }
 
-/// Starts them all. Each ends after its current pass once told to stop.
+/// Starts them all. Each ends at once when told to stop: a pass that is cut off is one that was
+/// killed, and each of them may be.
 pub(crate) fn start(
     all: Vec<Loop>,
     pool: &Pool,
@@ -76,23 +68,24 @@ pub(crate) fn start(
 
 async fn repeat(one: Loop, pool: Pool, holder: String, stop: CancellationToken) {
     let look_every = (one.every / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
-    let mut failing = false;
+    let mut failing: Option<String> = None;
     loop {
-        // A pass that is cut off is one that was killed, and each of them may be.
         let turned = tokio::select! {
             turned = turn(&one, &pool, &holder) => turned,
             () = stop.cancelled() => return,
         };
         match turned {
-            Ok(true) if failing => {
-                failing = false;
-                tracing::info!("the loop works again");
-            }
+            Ok(true) if failing.take().is_some() => info!("the loop works again"),
             Ok(_) => {}
             Err(error) => {
-                failing = true;
                 let why = chain(error.as_ref());
-                warn!(why, "a pass failed; it is tried again");
+                // The same words again and again say nothing new.
+                if failing.as_ref() == Some(&why) {
+                    debug!(why, "a pass failed again");
+                } else {
+                    warn!(why, "a pass failed; it is tried again");
+                    failing = Some(why);
+                }
             }
         }
         tokio::select! {

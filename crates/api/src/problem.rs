@@ -49,13 +49,12 @@ kinds! {
     NoSuchRoute = "no_such_route", NOT_FOUND, "There is no such route";
     NoSuchTable = "no_such_table", NOT_FOUND, "The table is not known";
     NoSuchJob = "no_such_job", NOT_FOUND, "The job is not known";
-    NoSuchRun = "no_such_run", NOT_FOUND, "The run is not known";
-    NotAssessed = "not_assessed", NOT_FOUND, "The table was never assessed";
     NoSuchLane = "no_such_lane", NOT_FOUND, "The lane is not known";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The route has no such method";
     TableLocked = "table_locked", CONFLICT, "Another job holds the table";
     JobLive = "job_live", CONFLICT, "The job has not ended";
     JobEnded = "job_ended", CONFLICT, "The job has ended";
+    NotRetried = "not_retried", CONFLICT, "The job is not tried again";
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     MediaType = "media_type", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON";
     BadName = "bad_name", UNPROCESSABLE_ENTITY, "The table name cannot be used";
@@ -175,7 +174,11 @@ impl Problem {
     }
 
     /// An error of ours: out of reach or broken, by its advice.
-    fn of(what: &str, advice: Advice, error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn of(
+        what: &str,
+        advice: Advice,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Self {
         let cause = runtime::chain(error);
         match advice {
             Advice::RetryLater => Self::unavailable(what, cause),
@@ -228,7 +231,12 @@ impl IntoResponse for Problem {
 
 impl From<pg::Error> for Problem {
     fn from(error: pg::Error) -> Self {
-        Self::of("Postgres", error.advice(), &error)
+        // A connection that cannot be made is out of reach, whatever the server's reason.
+        let advice = match &error {
+            pg::Error::Connect { .. } => Advice::RetryLater,
+            other => other.advice(),
+        };
+        Self::of("Postgres", advice, &error)
     }
 }
 
@@ -262,6 +270,8 @@ impl From<maintenance::Error> for Problem {
             }
             Error::NoSuchJob(_) => Self::new(Kind::NoSuchJob, said),
             Error::Ended { job, .. } => Self::new(Kind::JobEnded, said).job(job),
+            Error::NotRetried { job, .. } => Self::new(Kind::NotRetried, said).job(job),
+            Error::Pool { source, .. } => source.into(),
             Error::Live { job, .. } => Self::new(Kind::JobLive, said).job(job),
             error => Self::of("Postgres", error.advice(), &error),
         }

@@ -5,21 +5,18 @@ use std::time::Duration;
 
 use anyhow::Result;
 use axum::body::Body;
-use pg::Pool;
-use queue::Cursor;
 use runtime::http::{Ask, Bounds};
 use runtime::{Admin, Shutdown};
-use tokio::sync::Mutex;
 use tower::ServiceExt;
 use tracing::info;
 
 use crate::args::Serve;
 use crate::auth::{Guard, Rates};
-use crate::loops::{self, Loop, Passed};
+use crate::lakehouse::Lakehouse;
 use crate::metrics::{Gauges, Requests};
 use crate::router::router;
 use crate::state::Api;
-use crate::{database, readiness};
+use crate::{database, loops, passes, readiness};
 
 const SETTING: &str = "SNOWPACK_API_ADDR";
 
@@ -31,11 +28,6 @@ const BOUNDS: Bounds = Bounds {
     headers_max: 100,
     stop_within: Duration::from_secs(15),
 };
-
-/// Between two sweeps of the queue and the ledger.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// Rows of each kind in one statement.
-const SWEEP_MAX: i32 = 1_000;
 
 /// Answers until SIGTERM, then for a while those who have not heard of it.
 pub(crate) async fn run(args: Serve) -> Result<()> {
@@ -49,8 +41,10 @@ pub(crate) async fn run(args: Serve) -> Result<()> {
     let registry = runtime::metrics::registry(crate::NAME)?;
     queue::metrics::register(&registry)?;
     let ready = readiness::question(pool.clone(), args.cache_age_max(), shutdown.drain.clone());
+    let lakehouse = Arc::new(Lakehouse::new(&args, &pool)?);
     let api = Arc::new(Api {
         pool: pool.clone(),
+        lakehouse: Arc::clone(&lakehouse),
         guard: Arc::new(guard),
         rates: Rates::new(args.rate_per_second()),
         proxies: args.proxies(),
@@ -59,7 +53,12 @@ pub(crate) async fn run(args: Serve) -> Result<()> {
         admin: Admin::new(registry, ready),
     });
     let holder = format!("{}-{}", crate::NAME, uuid::Uuid::new_v4().simple());
-    let repeated = loops::start(loops(&args, &pool), &pool, &holder, &shutdown.drain);
+    let repeated = loops::start(
+        passes::all(&args, &pool, &lakehouse),
+        &pool,
+        &holder,
+        &shutdown.drain,
+    );
     let router = router(&api);
     info!(address = %listener.local_addr()?, "api listens");
     let answer = move |ask: Ask| {
@@ -72,34 +71,4 @@ pub(crate) async fn run(args: Serve) -> Result<()> {
     runtime::http::serve_within(listener, BOUNDS, answer, shutdown.stop).await;
     repeated.wait().await;
     Ok(())
-}
-
-fn loops(args: &Serve, pool: &Pool) -> Vec<Loop> {
-    let (sweep_pool, catalog) = (pool.clone(), args.catalog.catalog_name.clone());
-    let cursor = Arc::new(Mutex::new(Cursor::default()));
-    let sweep = Loop::new("sweep", SWEEP_EVERY, move || {
-        let (pool, catalog, cursor) = (sweep_pool.clone(), catalog.clone(), Arc::clone(&cursor));
-        async move { sweep(&pool, &catalog, &mut *cursor.lock().await).await }
-    });
-    vec![sweep]
-}
-
-/// What claims and workers do by the way, for a fleet that sleeps.
-async fn sweep(pool: &Pool, catalog: &str, cursor: &mut Cursor) -> Result<Passed> {
-    let client = pool.get().await?;
-    let swept = maintenance::queue()
-        .sweep(&**client, SWEEP_MAX, cursor)
-        .await?;
-    let files = maintenance::ledger::sweep(&**client, catalog, i64::from(SWEEP_MAX)).await?;
-    Ok(Passed::done(format!(
-        "jobs: {} reset, {} ended, {} due; orphans: {} locks, {} rows; files: {} to delete, {} \
-         forgotten",
-        swept.reset,
-        swept.ended,
-        swept.flipped,
-        swept.locks,
-        swept.rows,
-        files.moved,
-        files.forgotten
-    )))
 }

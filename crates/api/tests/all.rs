@@ -4,8 +4,14 @@
 
 #[path = "all/access.rs"]
 mod access;
-#[path = "all/inventory.rs"]
-mod inventory;
+#[path = "all/jobs.rs"]
+mod jobs;
+#[path = "all/jwt.rs"]
+mod jwt;
+#[path = "all/lake.rs"]
+mod lake;
+#[path = "all/numbers.rs"]
+mod numbers;
 #[path = "all/problems.rs"]
 mod problems;
 #[path = "all/program.rs"]
@@ -14,3 +20,5 @@ mod program;
 mod server;
 #[path = "all/submit.rs"]
 mod submit;
+#[path = "all/switches.rs"]
+mod switches;

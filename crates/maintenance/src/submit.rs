@@ -77,6 +77,13 @@ impl Submission {
     }
 }
 
+impl Submission {
+    /// What [`submit`] refuses whatever the database holds.
+    pub fn check(&self) -> Result<(), Error> {
+        checked_actions(self).map(drop)
+    }
+}
+
 /// What to do when a live job holds the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use jiff::Timestamp;
 use maintenance::{ActionRow, Error, Filter, Job};
 use model::{Action, JobId, JobStatus, TableName};
@@ -15,9 +16,10 @@ use tracing::debug;
 
 use crate::auth::{Operator, Reader};
 use crate::cursor;
-use crate::extract::{Id, Limit, Query};
+use crate::extract::{self, Limit, Query};
 use crate::problem::{Kind, Problem};
 use crate::router::Refused;
+use crate::routes::submit::submitted_as;
 use crate::state::Api;
 use crate::time::Time;
 
@@ -48,6 +50,8 @@ pub(crate) struct JobBody {
     started_at: Option<Time>,
     completed_at: Option<Time>,
     attempt_id: Option<String>,
+    /// The job this one tries again
+    retry_of: Option<String>,
     /// While it is live
     queue: Option<QueueBody>,
 }
@@ -85,6 +89,7 @@ impl From<Job> for JobBody {
             started_at: job.started_at.map(Time),
             completed_at: job.completed_at.map(Time),
             attempt_id: job.attempt.map(|attempt| attempt.to_string()),
+            retry_of: job.retry_of.map(|job| job.to_string()),
             queue: job.queue.map(|queue| QueueBody {
                 pool: queue.pool,
                 priority: queue.priority,
@@ -146,6 +151,13 @@ pub(crate) struct WholeJob {
     plan: Option<Value>,
     /// Oldest first; an action that ran again has a row for each attempt
     results: Vec<ResultBody>,
+}
+
+impl WholeJob {
+    /// `database.table`, for the log.
+    pub(crate) fn table(&self) -> String {
+        format!("{}.{}", self.job.database, self.job.table)
+    }
 }
 
 /// One page of jobs.
@@ -235,18 +247,21 @@ fn table_name(text: &str) -> Result<TableName, Problem> {
 pub(crate) async fn get(
     _: Reader,
     State(api): State<Arc<Api>>,
-    Id(id): Id,
+    extract::Job(id): extract::Job,
 ) -> Result<Json<WholeJob>, Problem> {
-    let id = JobId::new(id);
-    let client = api.pool.get().await?;
-    let job = maintenance::get(&**client, &id).await?;
-    let mut job = job.ok_or(Error::NoSuchJob(id.clone()))?;
-    let results = maintenance::actions::list(&**client, &id).await?;
-    Ok(Json(WholeJob {
+    Ok(Json(whole(&api.pool.get().await?, &id).await?))
+}
+
+/// One job with all that is known of it.
+pub(crate) async fn whole(client: &pg::Client, id: &JobId) -> Result<WholeJob, Problem> {
+    let job = maintenance::get(&***client, id).await?;
+    let mut job = job.ok_or_else(|| Error::NoSuchJob(id.clone()))?;
+    let results = maintenance::actions::list(&***client, id).await?;
+    Ok(WholeJob {
         plan: job.plan.take(),
         job: job.into(),
         results: results.into_iter().map(ResultBody::from).collect(),
-    }))
+    })
 }
 
 /// Hide a job that has ended
@@ -260,11 +275,11 @@ pub(crate) async fn get(
 pub(crate) async fn delete(
     _: Operator,
     State(api): State<Arc<Api>>,
-    Id(id): Id,
+    extract::Job(id): extract::Job,
 ) -> Result<StatusCode, Problem> {
     let mut client = api.pool.get().await?;
     let tx = (**client).transaction().await?;
-    maintenance::delete(&tx, &JobId::new(id)).await?;
+    maintenance::delete(&tx, &id).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -291,9 +306,8 @@ pub(crate) struct Cancelled {
 pub(crate) async fn cancel(
     _: Operator,
     State(api): State<Arc<Api>>,
-    Id(id): Id,
+    extract::Job(id): extract::Job,
 ) -> Result<(StatusCode, Json<Cancelled>), Problem> {
-    let id = JobId::new(id);
     let mut client = api.pool.get().await?;
     let tx = (**client).transaction().await?;
     let done = maintenance::cancel(&tx, &id).await?;
@@ -310,4 +324,29 @@ pub(crate) async fn cancel(
     };
     let job_id = id.to_string();
     Ok((status, Json(Cancelled { job_id, cancelled })))
+}
+
+/// Try a failed or cancelled job again
+///
+/// A new job does the same work on behalf of the caller; the old one stays as it ended.
+#[utoipa::path(post, path = "/jobs/{job_id}/retry", tag = "jobs",
+    params(("job_id" = String, Path, description = "As submission gave it")),
+    responses(
+        (status = 202, description = "The new job", body = WholeJob,
+            headers(("Location" = String, description = "The new job"),
+                ("Retry-After" = u64, description = "When to look again"))),
+        (status = 404, description = "No such job"),
+        (status = 409, description = "It is live, did well, or another job holds the table"),
+        Refused))]
+pub(crate) async fn retry(
+    Operator(caller): Operator,
+    State(api): State<Arc<Api>>,
+    extract::Job(id): extract::Job,
+) -> Result<Response, Problem> {
+    let by = caller.submitter();
+    let mut client = api.pool.get().await?;
+    let tx = (**client).transaction().await?;
+    let submitted = maintenance::retry(&tx, &id, &by).await?;
+    tx.commit().await?;
+    submitted_as(&client, &submitted, &by).await
 }

@@ -11,16 +11,17 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use maintenance::jobs::Options;
 use maintenance::{Error, Submission, Submitted, overview, settings};
-use model::{Action, TableName};
+use model::{Action, JobId, TableName};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
+use steward::dry_run;
 use tracing::{debug, info};
 
 use crate::auth::{Caller, Operator};
-use crate::extract::{Names, Payload};
+use crate::extract::{Names, Payload, printable};
 use crate::problem::{Kind, Problem};
 use crate::router::Refused;
-use crate::routes::jobs::JobBody;
+use crate::routes::jobs::{WholeJob, whole};
 use crate::state::Api;
 
 /// When a caller should look at its job again.
@@ -38,6 +39,9 @@ pub(crate) struct MaintenanceRequest {
     #[schema(value_type = Object,
         example = json!({"rewrite_data_files": {"min-input-files": "2"}}))]
     options: BTreeMap<String, BTreeMap<String, Scalar>>,
+    /// Plan at once and change nothing: the job that is answered has ended and holds the plans
+    #[serde(default)]
+    dry_run: bool,
     /// A smaller number runs first
     #[serde(default)]
     #[schema(minimum = -3, maximum = 3, default = 0)]
@@ -98,10 +102,10 @@ impl<'de> Deserialize<'de> for Scalar {
         ("table" = String, Path, description = "The table's name in its database")),
     request_body = MaintenanceRequest,
     responses(
-        (status = 202, description = "A new job waits", body = JobBody,
+        (status = 202, description = "A new job waits, or a dry run is done", body = WholeJob,
             headers(("Location" = String, description = "The job"),
-                ("Retry-After" = u64, description = "When to look again"))),
-        (status = 200, description = "The job submitted earlier under this key", body = JobBody,
+                ("Retry-After" = u64, description = "When to look again; not of a dry run"))),
+        (status = 200, description = "The job submitted earlier under this key", body = WholeJob,
             headers(("Location" = String, description = "The job"))),
         (status = 404, description = "The table is not in the cache"),
         (status = 409, description = "Another job holds the table; `job_id` names it"),
@@ -125,27 +129,74 @@ pub(crate) async fn submit(
         let detail = format!("{table} is not in the table cache; GET /tables lists what is");
         return Err(Problem::new(Kind::NoSuchTable, detail));
     }
+    if asked.dry_run {
+        // Planning has connections of its own and takes its time.
+        drop(client);
+        return dry_run(&api, &asked).await;
+    }
     let tx = (**client).transaction().await?;
     let submitted = maintenance::submit(&tx, &asked).await?;
     tx.commit().await?;
+    submitted_as(&client, &submitted, &asked.submitted_by).await
+}
+
+/// Wakes the lane and answers with the job.
+pub(crate) async fn submitted_as(
+    client: &pg::Client,
+    submitted: &Submitted,
+    by: &str,
+) -> Result<Response, Problem> {
     // The job is queued: a lost wake-up only costs one poll.
-    if let Err(error) = maintenance::queue().notify(&**client).await {
+    if let Err(error) = maintenance::queue().notify(&***client).await {
         debug!(%error, "workers will see the job at their next poll");
     }
     let id = submitted.job();
     let new = matches!(submitted, Submitted::New(_));
-    info!(job = %id, %table, by = asked.submitted_by, new, "submitted");
-    let job = maintenance::get(&**client, id).await?;
-    let job = job.ok_or_else(|| Error::NoSuchJob(id.clone()))?;
-    let location = HeaderValue::from_str(&format!("/jobs/{id}"))
-        .map_err(|_| Problem::internal("a job's id is no header"))?;
-    let body = Json(JobBody::from(job));
+    let job = whole(client, id).await?;
+    info!(job = %id, table = job.table(), by, new, "submitted");
+    let place = location(id)?;
     if new {
         let again = HeaderValue::from(LOOK_AGAIN_SECONDS);
-        let headers = [(LOCATION, location), (RETRY_AFTER, again)];
-        return Ok((StatusCode::ACCEPTED, headers, body).into_response());
+        let headers = [(LOCATION, place), (RETRY_AFTER, again)];
+        return Ok((StatusCode::ACCEPTED, headers, Json(job)).into_response());
     }
-    Ok((StatusCode::OK, [(LOCATION, location)], body).into_response())
+    Ok((StatusCode::OK, [(LOCATION, place)], Json(job)).into_response())
+}
+
+/// Plans now; nothing waits for a worker.
+async fn dry_run(api: &Api, asked: &Submission) -> Result<Response, Problem> {
+    let catalog = api.lakehouse.catalog().await?;
+    let job = steward::dry_run::run(&api.pool, &*catalog, asked).await?;
+    let (place, client) = (location(&job.id)?, api.pool.get().await?);
+    info!(job = %job.id, table = %job.table, by = asked.submitted_by, "planned");
+    let job = whole(&client, &job.id).await?;
+    Ok((StatusCode::ACCEPTED, [(LOCATION, place)], Json(job)).into_response())
+}
+
+fn location(id: &JobId) -> Result<HeaderValue, Problem> {
+    HeaderValue::from_str(&format!("/jobs/{id}"))
+        .map_err(|_| Problem::internal("a job's id is no header"))
+}
+
+impl From<dry_run::Error> for Problem {
+    fn from(error: dry_run::Error) -> Self {
+        use catalog::Error::NoSuchTable;
+        match error {
+            dry_run::Error::BadOption(bad) => refused(&bad),
+            dry_run::Error::Maintenance(error) => error.into(),
+            dry_run::Error::Planning {
+                source:
+                    survey::Error::Catalog {
+                        source: NoSuchTable(table),
+                        ..
+                    },
+                ..
+            } => Problem::new(Kind::NoSuchTable, format!("{table} is not in the catalog")),
+            error @ dry_run::Error::Planning { .. } => {
+                Problem::of("the table", error.advice(), &error)
+            }
+        }
+    }
 }
 
 /// The submission, with actions and options checked.
@@ -155,6 +206,9 @@ fn submission(
     headers: &HeaderMap,
     asked: MaintenanceRequest,
 ) -> Result<Submission, Problem> {
+    if let Some(key) = &asked.idempotency_key {
+        printable("body.idempotency_key", key)?;
+    }
     let options = asked.options.into_iter().map(texts);
     let options = options.collect::<Result<Options, Problem>>()?;
     let none = BTreeMap::new();
@@ -162,13 +216,16 @@ fn submission(
         let own = options.get(action).unwrap_or(&none);
         planner::Task::parse(*action, own).map_err(|bad| refused(&bad))?;
     }
-    Ok(Submission {
+    let asked = Submission {
         options,
+        dry_run: asked.dry_run,
         priority: asked.priority,
         idempotency_key: asked.idempotency_key,
         trace_context: trace_context(headers),
         ..Submission::new(table.clone(), asked.actions, caller.submitter())
-    })
+    };
+    asked.check()?;
+    Ok(asked)
 }
 
 fn texts(
@@ -178,8 +235,13 @@ fn texts(
         let path = format!("body.options.{action}");
         Problem::field(Kind::BadRequest, path, unknown.to_string())
     })?;
-    let texts = options.into_iter().map(|(key, Scalar(text))| (key, text));
-    Ok((known, texts.collect()))
+    let texts = options.into_iter().map(|(key, Scalar(text))| {
+        let path = format!("body.options.{action}.{key}");
+        printable(path, &text)?;
+        Ok((key, text))
+    });
+    let texts = texts.collect::<Result<_, Problem>>()?;
+    Ok((known, texts))
 }
 
 fn refused(bad: &planner::BadOption) -> Problem {

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use testkit::Database;
+use testkit::{Database, until};
 
 use crate::server::{Server, cache, send};
 
 /// A tokens file with one token of each role, and one that has expired.
-fn file(folder: &tempfile::TempDir) -> PathBuf {
+pub(crate) fn file(folder: &tempfile::TempDir) -> PathBuf {
     let path = folder.path().join("tokens.toml");
     let mut text = String::new();
     for (name, role, more) in [
@@ -31,7 +31,7 @@ fn file(folder: &tempfile::TempDir) -> PathBuf {
     path
 }
 
-fn token(name: &str) -> String {
+pub(crate) fn token(name: &str) -> String {
     format!("{name}-0123456789abcdef")
 }
 
@@ -97,5 +97,106 @@ async fn without_a_good_token_nobody_is_let_in() {
         answer.problem(401, "unauthenticated");
         assert!(answer.header("www-authenticate").contains("invalid_token"));
     }
+    server.stop(&[]).await;
+}
+
+#[tokio::test]
+async fn the_file_is_read_again_when_it_changes_and_a_bad_one_changes_nothing() {
+    let database = Database::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder);
+    let server = Server::guarded(&database, &path).await;
+    let status = async |name: &str| {
+        let request = server.request("GET", "/jobs").bearer_auth(token(name));
+        send(request).await.status
+    };
+    assert_eq!(status("reader").await, 200);
+    let good = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, "[[token]]\nname = 'half").unwrap();
+    server
+        .process
+        .mentions("the tokens file is not taken")
+        .await;
+    assert_eq!(status("reader").await, 200, "those read before hold");
+    let without = good.replacen(
+        "[[token]]\nname = 'reader'\nrole = 'reader'",
+        "[[token]]\nname = 'r2'\nrole = 'admin'",
+        1,
+    );
+    let (_, rest) = without.split_once("[[token]]\nname = 'operator'").unwrap();
+    std::fs::write(&path, format!("[[token]]\nname = 'operator'{rest}")).unwrap();
+    until("the token is gone", async || status("reader").await == 401).await;
+    assert_eq!(status("operator").await, 200);
+    server.stop(&["the tokens file is not taken"]).await;
+}
+
+#[tokio::test]
+async fn a_caller_that_asks_too_often_is_told_when_to_come_back() {
+    let database = Database::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = file(&folder);
+    let more = [
+        ("SNOWPACK_AUTH", "tokens"),
+        ("SNOWPACK_TOKENS_FILE", file.to_str().unwrap()),
+        ("SNOWPACK_RATE_PER_SECOND", "1"),
+    ];
+    let server = Server::with(database.url(), &more).await;
+    let ask =
+        async |name: &str| send(server.request("GET", "/jobs").bearer_auth(token(name))).await;
+    let mut last = ask("reader").await;
+    until("it is too often", async || {
+        last = ask("reader").await;
+        last.status != 200
+    })
+    .await;
+    last.problem(429, "too_many_requests");
+    assert_eq!(last.header("retry-after"), "1");
+    assert_eq!(
+        ask("operator").await.status,
+        200,
+        "another caller has its own"
+    );
+    assert_eq!(
+        server.get("/readyz").await.status,
+        503,
+        "probes are not counted"
+    );
+    until("it may ask again", async || {
+        ask("reader").await.status == 200
+    })
+    .await;
+    server.stop(&[]).await;
+}
+
+#[tokio::test]
+async fn guessing_is_bounded_by_address() {
+    let database = Database::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = file(&folder);
+    let more = [
+        ("SNOWPACK_AUTH", "tokens"),
+        ("SNOWPACK_TOKENS_FILE", file.to_str().unwrap()),
+        ("SNOWPACK_API_PROXIES", "1"),
+    ];
+    let server = Server::with(database.url(), &more).await;
+    let ask = async |from: &str, name: &str| {
+        let request = server
+            .request("GET", "/jobs")
+            .header("x-forwarded-for", from);
+        send(request.bearer_auth(token(name))).await
+    };
+    let mut guesses = 0;
+    until("guessing ends", async || {
+        guesses += 1;
+        // What a caller writes itself stands before what our proxy saw.
+        let from = format!("10.9.9.{guesses}, 192.0.2.1");
+        ask(&from, "guess").await.status == 429
+    })
+    .await;
+    assert!((20..200).contains(&guesses), "{guesses}");
+    let refused = ask("192.0.2.1", "admin").await;
+    refused.problem(429, "too_many_requests");
+    refused.header("retry-after");
+    assert_eq!(ask("192.0.2.2", "admin").await.status, 200, "others go on");
     server.stop(&[]).await;
 }

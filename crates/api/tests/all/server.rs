@@ -86,7 +86,14 @@ impl Server {
             ("SNOWPACK_API_ADDR", "127.0.0.1:0"),
             ("SNOWPACK_API_LINGER_SECONDS", "0"),
             ("SNOWPACK_RATE_PER_SECOND", "10000"),
+            ("SNOWPACK_CACHE_SYNC_SECONDS", "86400"),
         ];
+        if !more
+            .iter()
+            .any(|(name, _)| *name == "SNOWPACK_CACHE_SYNC_SECONDS")
+        {
+            synced_already(url).await;
+        }
         let process = Process::start(API, &[&own, more].concat(), &[]);
         let address = process.address("api listens").await;
         Self {
@@ -124,6 +131,17 @@ impl Server {
         self.process.signal("TERM");
         self.process.ended_with(0, announced).await;
     }
+}
+
+/// The table cache is the test's: as if another replica had just had its turn.
+async fn synced_already(url: &str) {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    maintenance::loops::started(&client, "table_cache_sync", "test")
+        .await
+        .unwrap();
 }
 
 /// A client that speaks to this machine only.

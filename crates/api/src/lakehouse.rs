@@ -1,0 +1,48 @@
+//! The catalog, opened when it is first needed: the API answers from Postgres without it.
+
+use std::sync::Arc;
+
+use catalog::Catalog;
+use pg::Pool;
+use storage::Storage;
+use tokio::sync::OnceCell;
+
+use crate::args::Serve;
+use crate::problem::Problem;
+
+/// What the settings say of the catalog, and the catalog once somebody asked for it.
+#[derive(Debug)]
+pub(crate) struct Lakehouse {
+    args: catalog::Args,
+    storage: Storage,
+    warehouse: Option<String>,
+    database: Pool,
+    opened: OnceCell<Arc<dyn Catalog>>,
+}
+
+impl Lakehouse {
+    /// Refuses settings of storage that cannot be.
+    pub(crate) fn new(args: &Serve, database: &Pool) -> Result<Self, runtime::Error> {
+        let refused = |error: storage::Error| runtime::Error::Usage(error.to_string());
+        Ok(Self {
+            args: args.catalog.clone(),
+            storage: Storage::new(&args.storage).map_err(refused)?,
+            warehouse: args.storage.warehouse.clone(),
+            database: database.clone(),
+            opened: OnceCell::new(),
+        })
+    }
+
+    /// The catalog. One that could not be opened is tried again at the next call.
+    pub(crate) async fn catalog(&self) -> Result<Arc<dyn Catalog>, catalog::Error> {
+        let warehouse = self.warehouse.as_deref();
+        let open = || catalog::open(&self.args, Some(&self.database), &self.storage, warehouse);
+        self.opened.get_or_try_init(open).await.map(Arc::clone)
+    }
+}
+
+impl From<catalog::Error> for Problem {
+    fn from(error: catalog::Error) -> Self {
+        Self::of("the catalog", error.advice(), &error)
+    }
+}

@@ -1,0 +1,95 @@
+//! What each loop does in one pass. All of it may be killed at any moment and run twice at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use maintenance::inventory;
+use maintenance::loops::Outcome;
+use pg::Pool;
+use queue::Cursor;
+use steward::inventory::{Allow, Synced};
+use tokio::sync::Mutex;
+
+use crate::args::Serve;
+use crate::lakehouse::Lakehouse;
+use crate::loops::{Loop, Passed};
+
+/// Between two sweeps of the queue and the ledger.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Rows of each kind in one statement.
+const SWEEP_MAX: i32 = 1_000;
+
+/// Every loop of the API.
+pub(crate) fn all(args: &Serve, pool: &Pool, lakehouse: &Arc<Lakehouse>) -> Vec<Loop> {
+    let catalog = args.catalog.catalog_name.clone();
+    let (swept, cursor) = (pool.clone(), Arc::new(Mutex::new(Cursor::default())));
+    let sweep = Loop::new("sweep", SWEEP_EVERY, move || {
+        let (pool, catalog, cursor) = (swept.clone(), catalog.clone(), Arc::clone(&cursor));
+        async move { sweep(&pool, &catalog, &mut *cursor.lock().await).await }
+    });
+    let (synced, lakehouse) = (pool.clone(), Arc::clone(lakehouse));
+    let allow = Arc::new(Allow::new(&args.tables));
+    let sync = Loop::new("table_cache_sync", args.cache_sync_every(), move || {
+        let (pool, lakehouse) = (synced.clone(), Arc::clone(&lakehouse));
+        let allow = Arc::clone(&allow);
+        async move { sync(&pool, &lakehouse, &allow).await }
+    });
+    vec![sweep, sync]
+}
+
+/// What claims and workers do by the way, for a fleet that sleeps.
+async fn sweep(pool: &Pool, catalog: &str, cursor: &mut Cursor) -> Result<Passed> {
+    let client = pool.get().await?;
+    let swept = maintenance::queue()
+        .sweep(&**client, SWEEP_MAX, cursor)
+        .await?;
+    let files = maintenance::ledger::sweep(&**client, catalog, i64::from(SWEEP_MAX)).await?;
+    let detail = format!(
+        "jobs: {} reset, {} ended, {} due; orphans: {} locks, {} rows; files: {} to delete, {} \
+         forgotten",
+        swept.reset,
+        swept.ended,
+        swept.flipped,
+        swept.locks,
+        swept.rows,
+        files.moved,
+        files.forgotten
+    );
+    Ok(Passed {
+        outcome: Outcome::Done,
+        detail,
+    })
+}
+
+/// Keeps the table cache like the catalog.
+async fn sync(pool: &Pool, lakehouse: &Lakehouse, allow: &Allow) -> Result<Passed> {
+    let catalog = lakehouse.catalog().await?;
+    let synced = steward::inventory::sync(pool, &*catalog, allow, false).await?;
+    Ok(Passed {
+        outcome: outcome(&synced),
+        detail: detail(&synced),
+    })
+}
+
+fn outcome(synced: &Synced) -> Outcome {
+    match synced.outcome {
+        None | Some(inventory::Outcome::Synced) => Outcome::Done,
+        Some(inventory::Outcome::Partial) => Outcome::Partial,
+        Some(inventory::Outcome::HeldBack | inventory::Outcome::Failed) => Outcome::Failed,
+    }
+}
+
+fn detail(synced: &Synced) -> String {
+    if let Some(error) = &synced.error {
+        return error.clone();
+    }
+    if synced.superseded {
+        return "another pass was faster".to_owned();
+    }
+    let failed = synced.failed_namespaces.len();
+    format!(
+        "{} tables, {} changed, {} gone, {} left out, {} unreadable; {failed} namespaces failed",
+        synced.tables, synced.changed, synced.gone, synced.left_out, synced.unreadable
+    )
+}
