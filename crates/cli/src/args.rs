@@ -22,6 +22,7 @@ Examples:
   snowpack demo                                    see it work; needs nothing else
   snowpack migrate                                 prepare a Postgres database
   snowpack tables                                  what the catalog holds, and how it looks
+  snowpack health db.events                        how healthy it is, and what would help
   snowpack plan db.events rewrite_data_files       what would be done, and why
   snowpack maintain db.events rewrite_data_files   do it now, from this terminal
   snowpack submit db.events rewrite_data_files     let the workers do it
@@ -67,6 +68,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  snowpack tables\n  snowpack tables --namespace db --output json"
     )]
     Tables(Tables),
+    /// Show how healthy a table is and what would make it healthier; without one, all, worst first
+    #[command(after_help = HEALTH_EXAMPLES)]
+    Health(Box<Health>),
     /// Show what an action would do to a table, and why it leaves the rest alone
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(Plan),
@@ -113,6 +117,16 @@ With SNOWPACK_DATABASE_URL set, the demo makes a scratch database on that server
 the end; nothing that is there already is touched. Without, it starts a private Postgres on the
 loopback interface: the binaries on PATH, else the distribution's, else fetched once into the
 cache folder. Either way it is stopped and gone at the end, also after Ctrl-C.";
+
+const HEALTH_EXAMPLES: &str = "\
+Examples:
+  snowpack health db.events
+  snowpack health db.events --output json
+  snowpack health --namespace db --limit 20
+
+The score is absolute: 100 is healthy, and every lost point names the action that wins it back.
+With a migrated SNOWPACK_DATABASE_URL what was found is stored; without a table the newest stored
+assessments of the inventory are listed, the worst first.";
 
 const PLAN_EXAMPLES: &str = "\
 Examples:
@@ -221,6 +235,25 @@ pub(crate) struct Tables {
     /// Only this namespace
     #[arg(long, value_name = "NAMESPACE")]
     pub(crate) namespace: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Health {
+    /// The table to look at now, as namespace.table [default: what is stored of all]
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: Option<TableName>,
+    /// Of all tables, only those of this namespace
+    #[arg(long, value_name = "NAMESPACE", conflicts_with = "table")]
+    pub(crate) namespace: Option<String>,
+    /// Of all tables, how many at most
+    #[arg(long, default_value = "100", value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) database: MaybeDatabase,
+    #[command(flatten)]
+    pub(crate) lakehouse: Lakehouse,
+    #[command(flatten)]
+    pub(crate) policy: steward::PolicyArgs,
 }
 
 #[derive(Debug, clap::Args)]

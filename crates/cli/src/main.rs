@@ -1,4 +1,4 @@
-//! `snowpack`, the command line: demo, migrate, tables, plan, maintain, submit, jobs, pending.
+//! `snowpack`, the command line: demo, migrate, tables, health, plan, maintain, submit, jobs, pending.
 //!
 //! One file per command; [`args`] says what may be typed, [`session`] what is connected to,
 //! [`out`] where results go. Exit codes: 0 done (or nothing to do), 1 failed, 2 bad usage.
@@ -7,6 +7,7 @@ mod args;
 mod demo;
 mod done;
 mod facts;
+mod health;
 mod jobs;
 mod lane;
 mod local;
@@ -58,6 +59,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<()> {
         Command::Demo(args) => demo::run(args, out).await,
         Command::Migrate(args) => migrate::run(args, out).await,
         Command::Tables(args) => tables::run(args, out).await,
+        Command::Health(args) => health::run(*args, out).await,
         Command::Plan(args) => plan::run(args, out).await,
         Command::Maintain(args) => maintain::run(args, out).await,
         Command::Submit(args) => submit::run(args, out).await,

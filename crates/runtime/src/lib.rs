@@ -18,6 +18,6 @@ pub use admin::{Admin, AdminArgs, Ready};
 pub use arguments::{address, arguments, number};
 pub use environment::SETTINGS;
 pub use error::Error;
-pub use process::{chain, run};
+pub use process::{Exit, chain, run};
 pub use shutdown::Shutdown;
 pub use trace::{LogArgs, LogFormat};

@@ -10,12 +10,43 @@ use crate::Error;
 /// Exit code of bad usage, as clap's.
 pub(crate) const USAGE: u8 = 2;
 
-/// Runs `program` on a multi-threaded runtime. Ok exits 0; an error is said once on stderr,
-/// with everything that led to it, and exits 1, or 2 when it is [`Error::Usage`].
+/// How a program of many parts ended that did not break itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Code 0.
+    Done,
+    /// Some of it failed or was left: code 1.
+    Partial,
+    /// None of it worked: code 2.
+    Nothing,
+}
+
+impl From<()> for Exit {
+    fn from((): ()) -> Self {
+        Self::Done
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Partial => 1,
+            Exit::Nothing => 2,
+        })
+    }
+}
+
+/// Runs `program` on a multi-threaded runtime. Ok exits 0, or as its [`Exit`] says; an error is
+/// said once on stderr, with everything that led to it, and exits 1, or 2 when it is
+/// [`Error::Usage`].
 ///
 /// Returns as soon as the program has: threads that still compute something nobody waits for
 /// end with the process.
-pub fn run(name: &str, program: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+pub fn run<T: Into<Exit>>(
+    name: &str,
+    program: impl Future<Output = anyhow::Result<T>>,
+) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -29,7 +60,7 @@ pub fn run(name: &str, program: impl Future<Output = anyhow::Result<()>>) -> Exi
     let result = runtime.block_on(program);
     runtime.shutdown_background();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(ended) => ended.into().into(),
         Err(error) => {
             say(name, &chain(error.as_ref()));
             code(&error)
@@ -78,6 +109,10 @@ mod tests {
     fn the_exit_code_follows_the_error() {
         let code_of = |result: anyhow::Result<()>| format!("{:?}", run("test", async { result }));
         assert_eq!(code_of(Ok(())), format!("{:?}", ExitCode::SUCCESS));
+        for (exit, code) in [(Exit::Done, 0), (Exit::Partial, 1), (Exit::Nothing, 2)] {
+            let ended = format!("{:?}", run("test", async { Ok(exit) }));
+            assert_eq!(ended, format!("{:?}", ExitCode::from(code)), "{exit:?}");
+        }
         assert_eq!(
             code_of(Err(anyhow::anyhow!("broke"))),
             format!("{:?}", ExitCode::FAILURE)

@@ -3,6 +3,7 @@
 //! One look is [`Assessor::assess`], whoever asks for it; [`sync()`] looks at every table of the
 //! inventory. A table whose metadata file is the one last measured costs one load and no manifest.
 
+mod args;
 mod sync;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,9 +19,11 @@ use policy::{Assessment, Defaults, Effective, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::OnceCell;
+use tracing::warn;
 
 use crate::Error;
 
+pub use args::SyncArgs;
 pub use sync::{Cut, LOOP, Synced, Syncing, sync};
 
 const DAY_MS: f64 = 86_400_000.0;
@@ -99,14 +102,37 @@ impl Assessor {
         }
     }
 
-    /// Looks at one table and stores what was found. A failed look is the caller's to note.
+    /// Looks at one table and stores what was found, or why it could not be.
     pub async fn assess(&self, table: &TableName, keep: Keep) -> Result<Assessed, Error> {
         let known = match &self.pool {
             Some(pool) => maintenance::health::latest(&**pool.get().await?, table).await?,
             None => None,
         };
-        self.look(table, known.and_then(facts_of).as_ref(), keep)
-            .await
+        let known = known.and_then(facts_of);
+        let looked = self.look(table, known.as_ref(), keep).await;
+        if let Err(error) = &looked {
+            self.failed(table, error).await;
+        }
+        looked
+    }
+
+    /// Notes a look that failed, for those who look at the table's health later.
+    async fn failed(&self, table: &TableName, error: &Error) {
+        use catalog::Error::{NoSuchNamespace, NoSuchTable};
+        let why = runtime::chain(error);
+        // Anybody may ask about a table that never was.
+        let unknown = matches!(error, Error::Catalog(NoSuchTable(_) | NoSuchNamespace(_)));
+        let Some(pool) = self.pool.as_ref().filter(|_| !unknown) else {
+            return;
+        };
+        let noted = async {
+            let client = pool.get().await?;
+            maintenance::health::failed(&**client, table, &why).await?;
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = noted.await {
+            warn!(%table, why = runtime::chain(&error), "its failure was not noted");
+        }
     }
 
     /// As [`Self::assess`], by who has read what is `known` already.

@@ -85,15 +85,8 @@ pub(crate) struct Args {
         value_parser = runtime::number(0..=3_600)
     )]
     grace_seconds: u64,
-    /// At start, time Postgres may take to come up, 0 to 3600
-    #[arg(
-        long,
-        env = "SNOWPACK_START_SECONDS",
-        default_value = "30",
-        value_name = "SECONDS",
-        value_parser = runtime::number(0..=3_600)
-    )]
-    start_seconds: u64,
+    #[command(flatten)]
+    pub(crate) start: steward::start::StartArgs,
     /// Exit when nothing is due and nothing runs
     #[arg(
         long,
@@ -130,10 +123,6 @@ impl Args {
 
     pub(crate) fn grace(&self) -> Duration {
         Duration::from_secs(self.grace_seconds)
-    }
-
-    pub(crate) fn start_within(&self) -> Duration {
-        Duration::from_secs(self.start_seconds)
     }
 }
 

@@ -16,9 +16,9 @@ use model::{Advice, TableName};
 use pg::Pool;
 use policy::Defaults;
 use runner::Memory;
+use runtime::Shutdown;
 use serde::Serialize;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Assessor, Keep, facts_of};
@@ -120,7 +120,7 @@ pub async fn sync(
     catalog: Arc<dyn Catalog>,
     defaults: &Defaults,
     syncing: &Syncing,
-    stop: &CancellationToken,
+    shutdown: &Shutdown,
 ) -> Result<Synced, Error> {
     let begun = Instant::now();
     let since = {
@@ -138,7 +138,7 @@ pub async fn sync(
         pool,
         assessor: Assessor::new(catalog, Some(pool.clone()), defaults.clone()),
         syncing,
-        stop,
+        shutdown,
         ends_at: syncing.deadline.map(|deadline| begun + deadline),
         since,
     };
@@ -170,7 +170,7 @@ struct Pass<'a> {
     pool: &'a Pool,
     assessor: Assessor,
     syncing: &'a Syncing,
-    stop: &'a CancellationToken,
+    shutdown: &'a Shutdown,
     ends_at: Option<Instant>,
     since: Timestamp,
 }
@@ -197,7 +197,15 @@ impl Pass<'_> {
             .map_ok(|stale| self.one(stale, &at_once))
             .try_buffer_unordered(self.syncing.concurrency);
         let mut looks = std::pin::pin!(looks);
-        while let Some(looked) = looks.next().await {
+        loop {
+            let looked = tokio::select! {
+                looked = looks.next() => looked,
+                () = self.shutdown.stop.cancelled() => {
+                    synced.cut = Some(Cut::Stopped);
+                    break;
+                }
+            };
+            let Some(looked) = looked else { break };
             match looked {
                 Ok(Looked::Left(cut)) => synced.cut = synced.cut.or(cut),
                 Ok(Looked::Fine(stored)) => {
@@ -266,7 +274,7 @@ impl Pass<'_> {
 
     /// Why no further table is begun.
     fn cut(&self) -> Option<Cut> {
-        if self.stop.is_cancelled() {
+        if self.shutdown.drain.is_cancelled() {
             return Some(Cut::Stopped);
         }
         let late = self
@@ -302,7 +310,8 @@ impl Pass<'_> {
                 }
             }
         };
-        self.failed(&table, &error).await;
+        warn!(%table, why = runtime::chain(&error), "not assessed");
+        self.assessor.failed(&table, &error).await;
         Ok(Looked::Failed {
             table: table.key(),
             error,
@@ -321,19 +330,6 @@ impl Pass<'_> {
         match tokio::time::timeout(limit, look).await {
             Ok(assessed) => Ok(assessed?.stored.unwrap_or(Stored::Unchanged)),
             Err(_) => Err(Error::Late(limit.as_secs())),
-        }
-    }
-
-    async fn failed(&self, table: &TableName, error: &Error) {
-        let why = runtime::chain(error);
-        warn!(%table, why, "not assessed");
-        let noted = async {
-            let client = self.pool.get().await?;
-            maintenance::health::failed(&**client, table, &why).await?;
-            Ok::<_, Error>(())
-        };
-        if let Err(error) = noted.await {
-            warn!(%table, why = runtime::chain(&error), "its failure was not noted");
         }
     }
 }
