@@ -8,5 +8,7 @@ mod document;
 mod manifest;
 #[path = "all/manifest_v1.rs"]
 mod manifest_v1;
+#[path = "all/measure.rs"]
+mod measure;
 #[path = "all/transform.rs"]
 mod transform;
