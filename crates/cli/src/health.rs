@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use maintenance::health::{Latest, Stored};
 use model::TableName;
+use model::health::Facts;
 use pg::Pool;
 use policy::Effective;
 use serde_json::{Value, json};
@@ -126,79 +127,82 @@ fn shown(table: &TableName, assessed: &Assessed, stored: &str) -> String {
 /// The facts in lines, each with its unit.
 fn facts(assessed: &Assessed) -> String {
     let facts = &assessed.facts;
-    let (files, deletes) = (&facts.file_stats, &facts.delete_stats);
-    let at = |ms: i64| Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), moment);
     let mut grid = Grid::new(&["FACT", "VALUE"]);
-    grid.row([
-        "data files",
-        &format!(
-            "{}, {}, {} on average; {} small ({:.1}%), {} can be combined",
-            print::count(files.total_data_files),
-            print::bytes(files.total_size_bytes),
-            print::bytes(files.avg_file_size_bytes),
-            print::count(files.small_file_count),
-            files.small_file_pct,
-            print::count(files.compactable_file_count),
-        ),
-    ]);
-    grid.row([
-        "delete files",
-        &format!(
-            "{}, {}; {} rows by position, {} by equality; {} worth a rewrite for them",
-            print::count(files.total_delete_files),
-            print::bytes(deletes.delete_bytes),
-            print::count(deletes.position_delete_records),
-            print::count(deletes.equality_delete_records),
-            print::counted(deletes.heavy_file_count, "data file"),
-        ),
-    ]);
+    grid.row(["data files", &data_files(facts)]);
+    grid.row(["delete files", &delete_files(facts)]);
     grid.row(["rows", &print::count(facts.total_records)]);
-    let past = &facts.snapshot_stats;
-    let oldest = past.oldest_snapshot_ms.map_or_else(String::new, |oldest| {
-        format!(", the oldest of {}", at(oldest))
-    });
-    grid.row([
-        "snapshots",
-        &format!(
-            "{}{oldest}; {} past their retention hold {}",
-            print::count(facts.snapshot_count),
-            print::count(past.expirable_count),
-            print::bytes(past.expirable_bytes),
-        ),
-    ]);
-    let manifests = &facts.manifest_stats;
-    let sampled = if files.manifests_read < facts.manifest_count {
-        format!(
-            "; counts are from {} of them",
-            print::count(files.manifests_read)
-        )
-    } else {
-        String::new()
-    };
-    grid.row([
-        "manifests",
-        &format!(
-            "{}, {}; {} small{sampled}",
-            print::count(facts.manifest_count),
-            print::bytes(manifests.total_bytes),
-            print::count(manifests.small_count),
-        ),
-    ]);
-    grid.row([
-        "metadata",
-        &format!(
-            "format {}, {}, last changed {}",
-            facts.format_version,
-            print::bytes(facts.metadata_bytes),
-            at(facts.last_updated_ms)
-        ),
-    ]);
+    grid.row(["snapshots", &snapshots(facts)]);
+    grid.row(["manifests", &manifests(facts)]);
+    let metadata = format!(
+        "format {}, {}, last changed {}",
+        facts.format_version,
+        print::bytes(facts.metadata_bytes),
+        at(facts.last_updated_ms)
+    );
+    grid.row(["metadata", &metadata]);
     if let Some(rival) = &facts.rival {
         let seen = format!("{}, last rewrote files {}", rival.name, at(rival.at_ms));
         grid.row(["another maintainer", &seen]);
     }
     grid.row(["judged by", &judged_by(&assessed.effective)]);
     grid.render()
+}
+
+fn at(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), moment)
+}
+
+fn data_files(facts: &Facts) -> String {
+    let files = &facts.file_stats;
+    format!(
+        "{}, {}, {} on average; {} small ({:.1}%), {} can be combined",
+        print::count(files.total_data_files),
+        print::bytes(files.total_size_bytes),
+        print::bytes(files.avg_file_size_bytes),
+        print::count(files.small_file_count),
+        files.small_file_pct,
+        print::count(files.compactable_file_count),
+    )
+}
+
+fn delete_files(facts: &Facts) -> String {
+    let deletes = &facts.delete_stats;
+    format!(
+        "{}, {}; {} rows by position, {} by equality; {} worth a rewrite for them",
+        print::count(facts.file_stats.total_delete_files),
+        print::bytes(deletes.delete_bytes),
+        print::count(deletes.position_delete_records),
+        print::count(deletes.equality_delete_records),
+        print::counted(deletes.heavy_file_count, "data file"),
+    )
+}
+
+fn snapshots(facts: &Facts) -> String {
+    let past = &facts.snapshot_stats;
+    let oldest = past.oldest_snapshot_ms.map_or_else(String::new, |oldest| {
+        format!(", the oldest of {}", at(oldest))
+    });
+    format!(
+        "{}{oldest}; {} past their retention hold {}",
+        print::count(facts.snapshot_count),
+        print::count(past.expirable_count),
+        print::bytes(past.expirable_bytes),
+    )
+}
+
+fn manifests(facts: &Facts) -> String {
+    let read = facts.file_stats.manifests_read;
+    let sampled = if read < facts.manifest_count {
+        format!("; files are counted from {} of them", print::count(read))
+    } else {
+        String::new()
+    };
+    format!(
+        "{}, {}; {} small{sampled}",
+        print::count(facts.manifest_count),
+        print::bytes(facts.manifest_stats.total_bytes),
+        print::count(facts.manifest_stats.small_count),
+    )
 }
 
 fn judged_by(policy: &Effective) -> String {

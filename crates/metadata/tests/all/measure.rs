@@ -126,7 +126,7 @@ impl Lake {
         let table = self.parsed();
         let bytes = write_manifest_list(&self.manifests, &table, SNAPSHOT, None, 9).unwrap();
         put(&list, &bytes);
-        self.snapshot(SNAPSHOT, None, NOW - DAY, json!({"operation": "append"}));
+        self.snapshot(SNAPSHOT, None, NOW - DAY, &json!({"operation": "append"}));
         self.document["snapshots"]
             .as_array_mut()
             .unwrap()
@@ -139,7 +139,7 @@ impl Lake {
         (self.parsed(), location)
     }
 
-    fn snapshot(&mut self, id: i64, parent: Option<i64>, at: i64, summary: Value) {
+    fn snapshot(&mut self, id: i64, parent: Option<i64>, at: i64, summary: &Value) {
         let mut snapshot = json!({
             "snapshot-id": id, "sequence-number": 1, "timestamp-ms": at, "summary": summary,
             "manifest-list": self.path("gone.avro"), "schema-id": 0,
@@ -307,8 +307,8 @@ async fn m22_hostile_counts_end_at_the_largest_there_is() {
         "commit.manifest.target-size-bytes": "-1", "history.expire.min-snapshots-to-keep": "x",
     });
     let summary = json!({"operation": "append", "removed-files-size": "99999999999999999999"});
-    lake.snapshot(1, Some(2), i64::MIN, summary);
-    lake.snapshot(2, Some(1), i64::MAX, json!({}));
+    lake.snapshot(1, Some(2), i64::MIN, &summary);
+    lake.snapshot(2, Some(1), i64::MAX, &json!({}));
     let facts = measured(&mut lake, &measuring()).await;
     assert_eq!(facts.file_stats.total_size_bytes, u64::MAX);
     assert_eq!(facts.total_records, u64::MAX);
@@ -365,10 +365,10 @@ fn ageing() -> Lake {
         json!({"operation": "overwrite", "added-files-size": added.to_string(),
             "removed-files-size": removed.to_string()})
     };
-    lake.snapshot(1, None, NOW - 31 * DAY, summary(1_000, 0));
-    lake.snapshot(2, Some(1), NOW - 21 * DAY, summary(150, 100));
-    lake.snapshot(3, Some(2), NOW - 11 * DAY, summary(150, 100));
-    lake.snapshot(4, Some(3), NOW - DAY, summary(150, 100));
+    lake.snapshot(1, None, NOW - 31 * DAY, &summary(1_000, 0));
+    lake.snapshot(2, Some(1), NOW - 21 * DAY, &summary(150, 100));
+    lake.snapshot(3, Some(2), NOW - 11 * DAY, &summary(150, 100));
+    lake.snapshot(4, Some(3), NOW - DAY, &summary(150, 100));
     lake.document["current-snapshot-id"] = 4.into();
     lake.document["refs"]["main"] = json!({"snapshot-id": 4, "type": "branch"});
     lake
@@ -408,8 +408,8 @@ fn m22_expirable_snapshots_follow_refs_and_properties() {
 fn m22_a_line_nobody_needs_holds_what_it_added() {
     let mut lake = ageing();
     let summary = json!({"operation": "append", "added-files-size": "70"});
-    lake.snapshot(5, Some(2), NOW - 20 * DAY, summary.clone());
-    lake.snapshot(6, Some(5), NOW - 19 * DAY, summary);
+    lake.snapshot(5, Some(2), NOW - 20 * DAY, &summary);
+    lake.snapshot(6, Some(5), NOW - 19 * DAY, &summary);
     expirable(&lake, None, (5, 440));
 }
 
@@ -417,7 +417,7 @@ fn m22_a_line_nobody_needs_holds_what_it_added() {
 fn m27_another_maintainer_is_seen_in_summaries() {
     let seen = |at: i64, summary: Value| {
         let mut lake = ageing();
-        lake.snapshot(9, None, at, summary);
+        lake.snapshot(9, None, at, &summary);
         let measuring = measuring();
         let location = lake.path("v.metadata.json");
         std::fs::write(&location, lake.document.to_string()).unwrap();

@@ -36,6 +36,8 @@ const LOOKS_MAX: u32 = 2;
 const UNANSWERED_MAX: usize = 10;
 /// Failures told in the report; all are in the log and in `table_health`.
 const FAILURES_TOLD_MAX: usize = 20;
+/// For the note of a pass's end: the report must not wait for it.
+const NOTE_WITHIN: Duration = Duration::from_secs(5);
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 /// What looking at any table takes: its manifests, four at once, unpacked block by block.
 const TABLE_BYTES: u64 = 48 << 20;
@@ -155,9 +157,13 @@ pub async fn sync(
         "health sync finished: {}",
         synced.told()
     );
-    if let Err(error) = note(pool, outcome, &synced.told()).await {
-        warn!(why = runtime::chain(&error), "the pass's end was not noted");
-    }
+    // A connection whose query was given up stays busy with it.
+    let why = match tokio::time::timeout(NOTE_WITHIN, note(pool, outcome, &synced.told())).await {
+        Ok(Ok(())) => return Ok(synced),
+        Ok(Err(error)) => runtime::chain(&error),
+        Err(_) => format!("Postgres did not answer within {} s", NOTE_WITHIN.as_secs()),
+    };
+    warn!(why, "the pass's end was not noted");
     Ok(synced)
 }
 
