@@ -104,14 +104,7 @@ fn shown(table: &TableName, assessed: &Assessed, stored: &str) -> String {
         text.extend([&grid.render(), "\n"]);
     }
     text += &facts(assessed);
-    for property in &assessed.effective.unreadable {
-        let (name, value) = (&property.property, &property.value);
-        text += &format!("ignored: {name} = `{value}`: {}\n", property.allowed);
-    }
-    for property in &assessed.effective.unknown {
-        let (name, nearest) = (&property.property, &property.nearest);
-        text += &format!("unknown: {name}; did you mean {nearest}?\n");
-    }
+    text += &complaints(&assessed.effective);
     text.extend(["\n", stored, "\n"]);
     if assessment.needs_maintenance {
         let actions: Vec<&str> = assessment
@@ -119,9 +112,28 @@ fn shown(table: &TableName, assessed: &Assessed, stored: &str) -> String {
             .iter()
             .map(|recommended| recommended.action.as_str())
             .collect();
-        text += &format!("snowpack maintain {table} {}\n", actions.join(" "));
+        text.extend([
+            "snowpack maintain ",
+            &table.key(),
+            " ",
+            &actions.join(" "),
+            "\n",
+        ]);
     }
     text
+}
+
+/// Properties that say nothing one could go by.
+fn complaints(policy: &Effective) -> String {
+    let unreadable = policy.unreadable.iter().map(|found| {
+        let (name, value, allowed) = (&found.property, &found.value, &found.allowed);
+        format!("ignored: {name} = `{value}`: {allowed}\n")
+    });
+    let unknown = policy.unknown.iter().map(|found| {
+        let (name, nearest) = (&found.property, &found.nearest);
+        format!("unknown: {name}; did you mean {nearest}?\n")
+    });
+    unreadable.chain(unknown).collect()
 }
 
 /// The facts in lines, each with its unit.

@@ -6,6 +6,8 @@
 mod clock;
 #[path = "all/demo.rs"]
 mod demo;
+#[path = "all/health.rs"]
+mod health;
 #[path = "all/jobs.rs"]
 mod jobs;
 #[path = "all/local.rs"]

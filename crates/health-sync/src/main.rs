@@ -35,7 +35,7 @@ async fn work(args: Args) -> Result<Exit> {
         Ok(Outcome::Partial) => Ok(Exit::Partial),
         Ok(Outcome::Failed) => Ok(Exit::Nothing),
         // What was asked for is impossible: said by the runtime, as everywhere.
-        Err(error) if error.chain().any(|cause| cause.is::<runtime::Error>()) => Err(error),
+        Err(error) if error.downcast_ref::<runtime::Error>().is_some() => Err(error),
         Err(error) => {
             error!(
                 why = runtime::chain(error.as_ref()),
