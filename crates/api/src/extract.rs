@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use model::{JobId, TableName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::problem::{Kind, Problem};
 
@@ -65,6 +66,27 @@ impl<S: Send + Sync> FromRequestParts<S> for Names {
     }
 }
 
+/// The one name in the path: any text Postgres can hold.
+#[derive(Debug)]
+pub(crate) struct Id(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Ok(Path(name)) = Path::<String>::from_request_parts(parts, state).await else {
+            return Err(Problem::field(Kind::BadRequest, "path", "it is not UTF-8"));
+        };
+        if name.contains('\0') {
+            return Err(Problem::field(Kind::BadRequest, "path", NUL));
+        }
+        Ok(Self(name))
+    }
+}
+
+/// What Postgres cannot hold in a text.
+const NUL: &str = "it holds the character U+0000, which nothing here has";
+
 /// `{job_id}` of the path. What could not be a job's id is that of no job.
 #[derive(Debug)]
 pub(crate) struct Job(pub(crate) JobId);
@@ -81,20 +103,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Job {
         });
         let id = possible.ok_or_else(|| Problem::new(Kind::NoSuchJob, "no job has such an id"))?;
         Ok(Self(JobId::new(id)))
-    }
-}
-
-/// One name of the path.
-#[derive(Debug)]
-pub(crate) struct Segment(pub(crate) String);
-
-impl<S: Send + Sync> FromRequestParts<S> for Segment {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let name = Path::<String>::from_request_parts(parts, state).await;
-        name.map(|Path(name)| Self(name))
-            .map_err(|rejection| Problem::field(Kind::BadRequest, "path", rejection.body_text()))
     }
 }
 
@@ -117,6 +125,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let text = parts.uri.query().unwrap_or_default();
         let pairs = form_urlencoded::parse(text.as_bytes());
+        if let Some((key, _)) = pairs.clone().find(|(_, value)| value.contains('\0')) {
+            return Err(Problem::field(
+                Kind::BadRequest,
+                format!("query.{key}"),
+                NUL,
+            ));
+        }
         let pairs = serde_urlencoded::Deserializer::new(pairs);
         serde_path_to_error::deserialize(pairs)
             .map(Self)
@@ -165,7 +180,39 @@ impl Payload {
         let value = serde_path_to_error::deserialize(&mut text).map_err(|e| wrong("body", &e))?;
         text.end()
             .map_err(|error| Problem::field(Kind::BadRequest, "body", error.to_string()))?;
+        self.storable()?;
         Ok(value)
+    }
+
+    /// Refuses texts that Postgres cannot hold. JSON can only write that character escaped.
+    fn storable(&self) -> Result<(), Problem> {
+        let escape = b"\\u0000";
+        if !self.bytes.windows(escape.len()).any(|part| part == escape) {
+            return Ok(());
+        }
+        let document = serde_json::from_slice(&self.bytes).unwrap_or_default();
+        match nul(&document, "body") {
+            Some(path) => Err(Problem::field(Kind::BadRequest, path, NUL)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where in a document U+0000 is.
+fn nul(value: &Value, path: &str) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(|| path.to_owned()),
+        Value::Array(values) => {
+            let mut values = values.iter().enumerate();
+            values.find_map(|(at, value)| nul(value, &format!("{path}[{at}]")))
+        }
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            if name.contains('\0') {
+                return Some(path.to_owned());
+            }
+            nul(value, &format!("{path}.{name}"))
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 

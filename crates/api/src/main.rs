@@ -13,6 +13,7 @@ mod lakehouse;
 mod loops;
 mod metrics;
 mod migrate;
+mod openapi;
 mod page;
 mod passes;
 mod problem;

@@ -49,6 +49,8 @@ kinds! {
     NoSuchRoute = "no_such_route", NOT_FOUND, "There is no such route";
     NoSuchTable = "no_such_table", NOT_FOUND, "The table is not known";
     NoSuchJob = "no_such_job", NOT_FOUND, "The job is not known";
+    NoSuchRun = "no_such_run", NOT_FOUND, "The run is not known";
+    NotAssessed = "not_assessed", NOT_FOUND, "The table was never assessed";
     NoSuchLane = "no_such_lane", NOT_FOUND, "The lane is not known";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The route has no such method";
     TableLocked = "table_locked", CONFLICT, "Another job holds the table";

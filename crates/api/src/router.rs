@@ -12,17 +12,15 @@ use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::{Extension, Router};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder,
-};
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, RefOr, Response, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::page::Document;
 use crate::problem::{self, Kind, Problem};
-use crate::routes::{drain, jobs, lanes, loops, probes, submit};
+use crate::routes::{drain, health, jobs, lanes, loops, probes, runs, submit, tables};
 use crate::state::Api;
-use crate::{auth, page, request};
+use crate::{auth, openapi, page, request};
 
 type Routes = OpenApiRouter<Arc<Api>>;
 
@@ -47,6 +45,13 @@ fn for_callers() -> Routes {
         .routes(routes!(drain::get, drain::put))
         .routes(routes!(lanes::get, lanes::put))
         .routes(routes!(loops::list))
+        .routes(routes!(tables::list))
+        .routes(routes!(tables::cache_status))
+        .routes(routes!(health::cached))
+        .routes(routes!(health::status))
+        .routes(routes!(health::history))
+        .routes(routes!(runs::list, runs::record))
+        .routes(routes!(runs::get))
 }
 
 /// The whole API with everything around it.
@@ -55,10 +60,11 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
     secure(callers.get_openapi_mut());
     let admit = from_fn_with_state(Arc::clone(api), auth::admit);
     let around = from_fn_with_state(Arc::clone(api), request::around);
-    let (router, document) = OpenApiRouter::with_openapi(about())
+    let (router, mut document) = OpenApiRouter::with_openapi(about())
         .merge(for_all())
         .merge(callers.route_layer(admit))
         .split_for_parts();
+    openapi::complete(&mut document);
     router
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
@@ -98,13 +104,7 @@ fn problem_schema() -> (String, RefOr<utoipa::openapi::Schema>) {
 fn secure(document: &mut OpenApi) {
     let bearer = SecurityRequirement::new("bearer", Vec::<String>::new());
     for item in document.paths.paths.values_mut() {
-        let operations = [
-            &mut item.get,
-            &mut item.put,
-            &mut item.post,
-            &mut item.delete,
-        ];
-        for operation in operations.into_iter().flatten() {
+        for operation in openapi::operations(item) {
             operation.security = Some(vec![bearer.clone()]);
         }
     }
@@ -130,22 +130,11 @@ impl utoipa::IntoResponses for Refused {
                 "Something needed is out of reach, or new jobs are refused",
             ),
         ] {
-            responses.insert(status.to_owned(), RefOr::T(response(when)));
+            let response = ResponseBuilder::new().description(when).build();
+            responses.insert(status.to_owned(), RefOr::T(response));
         }
         responses
     }
-}
-
-/// A response whose body is a problem.
-fn response(when: &str) -> Response {
-    use utoipa::ToSchema;
-    let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name(problem::Body::name())))
-        .build();
-    ResponseBuilder::new()
-        .description(when)
-        .content(problem::MEDIA_TYPE, content)
-        .build()
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

@@ -4,6 +4,8 @@
 
 #[path = "all/access.rs"]
 mod access;
+#[path = "all/inventory.rs"]
+mod inventory;
 #[path = "all/jobs.rs"]
 mod jobs;
 #[path = "all/jwt.rs"]

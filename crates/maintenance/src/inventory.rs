@@ -87,6 +87,8 @@ impl Content {
 pub struct Filter {
     pub database: Option<String>,
     pub maintenance_enabled: Option<bool>,
+    /// Only tables that say nothing readable of it.
+    pub unset: bool,
     /// Only tables whose newest score is below.
     pub health_below: Option<f32>,
     /// The last entry of the page before.
@@ -150,6 +152,7 @@ pub async fn list<C: GenericClient + Sync>(
         (&database as &_, Type::TEXT),
         (&table as &_, Type::TEXT),
         (&limit as &_, Type::INT8),
+        (&filter.unset as &_, Type::BOOL),
     ];
     let found = rows(client, "list the table cache", LIST, &params).await?;
     found.iter().map(entry).collect()

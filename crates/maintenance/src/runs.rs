@@ -19,6 +19,10 @@ use tokio_postgres::{GenericClient, Row};
 use crate::Error;
 use crate::statement::{maybe, one, read, rows, run};
 
+mod report;
+
+pub use report::{Report, report};
+
 const OPEN: &str = include_str!("../sql/runs/open.sql");
 const SEEN: &str = include_str!("../sql/runs/seen.sql");
 const RECORD: &str = include_str!("../sql/runs/record.sql");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
 
 use crate::auth::{Admin, Reader};
-use crate::extract::{Payload, Segment};
+use crate::extract::{Id, Payload};
 use crate::problem::{Kind, Problem};
 use crate::router::Refused;
 use crate::routes::drain::checked;
@@ -68,7 +68,7 @@ fn body(queue: &Queue, paused: Option<Paused>) -> Json<Pause> {
 pub(crate) async fn get(
     _: Reader,
     State(api): State<Arc<Api>>,
-    Segment(name): Segment,
+    Id(name): Id,
 ) -> Result<Json<Pause>, Problem> {
     let queue = lane(&name)?;
     let paused = queue.paused(&**api.pool.get().await?).await?;
@@ -86,7 +86,7 @@ pub(crate) async fn get(
 pub(crate) async fn put(
     Admin(caller): Admin,
     State(api): State<Arc<Api>>,
-    Segment(name): Segment,
+    Id(name): Id,
     payload: Payload,
 ) -> Result<Json<Pause>, Problem> {
     let queue = lane(&name)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use maintenance::runs::{self, Choice, Close, Counts, Decision, Filter, RunId, Status};
+use maintenance::runs::{self, Choice, Close, Counts, Decision, Filter, Report, RunId, Status};
 use maintenance::{Error, jobs};
 use model::{Action, EndReason, JobId, JobStatus};
 use queue::End;
@@ -371,4 +371,63 @@ async fn deleting_a_run_deletes_its_decisions_and_no_job() {
         0
     );
     assert!(jobs::get(&lane.client, &job).await.unwrap().is_some());
+}
+
+fn report(decisions: Vec<Decision>) -> Report {
+    Report {
+        dry_run: false,
+        triggered_by: "api:ci".to_owned(),
+        elapsed: Duration::from_secs(90),
+        error: None,
+        note: Some("made elsewhere".to_owned()),
+        payload: json!({"tool": "other"}),
+        counts: Counts {
+            tables_assessed: 7,
+            tables_skipped: 3,
+            tables_healthy: 2,
+            jobs_submitted: 2,
+            jobs_completed: 1,
+            jobs_failed: 1,
+        },
+        decisions,
+    }
+}
+
+#[tokio::test]
+async fn m28_a_run_made_elsewhere_is_recorded_as_it_is_told() {
+    let mut lane = Lane::new().await;
+    let tx = lane.client.transaction().await.unwrap();
+    let told = runs::report(&tx, &report(Vec::new())).await.unwrap();
+    let failed = Report {
+        error: Some("it broke".to_owned()),
+        ..report(vec![
+            skip("a", "healthy"),
+            skip("b", "not_due_yet"),
+            submit("c", None),
+        ])
+    };
+    let failed = runs::report(&tx, &failed).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let told = run(&lane, told).await;
+    assert_eq!(told.status, Status::Completed);
+    assert_eq!(told.counts, report(Vec::new()).counts);
+    let took = told.completed_at.unwrap().duration_since(told.started_at);
+    assert_eq!(took.as_secs(), 90);
+    // Nothing of it is looked up later.
+    runs::settle(&lane.client).await.unwrap();
+    assert_eq!(run(&lane, told.id).await.counts, told.counts);
+
+    let failed = run(&lane, failed).await;
+    assert_eq!(
+        (failed.status, failed.error.as_deref()),
+        (Status::Failed, Some("it broke"))
+    );
+    let counted = Counts {
+        tables_assessed: 3,
+        tables_skipped: 1,
+        tables_healthy: 1,
+        ..Counts::default()
+    };
+    assert_eq!(failed.counts, counted);
 }
