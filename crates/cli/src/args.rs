@@ -91,6 +91,9 @@ pub(crate) enum Command {
     /// Cancel a job: at once when it waits, at the next safe point when it runs
     #[command(after_help = "Example:\n  snowpack cancel 0199d7a2-5b1e-7c3a-9f00-3c1f6a7d9e21")]
     Cancel(OneJob),
+    /// Do the work of a failed or cancelled job again, as a new job; prints its id
+    #[command(after_help = "Example:\n  snowpack retry 0199d7a2-5b1e-7c3a-9f00-3c1f6a7d9e21")]
+    Retry(OneJob),
     /// Show which files wait for their deletion, and what became of others
     #[command(after_help = PENDING_EXAMPLES)]
     Pending(Pending),
@@ -100,6 +103,9 @@ pub(crate) enum Command {
     /// Hand out jobs again
     #[command(after_help = "Example:\n  snowpack resume")]
     Resume(Resume),
+    /// Refuse new jobs, or take them again; what is queued and what runs goes on
+    #[command(after_help = DRAIN_EXAMPLES)]
+    Drain(Drain),
     /// Print a shell's completion script
     #[command(
         after_help = "Example:\n  snowpack completions bash > /etc/bash_completion.d/snowpack"
@@ -162,7 +168,8 @@ const SUBMIT_EXAMPLES: &str = "\
 Examples:
   snowpack submit db.events rewrite_data_files
   snowpack submit db.events rewrite_data_files --priority -1 --idempotency-key nightly-2026-01-31
-  snowpack submit db.events rewrite_data_files --option target-file-size-bytes=134217728";
+  snowpack submit db.events rewrite_data_files --option target-file-size-bytes=134217728
+  snowpack submit db.events rewrite_data_files --dry-run     plan it, change nothing";
 
 const PENDING_EXAMPLES: &str = "\
 Examples:
@@ -173,6 +180,14 @@ Examples:
 Files wait because only expired snapshots referred to them (expired) or because an attempt that
 ended never committed them (attempt). Any job of the table that does well deletes what is due;
 `snowpack maintain db.events purge_pending` does it now. Times are UTC.";
+
+const DRAIN_EXAMPLES: &str = "\
+Examples:
+  snowpack drain on --reason 'catalog upgrade'
+  snowpack drain status
+  snowpack drain off
+
+A drain refuses new jobs at every door; `snowpack pause` stops the handing out of those there are.";
 
 /// Where Postgres is, for commands that can do without
 #[derive(Debug, Clone, clap::Args)]
@@ -333,7 +348,7 @@ pub(crate) struct Submit {
     /// An option of an action, as [ACTION.]key=value; may be repeated
     #[arg(long = "option", short = 'o', value_name = "KEY=VALUE")]
     pub(crate) options: Vec<ActionOption>,
-    /// Plan only: the worker stores what it would do and changes nothing
+    /// Plan now and change nothing: the job is ended at once and holds the plans
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// From -3 to 3; a smaller number runs first
@@ -350,6 +365,9 @@ pub(crate) struct Submit {
     pub(crate) idempotency_key: Option<String>,
     #[command(flatten)]
     pub(crate) database: pg::Args,
+    /// Where a dry run finds the table
+    #[command(flatten)]
+    pub(crate) lakehouse: Lakehouse,
 }
 
 #[derive(Debug, clap::Args)]
@@ -413,6 +431,28 @@ pub(crate) struct Resume {
     pub(crate) lane: Lane,
     #[command(flatten)]
     pub(crate) database: pg::Args,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Drain {
+    /// What to do
+    #[arg(value_enum, default_value_t = Switch::Status)]
+    pub(crate) switch: Switch,
+    /// Why, for whoever is refused
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) database: pg::Args,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// Refuse new jobs
+    On,
+    /// Take new jobs
+    Off,
+    /// Say which it is
+    Status,
 }
 
 /// A queue of its own.

@@ -1,4 +1,4 @@
-//! `snowpack jobs`, `job` and `cancel`: what is queued, what ran, and how it ended.
+//! `snowpack jobs`, `job`, `cancel` and `retry`: what is queued, what ran, and how it ended.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::args::{Jobs, OneJob};
 use crate::out::Out;
 use crate::print::{self, Grid};
+use crate::submit::{self, submitter};
 use crate::{done, session};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -89,6 +90,17 @@ pub(crate) async fn cancel(args: OneJob, out: &Out) -> Result<()> {
     })
 }
 
+pub(crate) async fn retry(args: OneJob, out: &Out) -> Result<()> {
+    let pool = session::migrated(&args.database).await?;
+    let mut client = pool.get().await?;
+    let tx = (**client).transaction().await?;
+    let retried = maintenance::retry(&tx, &args.id, &submitter()).await?;
+    tx.commit().await?;
+    submit::wake(&client).await;
+    let document = json!({ "job_id": retried.job(), "retry_of": args.id });
+    out.result(&document, || format!("{}\n", retried.job()))
+}
+
 /// A job as programs read it.
 pub(crate) fn document(job: &Job) -> Value {
     json!({
@@ -106,6 +118,7 @@ pub(crate) fn document(job: &Job) -> Value {
         "started_at": text_of(job.started_at),
         "completed_at": text_of(job.completed_at),
         "attempt_id": job.attempt,
+        "retry_of": job.retry_of,
         "queue": job.queue.as_ref().map(|queue| json!({
             "pool": queue.pool,
             "priority": queue.priority,
@@ -185,6 +198,7 @@ fn text(job: &Job, results: &[ActionRow]) -> String {
             format!("{} by {}", moment(job.submitted_at), job.submitted_by),
         ),
     ];
+    facts.extend(job.retry_of.as_ref().map(|of| ("retry of", of.to_string())));
     facts.extend(job.started_at.map(|at| ("started", moment(at))));
     facts.extend(
         job.completed_at
@@ -232,7 +246,7 @@ fn actions(job: &Job) -> String {
         .join(", ")
 }
 
-fn status(job: &Job) -> String {
+pub(crate) fn status(job: &Job) -> String {
     let waits = job
         .queue
         .as_ref()

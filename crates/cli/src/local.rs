@@ -28,8 +28,8 @@ use crate::args::{Lakehouse, Maintain};
 use crate::done::{self, Done};
 use crate::out::Out;
 use crate::progress::Bar;
-use crate::records::{self, Local, check_clock};
-use crate::{maintain, print, session};
+use crate::records::{self, check_clock};
+use crate::{dry_run, print, session};
 
 /// Does the actions, noting everything in a new journal.
 pub(crate) async fn run(args: &Maintain, tasks: &[Task], out: &Out) -> Result<()> {
@@ -44,10 +44,10 @@ pub(crate) async fn run(args: &Maintain, tasks: &[Task], out: &Out) -> Result<()
     let catalog = session::catalog(&args.lakehouse, None).await?;
     let table = catalog.load(&args.table).await?;
     check_clock(&*catalog, &table, &args.actions).await?;
-    let engine = session::engine(Arc::clone(&catalog));
     if args.dry_run {
-        return maintain::dry_run(args, tasks, (&*engine, &Local), out).await;
+        return dry_run::alone(args, tasks, &*catalog, out).await;
     }
+    let engine = session::engine(Arc::clone(&catalog));
     let header = header(&*catalog, args, &table);
     let path = args.journal.clone().unwrap_or_else(|| default_path(args));
     let journal = Journal::create(&path, &header)?;

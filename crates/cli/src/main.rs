@@ -6,6 +6,8 @@
 mod args;
 mod demo;
 mod done;
+mod drain;
+mod dry_run;
 mod facts;
 mod health;
 mod jobs;
@@ -66,9 +68,11 @@ async fn dispatch(command: Command, out: &Out) -> Result<()> {
         Command::Jobs(args) => jobs::list(args, out).await,
         Command::Job(args) => jobs::show(args, out).await,
         Command::Cancel(args) => jobs::cancel(args, out).await,
+        Command::Retry(args) => jobs::retry(args, out).await,
         Command::Pending(args) => pending::run(args, out).await,
         Command::Pause(args) => lane::pause(args, out).await,
         Command::Resume(args) => lane::resume(args, out).await,
+        Command::Drain(args) => drain::run(args, out).await,
         Command::Completions(args) => completions(&args, out),
     }
 }

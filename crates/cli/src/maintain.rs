@@ -13,7 +13,7 @@ use anyhow::{Result, anyhow, bail};
 use maintenance::Submission;
 use model::{Action, JobId};
 use pg::Pool;
-use planner::{Engine, Plan, Records, Task};
+use planner::{Engine, Task};
 use queue::{Claimed, Cursor};
 use runner::{Config, Heart, How, Memory, Metrics, Runner};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use crate::option::by_action;
 use crate::out::Out;
 use crate::progress::Bar;
 use crate::submit::submitter;
-use crate::{local, plan, session};
+use crate::{dry_run, local, plan, session};
 
 /// What one sweep before the submission may handle; a fleet or the next command does the rest.
 const SWEEP_MAX: i32 = 1_000;
@@ -52,11 +52,10 @@ pub(crate) async fn run(args: Maintain, out: &Out) -> Result<()> {
     // A table that is not there is said so before a job is made of it.
     catalog.load(&args.table).await?;
     let catalog_name = catalog.name().to_owned();
-    let engine = session::engine(catalog);
     if args.dry_run {
-        let records = session::records(Some(&pool), &catalog_name);
-        return dry_run(&args, &tasks, (&*engine, &*records), out).await;
+        return dry_run::run(&pool, &*catalog, &submission(&args)?, out).await;
     }
+    let engine = session::engine(catalog);
     sweep(&pool, &catalog_name).await?;
     let lease = Duration::from_secs(args.lease_seconds);
     let heart = Arc::new(Heart::start(&pool, &maintenance::queue(), lease)?);
@@ -102,6 +101,15 @@ async fn sweep(pool: &Pool, catalog_name: &str) -> Result<()> {
     Ok(())
 }
 
+fn submission(args: &Maintain) -> Result<Submission> {
+    let options = by_action(&args.actions, &args.options).map_err(runtime::Error::Usage)?;
+    Ok(Submission {
+        options,
+        max_attempts: 1,
+        ..Submission::new(args.table.clone(), args.actions.clone(), submitter())
+    })
+}
+
 /// Submits and claims in one transaction: the job never waits, and nobody else can have it.
 async fn claim(args: &Maintain, pool: &Pool, lease: Duration) -> Result<Claimed> {
     let queue = maintenance::queue();
@@ -118,11 +126,7 @@ async fn claim(args: &Maintain, pool: &Pool, lease: Duration) -> Result<Claimed>
             paused.by
         );
     }
-    let submission = Submission {
-        options: by_action(&args.actions, &args.options).map_err(runtime::Error::Usage)?,
-        max_attempts: 1,
-        ..Submission::new(args.table.clone(), args.actions.clone(), submitter())
-    };
+    let submission = submission(args)?;
     let tx = (**client).transaction().await?;
     let submitted = match maintenance::submit(&tx, &submission).await {
         Err(maintenance::Error::Locked { table, holder }) => bail!(
@@ -214,44 +218,6 @@ fn failure(how: How, error: Option<&str>) -> Option<String> {
         How::HandedBack => Some(because("it was handed back")),
         How::Replaced => Some("another process has it now; nothing more was written".to_owned()),
     }
-}
-
-/// Shows the plans.
-pub(crate) async fn dry_run(
-    args: &Maintain,
-    tasks: &[Task],
-    (engine, records): (&dyn Engine, &dyn Records),
-    out: &Out,
-) -> Result<()> {
-    let mut plans: Vec<Plan> = Vec::new();
-    for task in tasks {
-        plans.push(engine.plan(&args.table, task, records).await?);
-    }
-    let action = |plan: &Plan| {
-        let mut action = json!({
-            "action": plan.action(),
-            "success": true,
-            "message": plan.nothing().map_or_else(|| "planned, not done".to_owned(), |why| format!("nothing to do: {why}")),
-            "plan": plan,
-        });
-        if let Some(why) = plan.nothing() {
-            action["skipped"] = json!(why);
-        }
-        action
-    };
-    let document = json!({
-        "table": args.table.key(),
-        "dry_run": true,
-        "success": true,
-        "actions": plans.iter().map(action).collect::<Vec<Value>>(),
-    });
-    out.result(&document, || {
-        plans
-            .iter()
-            .map(plan::text)
-            .collect::<Vec<String>>()
-            .join("\n")
-    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::args::Submit;
 use crate::option::by_action;
 use crate::out::Out;
-use crate::{plan, session};
+use crate::{dry_run, plan, session};
 
 pub(crate) async fn run(args: Submit, out: &Out) -> Result<()> {
     // Options are checked before anything is queued; the worker would only refuse them later.
@@ -23,17 +23,25 @@ pub(crate) async fn run(args: Submit, out: &Out) -> Result<()> {
         ..Submission::new(args.table, args.actions, submitter())
     };
     let pool = session::migrated(&args.database).await?;
+    if submission.dry_run {
+        let catalog = session::catalog(&args.lakehouse, Some(&pool)).await?;
+        return dry_run::run(&pool, &*catalog, &submission, out).await;
+    }
     let mut client = pool.get().await?;
     let tx = (**client).transaction().await?;
     let submitted = maintenance::submit(&tx, &submission).await?;
     tx.commit().await?;
-    // The job is queued: a lost wake-up only costs one poll.
-    if let Err(error) = maintenance::queue().notify(&**client).await {
-        tracing::debug!(%error, "workers will see the job at their next poll");
-    }
+    wake(&client).await;
     let new = matches!(submitted, Submitted::New(_));
     let document = json!({ "job_id": submitted.job(), "new": new });
     out.result(&document, || format!("{}\n", submitted.job()))
+}
+
+/// Tells workers. The job is queued: a lost wake-up only costs one poll.
+pub(crate) async fn wake(client: &pg::Client) {
+    if let Err(error) = maintenance::queue().notify(&***client).await {
+        tracing::debug!(%error, "workers will see the job at their next poll");
+    }
 }
 
 /// Who submits, as jobs record it.

@@ -6,6 +6,8 @@
 mod clock;
 #[path = "all/demo.rs"]
 mod demo;
+#[path = "all/dry_run.rs"]
+mod dry_run;
 #[path = "all/health.rs"]
 mod health;
 #[path = "all/jobs.rs"]
