@@ -5,8 +5,7 @@
 --  properties, database_properties, rule, error}; properties are those that steer maintenance.
 -- An entry is written when it changes only; when it was last seen, table_cache says.
 create index table_cache_entries_by_enabled
-    on snowpack.table_cache_entries (maintenance_enabled, database_name, table_name)
-    where maintenance_enabled is not null;
+    on snowpack.table_cache_entries (maintenance_enabled, database_name, table_name);
 
 alter table snowpack.table_cache_meta
     -- Counts the sets swapped in: a change worked out against another one is stale.
@@ -205,6 +204,9 @@ create index job_history_by_status on snowpack.job_history (status, submitted_at
 create index job_history_by_table
     on snowpack.job_history (database_name, table_name, submitted_at desc, job_id desc)
     where deleted_at is null;
+
+-- For retention.
+create index job_history_by_age on snowpack.job_history (completed_at, job_id);
 
 -- Listings of one database, and of jobs that did not complete. The second's predicate is on
 -- `reason`, which claim and a good end leave alone: an index that mentions `status` would keep

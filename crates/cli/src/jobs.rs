@@ -27,7 +27,7 @@ pub(crate) async fn list(args: Jobs, out: &Out) -> Result<()> {
         status: args.status,
         table: args.table,
         limit: args.limit,
-        before: None,
+        ..Filter::default()
     };
     if !args.watch {
         let jobs = maintenance::list(&**pool.get().await?, &filter).await?;

@@ -83,6 +83,10 @@ pub async fn list<C: GenericClient + Sync>(
     job: &JobId,
 ) -> Result<Vec<ActionRow>, Error> {
     let found = rows(client, "list actions", LIST, &[(&job.as_str(), Type::TEXT)]).await?;
+    from_rows(job, &found)
+}
+
+pub(crate) fn from_rows(job: &JobId, found: &[Row]) -> Result<Vec<ActionRow>, Error> {
     found.iter().map(|row| from_row(job, row)).collect()
 }
 

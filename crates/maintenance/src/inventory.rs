@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use model::TableName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{GenericClient, Row};
 
 use crate::Error;
@@ -24,6 +24,7 @@ pub use next::{
 
 const GET: &str = include_str!("../sql/inventory/get.sql");
 const LIST: &str = include_str!("../sql/inventory/list.sql");
+const LIST_BELOW: &str = include_str!("../sql/inventory/list_below.sql");
 const STATUS: &str = include_str!("../sql/inventory/status.sql");
 
 /// Entries of one page at most.
@@ -33,7 +34,8 @@ pub const PAGE_MAX: u32 = 500;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     pub table: TableName,
-    /// The table's own `snowpack.maintenance_enabled`; absent when it says nothing readable.
+    /// `snowpack.maintenance_enabled` of the table, else of its database; absent when neither says
+    /// it, or the table says something unreadable.
     pub maintenance_enabled: Option<bool>,
     pub content: Content,
     /// When the table was last seen in a listing of its namespace that did not fail.
@@ -145,16 +147,20 @@ pub async fn list<C: GenericClient + Sync>(
     let after = filter.after.as_ref();
     let (database, table) = after.map(|one| (one.database(), one.table())).unzip();
     let limit = i64::from(filter.limit.min(PAGE_MAX));
-    let params = [
-        (&filter.database as &_, Type::TEXT),
-        (&filter.maintenance_enabled as &_, Type::BOOL),
-        (&filter.health_below as &_, Type::FLOAT4),
-        (&database as &_, Type::TEXT),
-        (&table as &_, Type::TEXT),
-        (&limit as &_, Type::INT8),
-        (&filter.unset as &_, Type::BOOL),
+    let mut params = vec![
+        (&filter.database as &(dyn ToSql + Sync), Type::TEXT),
+        (&filter.maintenance_enabled, Type::BOOL),
+        (&database, Type::TEXT),
+        (&table, Type::TEXT),
+        (&limit, Type::INT8),
+        (&filter.unset, Type::BOOL),
     ];
-    let found = rows(client, "list the table cache", LIST, &params).await?;
+    let mut sql = LIST;
+    if let Some(below) = &filter.health_below {
+        params.push((below, Type::FLOAT4));
+        sql = LIST_BELOW;
+    }
+    let found = rows(client, "list the table cache", sql, &params).await?;
     found.iter().map(entry).collect()
 }
 

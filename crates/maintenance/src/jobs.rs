@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use model::{Action, AttemptId, EndReason, JobId, JobStatus, TableName};
 use queue::{Cancel, Fence};
 use serde_json::Value;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{GenericClient, Row, Transaction};
 
 use crate::Error;
@@ -15,6 +15,7 @@ use crate::statement::{maybe, read, rows, run};
 
 const GET: &str = include_str!("../sql/jobs/get.sql");
 const LIST: &str = include_str!("../sql/jobs/list.sql");
+const LIST_LIVE: &str = include_str!("../sql/jobs/list_live.sql");
 const CLAIMED: &str = include_str!("../sql/jobs/claimed.sql");
 const CANCEL_REQUESTED: &str = include_str!("../sql/jobs/cancel_requested.sql");
 const ENDED_AS: &str = include_str!("../sql/jobs/ended_as.sql");
@@ -77,7 +78,11 @@ pub struct QueueState {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     pub status: Option<JobStatus>,
+    /// As [`TableName::database`] writes it.
+    pub database: Option<String>,
     pub table: Option<TableName>,
+    /// Submitted then or later.
+    pub since: Option<Timestamp>,
     /// At most [`PAGE_MAX`].
     pub limit: u32,
     /// The last row of the page before: its time and id.
@@ -92,30 +97,46 @@ pub async fn get<C: GenericClient + Sync>(client: &C, id: &JobId) -> Result<Opti
 
 /// Jobs that are not hidden, newest first, one page.
 pub async fn list<C: GenericClient + Sync>(client: &C, filter: &Filter) -> Result<Vec<Job>, Error> {
+    let sql = match filter.status {
+        Some(JobStatus::Pending | JobStatus::Running) => LIST_LIVE,
+        Some(JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled) | None => LIST,
+    };
+    let Some(found) = listed(client, "list jobs", sql, filter).await? else {
+        return Ok(Vec::new());
+    };
+    found.iter().map(from_row).collect()
+}
+
+/// The rows `sql` lists under `filter`; `None` when its table is not of its database.
+pub(crate) async fn listed<C: GenericClient + Sync>(
+    client: &C,
+    doing: &'static str,
+    sql: &str,
+    filter: &Filter,
+) -> Result<Option<Vec<Row>>, Error> {
     let status = filter.status.map(JobStatus::as_str);
-    let database = filter.table.as_ref().map(TableName::database);
     let table = filter.table.as_ref().map(TableName::table);
+    let of_table = filter.table.as_ref().map(TableName::database);
+    let database = match (of_table, &filter.database) {
+        (Some(one), Some(other)) if one != *other => return Ok(None),
+        (one, other) => one.or_else(|| other.clone()),
+    };
     let (at, id) = filter
         .before
         .as_ref()
         .map(|(at, id)| (*at, id.as_str()))
         .unzip();
     let limit = i64::from(filter.limit.min(PAGE_MAX));
-    let found = rows(
-        client,
-        "list jobs",
-        LIST,
-        &[
-            (&status, Type::TEXT),
-            (&database, Type::TEXT),
-            (&table, Type::TEXT),
-            (&at, Type::TIMESTAMPTZ),
-            (&id, Type::TEXT),
-            (&limit, Type::INT8),
-        ],
-    )
-    .await?;
-    found.iter().map(from_row).collect()
+    let params = [
+        (&status as &(dyn ToSql + Sync), Type::TEXT),
+        (&database, Type::TEXT),
+        (&table, Type::TEXT),
+        (&filter.since, Type::TIMESTAMPTZ),
+        (&at, Type::TIMESTAMPTZ),
+        (&id, Type::TEXT),
+        (&limit, Type::INT8),
+    ];
+    rows(client, doing, sql, &params).await.map(Some)
 }
 
 /// The job of a claim. Fails with the queue's `Replaced` when the attempt is not current.
@@ -212,10 +233,11 @@ pub async fn cancel(tx: &Transaction<'_>, id: &JobId) -> Result<Cancel, Error> {
     }
 }
 
-/// Hides a job that has ended. A live one is refused.
+/// Hides a job that has ended, kept or archived. A live one is refused.
 pub async fn delete(tx: &Transaction<'_>, id: &JobId) -> Result<(), Error> {
     let hidden = run(tx, "delete a job", HIDE, &[(&id.as_str(), Type::TEXT)]).await?;
-    if hidden == 1 {
+    // The second look only where the first found nothing: a job may be archived in between.
+    if hidden == 1 || crate::history::hide(tx, id).await? {
         return Ok(());
     }
     match get(tx, id).await? {
@@ -236,7 +258,7 @@ pub(crate) fn read_status(job: &JobId, row: &Row) -> Result<JobStatus, Error> {
     })
 }
 
-fn from_row(row: &Row) -> Result<Job, Error> {
+pub(crate) fn from_row(row: &Row) -> Result<Job, Error> {
     let id = JobId::new(read::<String>(row, "job_id")?);
     let (table, actions, options) = asked(&id, row)?;
     let reason: Option<String> = read(row, "reason")?;

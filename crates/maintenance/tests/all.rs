@@ -6,6 +6,8 @@
 mod deletions;
 #[path = "all/dry_run.rs"]
 mod dry_run;
+#[path = "all/history.rs"]
+mod history;
 #[path = "all/jobs.rs"]
 mod jobs;
 #[path = "all/lane.rs"]
@@ -14,10 +16,14 @@ mod lane;
 mod ledger;
 #[path = "all/locks.rs"]
 mod locks;
+#[path = "all/loops.rs"]
+mod loops;
 #[path = "all/past.rs"]
 mod past;
 #[path = "all/plans.rs"]
 mod plans;
+#[path = "all/plans_lists.rs"]
+mod plans_lists;
 #[path = "all/retry.rs"]
 mod retry;
 #[path = "all/runs.rs"]

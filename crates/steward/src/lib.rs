@@ -11,6 +11,7 @@ pub mod health;
 pub mod inventory;
 mod judge;
 pub mod orchestrate;
+pub mod retention;
 pub mod start;
 
 pub use args::{BudgetArgs, Enrolment, OrchestrateArgs, PolicyArgs};

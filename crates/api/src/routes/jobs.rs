@@ -205,6 +205,7 @@ pub(crate) async fn list(
         // One more tells whether there is another page.
         limit: wanted.limit.0,
         before: before.transpose()?,
+        ..Filter::default()
     };
     let jobs = maintenance::list(&**api.pool.get().await?, &asked).await?;
     let full = jobs.len() as u32 == wanted.limit.0;

@@ -32,6 +32,9 @@ where jobs.deleted_at is null
   and ($1::text is null or jobs.status = $1)
   and ($2::text is null or jobs.database_name = $2)
   and ($3::text is null or jobs.table_name = $3)
-  and ($4::timestamptz is null or (jobs.submitted_at, jobs.job_id) < ($4, $5))
+  and ($4::timestamptz is null or jobs.submitted_at >= $4)
+  and ($5::timestamptz is null or (jobs.submitted_at, jobs.job_id) < ($5, $6))
+  -- What jobs_not_completed needs to be used.
+  and ($1 is null or $1 not in ('failed', 'cancelled') or jobs.reason is not null)
 order by jobs.submitted_at desc, jobs.job_id desc
-limit $6
+limit $7

@@ -8,10 +8,10 @@ use crate::lane::Lane;
 
 const JOBS: i64 = 20_000;
 
-type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// The plan of a statement with these parameters, as text, run once.
-async fn explain(lane: &Lane, file: &str, params: &[Param<'_>]) -> String {
+pub(crate) async fn explain(lane: &Lane, file: &str, params: &[Param<'_>]) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql").join(file);
     let sql = std::fs::read_to_string(&path).unwrap();
     let explained = format!("explain (analyze, buffers, timing off, costs off) {sql}");
@@ -21,7 +21,7 @@ async fn explain(lane: &Lane, file: &str, params: &[Param<'_>]) -> String {
 }
 
 /// Buffers touched by the whole statement.
-fn buffers(plan: &str) -> i64 {
+pub(crate) fn buffers(plan: &str) -> i64 {
     let line = plan.lines().find(|line| line.contains("Buffers:")).unwrap();
     let number = |name: &str| {
         let found = line.split(name).nth(1).unwrap_or("0");
@@ -49,36 +49,6 @@ async fn many_jobs() -> Lane {
     );
     lane.client.batch_execute(&sql).await.unwrap();
     lane
-}
-
-#[tokio::test]
-async fn a_page_of_jobs_is_read_from_its_index() {
-    let lane = many_jobs().await;
-    let none: Option<&str> = None;
-    let limit = 50_i64;
-    for (table, at) in [(None, None), (None, Some("job9000")), (Some("t7"), None)] {
-        let database = table.map(|_| "db");
-        let sql = "select submitted_at from snowpack.jobs where job_id = 'job9000'";
-        let time: jiff::Timestamp = lane.client.query_one(sql, &[]).await.unwrap().get(0);
-        let time = at.map(|_| time);
-        let params: [Param<'_>; 6] = [
-            (&none, Type::TEXT),
-            (&database, Type::TEXT),
-            (&table, Type::TEXT),
-            (&time, Type::TIMESTAMPTZ),
-            (&at, Type::TEXT),
-            (&limit, Type::INT8),
-        ];
-        let plan = explain(&lane, "jobs/list.sql", &params).await;
-        assert!(
-            !plan.contains("Seq Scan on jobs"),
-            "table {table:?}, after {at:?}:\n{plan}"
-        );
-        assert!(
-            buffers(&plan) < 500,
-            "table {table:?}, after {at:?}:\n{plan}"
-        );
-    }
 }
 
 #[tokio::test]
