@@ -325,7 +325,10 @@ async fn m22_hostile_counts_end_at_the_largest_there_is() {
     };
     lake.document["properties"] = json!({});
     lake.document["snapshots"] = json!([]);
-    measured(&mut lake, &edge).await;
+    lake.document["refs"] = json!({});
+    lake.document["current-snapshot-id"] = Value::Null;
+    let facts = measured(&mut lake, &edge).await;
+    assert_eq!(facts.snapshot_stats.expirable_count, 0);
 }
 
 #[tokio::test]
