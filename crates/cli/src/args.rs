@@ -94,6 +94,15 @@ pub(crate) enum Command {
     /// Do the work of a failed or cancelled job again, as a new job; prints its id
     #[command(after_help = "Example:\n  snowpack retry 0199d7a2-5b1e-7c3a-9f00-3c1f6a7d9e21")]
     Retry(OneJob),
+    /// Show why a table was, or was not, maintained
+    #[command(after_help = crate::explain::EXAMPLES)]
+    Explain(crate::explain::Args),
+    /// Decide about every table and submit what is due, once
+    #[command(after_help = crate::orchestrate::EXAMPLES)]
+    Orchestrate(crate::orchestrate::Args),
+    /// List orchestrator runs, or show what one decided
+    #[command(after_help = crate::runs::EXAMPLES)]
+    Runs(crate::runs::Args),
     /// Show which files wait for their deletion, and what became of others
     #[command(after_help = PENDING_EXAMPLES)]
     Pending(Pending),

@@ -1,4 +1,5 @@
-//! `snowpack`, the command line: demo, migrate, tables, health, plan, maintain, submit, jobs, pending.
+//! `snowpack`, the command line: demo, migrate, tables, health, plan, maintain, submit, jobs,
+//! explain, orchestrate, runs, pending.
 //!
 //! One file per command; [`args`] says what may be typed, [`session`] what is connected to,
 //! [`out`] where results go. Exit codes: 0 done (or nothing to do), 1 failed, 2 bad usage.
@@ -8,6 +9,7 @@ mod demo;
 mod done;
 mod drain;
 mod dry_run;
+mod explain;
 mod facts;
 mod health;
 mod jobs;
@@ -16,12 +18,14 @@ mod local;
 mod maintain;
 mod migrate;
 mod option;
+mod orchestrate;
 mod out;
 mod pending;
 mod plan;
 mod print;
 mod progress;
 mod records;
+mod runs;
 mod session;
 mod submit;
 mod tables;
@@ -69,6 +73,9 @@ async fn dispatch(command: Command, out: &Out) -> Result<()> {
         Command::Job(args) => jobs::show(args, out).await,
         Command::Cancel(args) => jobs::cancel(args, out).await,
         Command::Retry(args) => jobs::retry(args, out).await,
+        Command::Explain(args) => explain::run(args, out).await,
+        Command::Orchestrate(args) => orchestrate::run(args, out).await,
+        Command::Runs(args) => runs::run(args, out).await,
         Command::Pending(args) => pending::run(args, out).await,
         Command::Pause(args) => lane::pause(args, out).await,
         Command::Resume(args) => lane::resume(args, out).await,

@@ -62,6 +62,14 @@ impl Grid {
     }
 }
 
+/// The beginning of a text that would make a table too wide.
+pub(crate) fn cut(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}..", text[..end].trim_end()),
+    }
+}
+
 /// `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -153,6 +161,11 @@ mod tests {
              db.a           7  1.0 KiB\n\
              db.größer  1,200        -\n"
         );
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!([cut("größe", 5), cut("größe", 3)], ["größe", "grö.."]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ mod jobs;
 mod local;
 #[path = "all/maintain.rs"]
 mod maintain;
+#[path = "all/orchestrate.rs"]
+mod orchestrate;
 #[path = "all/pending.rs"]
 mod pending;
 #[path = "all/program.rs"]

@@ -158,6 +158,27 @@ impl BudgetArgs {
     }
 }
 
+/// How old the inventory may be
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[group(skip)]
+pub struct CacheAgeArgs {
+    /// Refuse to decide by a table cache that is older
+    #[arg(
+        long,
+        env = "SNOWPACK_CACHE_AGE_MAX_SECONDS",
+        default_value = "3600",
+        value_name = "SECONDS",
+        value_parser = runtime::number(1..=864_000)
+    )]
+    cache_age_max_seconds: u64,
+}
+
+impl CacheAgeArgs {
+    pub fn max(&self) -> Duration {
+        Duration::from_secs(self.cache_age_max_seconds)
+    }
+}
+
 /// One orchestrator run
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[group(skip)]
@@ -177,15 +198,8 @@ pub struct OrchestrateArgs {
         value_parser = runtime::number(1..=604_800)
     )]
     pub wait_seconds: u64,
-    /// Refuse to decide by a table cache that is older
-    #[arg(
-        long,
-        env = "SNOWPACK_CACHE_AGE_MAX_SECONDS",
-        default_value = "3600",
-        value_name = "SECONDS",
-        value_parser = runtime::number(1..=864_000)
-    )]
-    pub cache_age_max_seconds: u64,
+    #[command(flatten)]
+    pub cache_age: CacheAgeArgs,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
@@ -200,7 +214,7 @@ impl OrchestrateArgs {
             budget: self.budget.budget(),
             dry_run: self.dry_run,
             wait: self.wait.then(|| Duration::from_secs(self.wait_seconds)),
-            cache_age_max: Duration::from_secs(self.cache_age_max_seconds),
+            cache_age_max: self.cache_age.max(),
             triggered_by: triggered_by.into(),
         }
     }

@@ -14,5 +14,5 @@ pub mod orchestrate;
 pub mod retention;
 pub mod start;
 
-pub use args::{BudgetArgs, Enrolment, OrchestrateArgs, PolicyArgs};
+pub use args::{BudgetArgs, CacheAgeArgs, Enrolment, OrchestrateArgs, PolicyArgs};
 pub use error::Error;
