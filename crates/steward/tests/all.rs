@@ -14,5 +14,7 @@ mod inventory;
 mod inventory_faults;
 #[path = "all/orchestrate.rs"]
 mod orchestrate;
+#[path = "all/retention.rs"]
+mod retention;
 #[path = "all/shelf.rs"]
 mod shelf;
