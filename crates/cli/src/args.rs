@@ -78,7 +78,7 @@ pub(crate) enum Command {
     #[command(after_help = MAINTAIN_EXAMPLES)]
     Maintain(Maintain),
     /// Queue actions on a table for the workers; prints the job's id
-    #[command(after_help = SUBMIT_EXAMPLES)]
+    #[command(after_help = crate::submit::EXAMPLES)]
     Submit(Submit),
     /// List jobs, newest first
     #[command(
@@ -104,7 +104,7 @@ pub(crate) enum Command {
     #[command(after_help = crate::runs::EXAMPLES)]
     Runs(crate::runs::Args),
     /// Show which files wait for their deletion, and what became of others
-    #[command(after_help = PENDING_EXAMPLES)]
+    #[command(after_help = crate::pending::EXAMPLES)]
     Pending(Pending),
     /// Stop handing out jobs; those that run finish
     #[command(after_help = "Example:\n  snowpack pause --reason 'storage is being moved'")]
@@ -172,23 +172,6 @@ written and what may be deleted is noted in a journal; a second command, later, 
   snowpack maintain db.events --delete-listed events.jsonl
 Two such commands at once on one table do no harm: the catalog takes one commit and refuses the
 other, which then starts over on what the table is by then. Ctrl-C stops at the next safe point.";
-
-const SUBMIT_EXAMPLES: &str = "\
-Examples:
-  snowpack submit db.events rewrite_data_files
-  snowpack submit db.events rewrite_data_files --priority -1 --idempotency-key nightly-2026-01-31
-  snowpack submit db.events rewrite_data_files --option target-file-size-bytes=134217728
-  snowpack submit db.events rewrite_data_files --dry-run     plan it, change nothing";
-
-const PENDING_EXAMPLES: &str = "\
-Examples:
-  snowpack pending                              per table: files, bytes, due now, first due
-  snowpack pending db.events                    every file: size, reason, found, due
-  snowpack pending db.events --state kept       what was not deleted, and why
-
-Files wait because only expired snapshots referred to them (expired) or because an attempt that
-ended never committed them (attempt). Any job of the table that does well deletes what is due;
-`snowpack maintain db.events purge_pending` does it now. Times are UTC.";
 
 const DRAIN_EXAMPLES: &str = "\
 Examples:

@@ -10,6 +10,17 @@ use crate::out::Out;
 use crate::print::{self, Grid};
 use crate::session;
 
+/// After the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  snowpack pending                              per table: files, bytes, due now, first due
+  snowpack pending db.events                    every file: size, reason, found, due
+  snowpack pending db.events --state kept       what was not deleted, and why
+
+Files wait because only expired snapshots referred to them (expired) or because an attempt that
+ended never committed them (attempt). Any job of the table that does well deletes what is due;
+`snowpack maintain db.events purge_pending` does it now. Times are UTC.";
+
 pub(crate) async fn run(args: Pending, out: &Out) -> Result<()> {
     let pool = session::migrated(&args.database).await?;
     let client = pool.get().await?;

@@ -9,6 +9,14 @@ use crate::option::by_action;
 use crate::out::Out;
 use crate::{dry_run, plan, session};
 
+/// After the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  snowpack submit db.events rewrite_data_files
+  snowpack submit db.events rewrite_data_files --priority -1 --idempotency-key nightly-2026-01-31
+  snowpack submit db.events rewrite_data_files --option target-file-size-bytes=134217728
+  snowpack submit db.events rewrite_data_files --dry-run     plan it, change nothing";
+
 pub(crate) async fn run(args: Submit, out: &Out) -> Result<()> {
     // Options are checked before anything is queued; the worker would only refuse them later.
     plan::tasks(&args.actions, &args.options)?;
