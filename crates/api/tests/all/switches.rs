@@ -132,7 +132,7 @@ async fn a_switch_takes_what_it_knows_and_nothing_else() {
             "unknown field",
         ),
         (
-            json!({"drained": true, "reason": "a\u{0}b"}),
+            json!({"drained": true, "reason": "a\nb"}),
             "body.reason",
             "control",
         ),
