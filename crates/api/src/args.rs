@@ -87,6 +87,8 @@ pub(crate) struct Serve {
     pub(crate) storage: storage::Args,
     #[command(flatten)]
     pub(crate) tables: steward::inventory::TablesArgs,
+    #[command(flatten)]
+    pub(crate) retention: steward::retention::RetentionArgs,
     /// Where to answer; port 0 takes a free one
     #[arg(
         long,

@@ -9,6 +9,7 @@ use maintenance::loops::Outcome;
 use pg::Pool;
 use queue::Cursor;
 use steward::inventory::{Allow, Synced};
+use steward::retention::{self, RetentionArgs};
 use tokio::sync::Mutex;
 
 use crate::args::Serve;
@@ -19,6 +20,9 @@ use crate::loops::{Loop, Passed};
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Rows of each kind in one statement.
 const SWEEP_MAX: i32 = 1_000;
+
+/// Between two looks for what is too old.
+const RETENTION_EVERY: Duration = Duration::from_hours(1);
 
 /// Every loop of the API.
 pub(crate) fn all(args: &Serve, pool: &Pool, lakehouse: &Arc<Lakehouse>) -> Vec<Loop> {
@@ -35,7 +39,29 @@ pub(crate) fn all(args: &Serve, pool: &Pool, lakehouse: &Arc<Lakehouse>) -> Vec<
         let allow = Arc::clone(&allow);
         async move { sync(&pool, &lakehouse, &allow).await }
     });
-    vec![sweep, sync]
+    let (kept, limits) = (pool.clone(), args.retention);
+    let retention = Loop::new("retention", RETENTION_EVERY, move || {
+        let pool = kept.clone();
+        async move { retention(&pool, &limits).await }
+    });
+    vec![sweep, sync, retention]
+}
+
+/// Moves what is old to the history, and deletes what is older.
+async fn retention(pool: &Pool, limits: &RetentionArgs) -> Result<Passed> {
+    let retained = retention::once(pool, limits).await?;
+    let detail = format!(
+        "jobs: {} moved to the history, {} deleted from it; {} health snapshots and {} runs \
+         deleted",
+        retained.jobs_archived,
+        retained.jobs_deleted,
+        retained.health_deleted,
+        retained.runs_deleted
+    );
+    Ok(Passed {
+        outcome: Outcome::Done,
+        detail,
+    })
 }
 
 /// What claims and workers do by the way, for a fleet that sleeps.

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 
 use crate::page::Document;
 use crate::problem::{self, Kind, Problem};
-use crate::routes::{drain, health, jobs, lanes, loops, probes, runs, submit, tables};
+use crate::routes::{drain, health, history, jobs, lanes, loops, probes, runs, submit, tables};
 use crate::state::Api;
 use crate::{auth, openapi, page, request};
 
@@ -39,6 +39,7 @@ fn for_callers() -> Routes {
     Routes::new()
         .routes(routes!(submit::submit))
         .routes(routes!(jobs::list))
+        .routes(routes!(history::list))
         .routes(routes!(jobs::get, jobs::delete))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::retry))

@@ -2,6 +2,7 @@
 
 pub(crate) mod drain;
 pub(crate) mod health;
+pub(crate) mod history;
 pub(crate) mod jobs;
 pub(crate) mod lanes;
 pub(crate) mod loops;

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
-use maintenance::{ActionRow, Error, Filter, Job};
+use maintenance::{ActionRow, Error, Filter, Job, history};
 use model::{Action, JobId, JobStatus, TableName};
 use queue::Cancel;
 use serde::{Deserialize, Serialize};
@@ -177,8 +177,13 @@ pub(crate) struct Wanted {
     /// pending, running, completed, failed or cancelled
     #[param(value_type = Option<String>)]
     status: Option<JobStatus>,
+    /// As jobs have it: levels joined by dots
+    database: Option<String>,
     /// The table's full name, `database.table`
     table: Option<String>,
+    /// Submitted then or later, as in 2026-01-31T00:00:00Z
+    #[param(value_type = Option<String>, format = DateTime)]
+    since: Option<Moment>,
     /// `next_cursor` of the page before
     cursor: Option<String>,
     /// Rows of a page, 1 to 500
@@ -195,37 +200,67 @@ pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<JobsBody>, Problem> {
-    let table = wanted.table.as_deref().map(table_name).transpose()?;
-    let filter = (wanted.status, wanted.table.as_deref());
-    let before = wanted.cursor.as_deref();
-    let before = before.map(|cursor| place(&filter, cursor));
-    let asked = Filter {
-        status: wanted.status,
-        table,
-        // One more tells whether there is another page.
-        limit: wanted.limit.0,
-        before: before.transpose()?,
-        ..Filter::default()
-    };
-    let jobs = maintenance::list(&**api.pool.get().await?, &asked).await?;
-    let full = jobs.len() as u32 == wanted.limit.0;
-    let last = jobs.last().filter(|_| full);
-    let next_cursor = last.map(|job| {
-        cursor::write(
-            "jobs",
-            &filter,
-            &(job.submitted_at.as_microsecond(), &job.id),
-        )
-    });
+    let jobs = maintenance::list(&**api.pool.get().await?, &wanted.filter(LISTING)?).await?;
     Ok(Json(JobsBody {
+        next_cursor: wanted.next(LISTING, jobs.len(), jobs.last()),
         jobs: jobs.into_iter().map(JobBody::from).collect(),
-        next_cursor,
     }))
 }
 
+/// This listing's name in its cursors.
+const LISTING: &str = "jobs";
+
+impl Wanted {
+    /// What the tables are asked, for the page behind the cursor.
+    pub(crate) fn filter(&self, listing: &str) -> Result<Filter, Problem> {
+        let place = |cursor| place(listing, &self.wish(), cursor);
+        Ok(Filter {
+            status: self.status,
+            database: self.database.clone(),
+            table: self.table.as_deref().map(table_name).transpose()?,
+            since: self.since.map(|Moment(at)| at),
+            limit: self.limit.0,
+            before: self.cursor.as_deref().map(place).transpose()?,
+        })
+    }
+
+    /// The cursor behind the last row of a full page.
+    pub(crate) fn next(&self, listing: &str, rows: usize, last: Option<&Job>) -> Option<String> {
+        let last = last.filter(|_| rows == self.limit.0 as usize)?;
+        let place = (last.submitted_at.as_microsecond(), &last.id);
+        Some(cursor::write(listing, &self.wish(), &place))
+    }
+
+    /// All that decides which rows there are.
+    fn wish(&self) -> impl Serialize {
+        let since = self.since.map(|Moment(at)| at.to_string());
+        let (database, table) = (self.database.clone(), self.table.clone());
+        (self.status, database, table, since)
+    }
+}
+
+/// A point in time, as a caller writes it.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+struct Moment(Timestamp);
+
+impl TryFrom<String> for Moment {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+            .map(Self)
+            .map_err(|_| format!("`{text}`: allowed is a time, as in 2026-01-31T00:00:00Z"))
+    }
+}
+
 /// The row a page ended with. Postgres keeps microseconds, and so does the cursor.
-fn place(filter: &impl Serialize, cursor: &str) -> Result<(Timestamp, JobId), Problem> {
-    let (at, id): (i64, JobId) = cursor::read("jobs", filter, cursor)?;
+fn place(
+    listing: &str,
+    wish: &impl Serialize,
+    cursor: &str,
+) -> Result<(Timestamp, JobId), Problem> {
+    let (at, id): (i64, JobId) = cursor::read(listing, wish, cursor)?;
     let at = Timestamp::from_microsecond(at);
     let at =
         at.map_err(|error| Problem::field(Kind::BadCursor, "query.cursor", error.to_string()))?;
@@ -253,11 +288,15 @@ pub(crate) async fn get(
     Ok(Json(whole(&api.pool.get().await?, &id).await?))
 }
 
-/// One job with all that is known of it.
+/// One job with all that is known of it, wherever it is kept by now.
 pub(crate) async fn whole(client: &pg::Client, id: &JobId) -> Result<WholeJob, Problem> {
-    let job = maintenance::get(&***client, id).await?;
-    let mut job = job.ok_or_else(|| Error::NoSuchJob(id.clone()))?;
-    let results = maintenance::actions::list(&***client, id).await?;
+    let (mut job, results) = if let Some(job) = maintenance::get(&***client, id).await? {
+        (job, maintenance::actions::list(&***client, id).await?)
+    } else {
+        let past = history::get(&***client, id).await?;
+        let (past, results) = past.ok_or_else(|| Error::NoSuchJob(id.clone()))?;
+        (past.job, results)
+    };
     Ok(WholeJob {
         plan: job.plan.take(),
         job: job.into(),

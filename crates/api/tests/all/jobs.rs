@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use model::JobId;
 use serde_json::{Value, json};
-use testkit::Database;
+use testkit::{Database, until};
 
 use crate::server::{OPEN, Server, submit};
 
@@ -46,6 +46,10 @@ async fn m29_jobs_are_listed_by_status_and_table_without_the_hidden_ones() {
         ("?status=failed", vec![]),
         ("?table=db.waits", vec![&waits]),
         ("?table=db.done&status=pending", vec![]),
+        ("?database=db", vec![&waits, &done]),
+        ("?database=d", vec![]),
+        ("?since=2020-01-01T00:00:00Z&status=pending", vec![&waits]),
+        ("?since=2999-01-01T00:00:00%2B02:00", vec![]),
         ("?table=\"db\".waits", vec![&waits]),
     ] {
         let page = server.get(&format!("/jobs{query}")).await.json();
@@ -110,6 +114,7 @@ async fn m29_a_page_has_a_limit() {
         ("statu=pending", "query.statu", "unknown field `statu`"),
         ("status=pending&status=failed", "query", "duplicate field"),
         ("table=events", "query.table", "no namespace"),
+        ("since=yesterday", "query.since", "2026-01-31T00:00:00Z"),
         ("table=%22db.t", "query.table", "not closed"),
     ] {
         let answer = server.get(&format!("/jobs?{query}")).await;
@@ -180,5 +185,53 @@ async fn an_id_that_is_no_jobs_is_not_found_whatever_it_holds() {
             answer.problem(404, "no_such_job");
         }
     }
+    server.stop(&[OPEN]).await;
+}
+
+#[tokio::test]
+async fn m30_a_job_that_retention_let_go_is_listed_and_read_from_the_history() {
+    let database = Database::new().await;
+    let (old, new) = (
+        submit(&database, "old").await,
+        submit(&database, "new").await,
+    );
+    end(&database, &old, "completed").await;
+    let age = "update snowpack.jobs set submitted_at = now() - interval '100 days',
+        started_at = now() - interval '100 days', completed_at = now() - interval '99 days'
+        where job_id = $1";
+    database
+        .client()
+        .await
+        .execute(age, &[&old.as_str()])
+        .await
+        .unwrap();
+    let server = Server::start(&database).await;
+    until("retention was at work", async || {
+        !ids(&server.get("/jobs").await.json()).contains(&old.to_string())
+    })
+    .await;
+    let page = server.get("/jobs/history?limit=1").await.json();
+    assert_eq!(ids(&page), [new.to_string()]);
+    assert_eq!(page["jobs"][0]["archived_at"], Value::Null);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let page = server
+        .get(&format!("/jobs/history?limit=1&cursor={cursor}"))
+        .await
+        .json();
+    assert_eq!(ids(&page), [old.to_string()]);
+    assert!(page["jobs"][0]["archived_at"].is_string(), "{page}");
+    let listed = server
+        .get("/jobs/history?table=db.old&status=completed")
+        .await
+        .json();
+    assert_eq!(ids(&listed), [old.to_string()]);
+    let read = server.get(&format!("/jobs/{old}")).await.json();
+    assert_eq!(
+        (&read["job_id"], &read["status"]),
+        (&json!(old.as_str()), &json!("completed"))
+    );
+    // A cursor of one listing is none of the other.
+    let other = server.get(&format!("/jobs?limit=1&cursor={cursor}")).await;
+    other.names(400, "bad_cursor", "query.cursor", "leave it out");
     server.stop(&[OPEN]).await;
 }

@@ -87,6 +87,9 @@ impl Server {
             ("SNOWPACK_API_LINGER_SECONDS", "0"),
             ("SNOWPACK_RATE_PER_SECOND", "10000"),
             ("SNOWPACK_CACHE_SYNC_SECONDS", "86400"),
+            // Tests write times of long ago.
+            ("SNOWPACK_HEALTH_RETENTION_DAYS", "36500"),
+            ("SNOWPACK_RUNS_RETENTION_DAYS", "36500"),
         ];
         if !more
             .iter()
