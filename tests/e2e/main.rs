@@ -1,3 +1,4 @@
 //! The built programs together, as a user would run them.
 
 mod demo;
+mod metrics;

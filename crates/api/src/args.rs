@@ -89,6 +89,12 @@ pub(crate) struct Serve {
     pub(crate) tables: steward::inventory::TablesArgs,
     #[command(flatten)]
     pub(crate) retention: steward::retention::RetentionArgs,
+    #[command(flatten)]
+    pub(crate) health: steward::health::SyncArgs,
+    #[command(flatten)]
+    pub(crate) policy: steward::PolicyArgs,
+    #[command(flatten)]
+    pub(crate) budget: steward::BudgetArgs,
     /// Where to answer; port 0 takes a free one
     #[arg(
         long,

@@ -1,6 +1,10 @@
 //! What a route takes from a request, checked: table names, query, JSON body. Every refusal
 //! names the field, what it holds and what is allowed.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -10,8 +14,9 @@ use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use model::{JobId, TableName};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::problem::{Kind, Problem};
@@ -85,7 +90,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 }
 
 /// What Postgres cannot hold in a text.
-const NUL: &str = "it holds the character U+0000, which nothing here has";
+const NUL: &str = "it holds the control character U+0000, which nothing here has";
 
 /// `{job_id}` of the path. What could not be a job's id is that of no job.
 #[derive(Debug)]
@@ -125,7 +130,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let text = parts.uri.query().unwrap_or_default();
         let pairs = form_urlencoded::parse(text.as_bytes());
-        if let Some((key, _)) = pairs.clone().find(|(_, value)| value.contains('\0')) {
+        // Whatever is in a cursor, it never gets to Postgres.
+        let nul = |(key, value): &(Cow<str>, Cow<str>)| key != "cursor" && value.contains('\0');
+        if let Some((key, _)) = pairs.clone().find(nul) {
             return Err(Problem::field(
                 Kind::BadRequest,
                 format!("query.{key}"),
@@ -177,11 +184,20 @@ impl Payload {
             return Err(Problem::field(Kind::MediaType, "header.content-type", why));
         }
         let mut text = serde_json::Deserializer::from_slice(&self.bytes);
-        let value = serde_path_to_error::deserialize(&mut text).map_err(|e| wrong("body", &e))?;
+        let read = serde_path_to_error::deserialize::<_, Object<T>>(&mut text);
+        let Object(value) = read.map_err(|e| wrong("body", &e))?;
         text.end()
             .map_err(|error| Problem::field(Kind::BadRequest, "body", error.to_string()))?;
         self.storable()?;
         Ok(value)
+    }
+
+    /// As [`Self::json`]; no body at all, or `null`, is `None`.
+    pub(crate) fn json_or_none<T: DeserializeOwned>(&self) -> Result<Option<T>, Problem> {
+        if matches!(self.bytes.trim_ascii(), b"" | b"null") {
+            return Ok(None);
+        }
+        self.json().map(Some)
     }
 
     /// Refuses texts that Postgres cannot hold. JSON can only write that character escaped.
@@ -195,6 +211,30 @@ impl Payload {
             Some(path) => Err(Problem::field(Kind::BadRequest, path, NUL)),
             None => Ok(()),
         }
+    }
+}
+
+/// A `T` written as a JSON object. By itself serde also takes a list of the fields' values.
+#[derive(Debug)]
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
     }
 }
 

@@ -8,7 +8,6 @@ use storage::Storage;
 use tokio::sync::OnceCell;
 
 use crate::args::Serve;
-use crate::problem::Problem;
 
 /// What the settings say of the catalog, and the catalog once somebody asked for it.
 #[derive(Debug)]
@@ -38,11 +37,5 @@ impl Lakehouse {
         let warehouse = self.warehouse.as_deref();
         let open = || catalog::open(&self.args, Some(&self.database), &self.storage, warehouse);
         self.opened.get_or_try_init(open).await.map(Arc::clone)
-    }
-}
-
-impl From<catalog::Error> for Problem {
-    fn from(error: catalog::Error) -> Self {
-        Self::of("the catalog", error.advice(), &error)
     }
 }

@@ -18,6 +18,11 @@ use tracing::{Instrument, debug, info, info_span, warn};
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(15);
 const LOOK_EVERY_MIN: Duration = Duration::from_millis(500);
 
+/// Who looks whose turn it is holds the loop's lock for a moment: asked for so often, a lock that is
+/// still held is that of a pass.
+const TURNS_MAX: u32 = 10;
+const TURN_EVERY: Duration = Duration::from_millis(50);
+
 /// What a pass did, for people.
 pub(crate) struct Passed {
     pub(crate) outcome: Outcome,
@@ -103,15 +108,48 @@ async fn turn(one: &Loop, pool: &Pool, holder: &str) -> Result<bool> {
     if !loops::turn(&tx, one.name, one.every).await? {
         return Ok(false);
     }
-    loops::started(&**pool.get().await?, one.name, holder).await?;
-    let passed = (one.pass)().await;
+    let passed = noted(one.name, pool, holder, (one.pass)()).await?;
+    tx.commit().await?;
+    passed?;
+    Ok(true)
+}
+
+/// Does a pass of the loop `name` out of its turn, unless one is under way; says whether it did.
+pub(crate) async fn now(
+    name: &str,
+    pool: &Pool,
+    holder: &str,
+    pass: impl Future<Output = Result<Passed>>,
+) -> Result<bool> {
+    let mut own = pool.get().await?;
+    for _ in 0..TURNS_MAX {
+        let tx = own.transaction().await?;
+        if loops::turn(&tx, name, Duration::ZERO).await? {
+            let passed = noted(name, pool, holder, pass).await?;
+            tx.commit().await?;
+            passed?;
+            return Ok(true);
+        }
+        drop(tx);
+        tokio::time::sleep(TURN_EVERY).await;
+    }
+    Ok(false)
+}
+
+/// Does a pass and notes its begin and its end.
+async fn noted(
+    name: &str,
+    pool: &Pool,
+    holder: &str,
+    pass: impl Future<Output = Result<Passed>>,
+) -> Result<Result<Passed>> {
+    loops::started(&**pool.get().await?, name, holder).await?;
+    let passed = pass.await;
     let (outcome, detail) = match &passed {
         Ok(passed) => (passed.outcome, passed.detail.clone()),
         Err(error) => (Outcome::Failed, chain(error.as_ref())),
     };
-    loops::ended(&**pool.get().await?, one.name, outcome, &detail).await?;
-    tx.commit().await?;
-    passed?;
+    loops::ended(&**pool.get().await?, name, outcome, &detail).await?;
     debug!(outcome = outcome.as_str(), detail, "passed");
-    Ok(true)
+    Ok(passed)
 }

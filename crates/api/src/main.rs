@@ -25,6 +25,7 @@ mod routes;
 mod serve;
 mod state;
 mod time;
+mod trigger;
 
 use std::process::ExitCode;
 

@@ -23,6 +23,8 @@ const SWEEP_MAX: i32 = 1_000;
 
 /// Between two looks for what is too old.
 const RETENTION_EVERY: Duration = Duration::from_hours(1);
+/// The loop that keeps the table cache like the catalog.
+pub(crate) const CACHE_SYNC: &str = "table_cache_sync";
 
 /// Every loop of the API.
 pub(crate) fn all(args: &Serve, pool: &Pool, lakehouse: &Arc<Lakehouse>) -> Vec<Loop> {
@@ -34,7 +36,7 @@ pub(crate) fn all(args: &Serve, pool: &Pool, lakehouse: &Arc<Lakehouse>) -> Vec<
     });
     let (synced, lakehouse) = (pool.clone(), Arc::clone(lakehouse));
     let allow = Arc::new(Allow::new(&args.tables));
-    let sync = Loop::new("table_cache_sync", args.cache_sync_every(), move || {
+    let sync = Loop::new(CACHE_SYNC, args.cache_sync_every(), move || {
         let (pool, lakehouse) = (synced.clone(), Arc::clone(&lakehouse));
         let allow = Arc::clone(&allow);
         async move { sync(&pool, &lakehouse, &allow).await }
@@ -92,10 +94,15 @@ async fn sweep(pool: &Pool, catalog: &str, cursor: &mut Cursor) -> Result<Passed
 async fn sync(pool: &Pool, lakehouse: &Lakehouse, allow: &Allow) -> Result<Passed> {
     let catalog = lakehouse.catalog().await?;
     let synced = steward::inventory::sync(pool, &*catalog, allow, false).await?;
-    Ok(Passed {
-        outcome: outcome(&synced),
-        detail: detail(&synced),
-    })
+    Ok(passed(&synced))
+}
+
+/// As the loop's status shows it.
+pub(crate) fn passed(synced: &Synced) -> Passed {
+    Passed {
+        outcome: outcome(synced),
+        detail: detail(synced),
+    }
 }
 
 fn outcome(synced: &Synced) -> Outcome {

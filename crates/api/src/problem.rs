@@ -57,11 +57,13 @@ kinds! {
     JobLive = "job_live", CONFLICT, "The job has not ended";
     JobEnded = "job_ended", CONFLICT, "The job has ended";
     NotRetried = "not_retried", CONFLICT, "The job is not tried again";
+    AlreadyRunning = "already_running", CONFLICT, "It is under way already";
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     MediaType = "media_type", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON";
     BadName = "bad_name", UNPROCESSABLE_ENTITY, "The table name cannot be used";
     KeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY,
         "The idempotency key was used for other work";
+    TableUnreadable = "table_unreadable", BAD_GATEWAY, "The table cannot be read";
     TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many requests";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something broke";
     DrainMode = "drain_mode", SERVICE_UNAVAILABLE, "New jobs are refused";
@@ -233,12 +235,54 @@ impl IntoResponse for Problem {
 
 impl From<pg::Error> for Problem {
     fn from(error: pg::Error) -> Self {
-        // A connection that cannot be made is out of reach, whatever the server's reason.
-        let advice = match &error {
-            pg::Error::Connect { .. } => Advice::RetryLater,
-            other => other.advice(),
+        let advice = if unreachable(&error) {
+            Advice::RetryLater
+        } else {
+            error.advice()
         };
         Self::of("Postgres", advice, &error)
+    }
+}
+
+impl From<catalog::Error> for Problem {
+    fn from(error: catalog::Error) -> Self {
+        let advice = if unreachable(&error) {
+            Advice::RetryLater
+        } else {
+            error.advice()
+        };
+        Self::of("the catalog", advice, &error)
+    }
+}
+
+/// A connection that cannot be made is out of reach, whatever the server's reason.
+fn unreachable(error: &(dyn std::error::Error + 'static)) -> bool {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain
+        .filter_map(<dyn std::error::Error>::downcast_ref::<pg::Error>)
+        .any(|error| matches!(error, pg::Error::Connect { .. }))
+}
+
+impl From<steward::Error> for Problem {
+    fn from(error: steward::Error) -> Self {
+        use catalog::Error::{NoSuchNamespace, NoSuchTable};
+        use steward::Error;
+        match error {
+            Error::Pool(error) => error.into(),
+            Error::Maintenance(error) => error.into(),
+            Error::Catalog(NoSuchTable(_) | NoSuchNamespace(_)) => {
+                Self::new(Kind::NoSuchTable, error.to_string())
+            }
+            Error::Catalog(_) | Error::Metadata(_)
+                if error.advice() == Advice::RetryLater || unreachable(&error) =>
+            {
+                Self::unavailable("the catalog or its storage", runtime::chain(&error))
+            }
+            Error::Catalog(_) | Error::Metadata(_) => {
+                Self::new(Kind::TableUnreadable, error.to_string()).because(runtime::chain(&error))
+            }
+            error => Self::of("Postgres", error.advice(), &error),
+        }
     }
 }
 

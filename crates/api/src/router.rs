@@ -5,6 +5,7 @@
 //! [`Refused`] among its responses, and list it in [`for_callers`]. `#[utoipa::path]` alone says
 //! path and method; nothing here is routed without it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,12 +14,16 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::{Extension, Router};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, RefOr, Response, ResponseBuilder};
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::page::Document;
-use crate::problem::{self, Kind, Problem};
-use crate::routes::{drain, health, history, jobs, lanes, loops, probes, runs, submit, tables};
+use crate::problem::{self, FieldError, Kind, Problem};
+use crate::routes::{
+    drain, health, history, jobs, lanes, loops, probes, recommendation, runs, submit, tables,
+    trigger,
+};
 use crate::state::Api;
 use crate::{auth, openapi, page, request};
 
@@ -48,7 +53,12 @@ fn for_callers() -> Routes {
         .routes(routes!(loops::list))
         .routes(routes!(tables::list))
         .routes(routes!(tables::cache_status))
+        .routes(routes!(trigger::refresh))
+        .routes(routes!(health::live))
         .routes(routes!(health::cached))
+        .routes(routes!(recommendation::get))
+        .routes(routes!(trigger::health_sync))
+        .routes(routes!(trigger::orchestrator))
         .routes(routes!(health::status))
         .routes(routes!(health::history))
         .routes(routes!(runs::list, runs::record))
@@ -91,14 +101,12 @@ fn about() -> OpenApi {
         .build();
     let components = about.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    let (name, schema) = problem_schema();
-    components.schemas.insert(name, schema);
+    let mut add = |name: Cow<'_, str>, schema| {
+        components.schemas.insert(name.into_owned(), schema);
+    };
+    add(problem::Body::name(), problem::Body::schema());
+    add(FieldError::name(), FieldError::schema());
     about
-}
-
-fn problem_schema() -> (String, RefOr<utoipa::openapi::Schema>) {
-    use utoipa::{PartialSchema, ToSchema};
-    (problem::Body::name().into_owned(), problem::Body::schema())
 }
 
 /// Says of every operation that it needs a token.

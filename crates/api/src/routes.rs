@@ -7,6 +7,8 @@ pub(crate) mod jobs;
 pub(crate) mod lanes;
 pub(crate) mod loops;
 pub(crate) mod probes;
+pub(crate) mod recommendation;
 pub(crate) mod runs;
 pub(crate) mod submit;
 pub(crate) mod tables;
+pub(crate) mod trigger;

@@ -16,6 +16,7 @@ use crate::lakehouse::Lakehouse;
 use crate::metrics::{Gauges, Requests};
 use crate::router::router;
 use crate::state::Api;
+use crate::trigger::Triggers;
 use crate::{database, loops, passes, readiness};
 
 const SETTING: &str = "SNOWPACK_API_ADDR";
@@ -42,9 +43,13 @@ pub(crate) async fn run(args: Serve) -> Result<()> {
     queue::metrics::register(&registry)?;
     let ready = readiness::question(pool.clone(), args.cache_age_max(), shutdown.drain.clone());
     let lakehouse = Arc::new(Lakehouse::new(&args, &pool)?);
+    let holder = format!("{}-{}", crate::NAME, uuid::Uuid::new_v4().simple());
+    let triggers = Triggers::new(&args, &pool, &lakehouse, &holder, &shutdown);
+    let triggers = Arc::new(triggers);
     let api = Arc::new(Api {
         pool: pool.clone(),
         lakehouse: Arc::clone(&lakehouse),
+        triggers: Arc::clone(&triggers),
         guard: Arc::new(guard),
         rates: Rates::new(args.rate_per_second()),
         proxies: args.proxies(),
@@ -52,7 +57,6 @@ pub(crate) async fn run(args: Serve) -> Result<()> {
         requests: Requests::register(&registry)?,
         admin: Admin::new(registry, ready),
     });
-    let holder = format!("{}-{}", crate::NAME, uuid::Uuid::new_v4().simple());
     let repeated = loops::start(
         passes::all(&args, &pool, &lakehouse),
         &pool,
@@ -70,5 +74,6 @@ pub(crate) async fn run(args: Serve) -> Result<()> {
     };
     runtime::http::serve_within(listener, BOUNDS, answer, shutdown.stop).await;
     repeated.wait().await;
+    triggers.ended().await;
     Ok(())
 }

@@ -8,12 +8,14 @@ use runtime::Admin;
 use crate::auth::{Guard, Rates};
 use crate::lakehouse::Lakehouse;
 use crate::metrics::{Gauges, Requests};
+use crate::trigger::Triggers;
 
 /// The API's parts. Routes take it as `State<Arc<Api>>`.
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) pool: Pool,
     pub(crate) lakehouse: Arc<Lakehouse>,
+    pub(crate) triggers: Arc<Triggers>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) rates: Rates,
     /// Proxies of ours in front, each of which names the caller's address.

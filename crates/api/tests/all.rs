@@ -4,6 +4,10 @@
 
 #[path = "all/access.rs"]
 mod access;
+#[path = "all/contract.rs"]
+mod contract;
+#[path = "all/hostile.rs"]
+mod hostile;
 #[path = "all/inventory.rs"]
 mod inventory;
 #[path = "all/jobs.rs"]
@@ -14,10 +18,16 @@ mod jwt;
 mod lake;
 #[path = "all/numbers.rs"]
 mod numbers;
+#[path = "all/outage.rs"]
+mod outage;
+#[path = "all/passes.rs"]
+mod passes;
 #[path = "all/problems.rs"]
 mod problems;
 #[path = "all/program.rs"]
 mod program;
+#[path = "all/readme.rs"]
+mod readme;
 #[path = "all/server.rs"]
 mod server;
 #[path = "all/submit.rs"]

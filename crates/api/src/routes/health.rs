@@ -10,6 +10,7 @@ use maintenance::inventory;
 use model::TableName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use steward::health::{Assessor, Keep};
 
 use crate::auth::Reader;
 use crate::cursor;
@@ -71,6 +72,33 @@ async fn newest(api: &Api, table: &TableName) -> Result<HealthBody, Problem> {
         return Err(never(&format!("could not be assessed so far: {why}")));
     };
     Ok(HealthBody::of(table, latest, payload))
+}
+
+/// Look at a table now: files, deletes, snapshots, manifests, and what would help
+///
+/// Loads its metadata and stores what was found as the newest row of its history.
+#[utoipa::path(get, path = "/tables/{database}/{table}/health", tag = "health",
+    params(
+        ("database" = String, Path, description = "Levels joined by dots"),
+        ("table" = String, Path, description = "The table's name in its database")),
+    responses(
+        (status = 200, description = "How it is", body = HealthBody),
+        (status = 404, description = "The catalog has no such table"),
+        (status = 502, description = "Its metadata cannot be read"),
+        Refused))]
+pub(crate) async fn live(
+    _: Reader,
+    State(api): State<Arc<Api>>,
+    names: Names,
+) -> Result<Json<HealthBody>, Problem> {
+    let table = names.table()?;
+    // Never closed; a caller that waits too long is told so.
+    let _look = api.triggers.looks.acquire().await;
+    let catalog = api.lakehouse.catalog().await?;
+    let defaults = api.triggers.defaults.clone();
+    let assessor = Assessor::new(catalog, Some(api.pool.clone()), defaults);
+    assessor.assess(&table, Keep::Always).await?;
+    Ok(Json(newest(&api, &table).await?))
 }
 
 /// Read the newest assessment of a table
@@ -195,6 +223,7 @@ pub(crate) struct HealthHistory {
 #[into_params(parameter_in = Query)]
 pub(crate) struct Past {
     /// The table's full name, `database.table`
+    #[param(example = "db.events")]
     table: String,
     /// `next_cursor` of the page before
     cursor: Option<String>,

@@ -17,7 +17,7 @@ use tracing::info;
 
 use crate::auth::{Operator, Reader};
 use crate::cursor;
-use crate::extract::{Id, Limit, Payload, Query};
+use crate::extract::{Id, Limit, Object, Payload, Query};
 use crate::problem::{Kind, Problem};
 use crate::router::Refused;
 use crate::state::Api;
@@ -360,11 +360,12 @@ pub(crate) struct RunTold {
     payload: Map<String, Value>,
     /// Where no decisions are told; they are counted
     #[serde(default)]
-    counts: Option<CountsBody>,
+    #[schema(value_type = Option<CountsBody>)]
+    counts: Option<Object<CountsBody>>,
     /// One for each table at most
     #[serde(default)]
-    #[schema(max_items = 10_000)]
-    decisions: Vec<DecisionTold>,
+    #[schema(max_items = 10_000, value_type = Vec<DecisionTold>)]
+    decisions: Vec<Object<DecisionTold>>,
 }
 
 /// Record a run made elsewhere
@@ -416,7 +417,8 @@ fn report(told: RunTold, triggered_by: String) -> Result<Report, Problem> {
             "decisions are counted; leave it out",
         ));
     }
-    if let Some(counts) = told.counts.map(Counts::from) {
+    let counts = told.counts.map(|Object(counts)| Counts::from(counts));
+    if let Some(counts) = counts {
         let most = i32::MAX.unsigned_abs();
         let all = [
             counts.tables_assessed,
@@ -442,7 +444,7 @@ fn report(told: RunTold, triggered_by: String) -> Result<Report, Problem> {
     }
     let mut seen = BTreeSet::new();
     let decisions = told.decisions.into_iter().enumerate();
-    let decisions = decisions.map(|(at, made)| decision(at, made, &mut seen));
+    let decisions = decisions.map(|(at, Object(made))| decision(at, made, &mut seen));
     Ok(Report {
         dry_run: told.dry_run,
         triggered_by,
@@ -450,7 +452,7 @@ fn report(told: RunTold, triggered_by: String) -> Result<Report, Problem> {
         error: told.error,
         note: told.note,
         payload: Value::Object(told.payload),
-        counts: told.counts.unwrap_or_default().into(),
+        counts: counts.unwrap_or_default(),
         decisions: decisions.collect::<Result<_, _>>()?,
     })
 }

@@ -10,10 +10,10 @@ use testkit::{Database, until};
 
 use crate::server::{OPEN, Server, cache, submit};
 
-const CATALOG: &str = "lake";
+pub(crate) const CATALOG: &str = "lake";
 
 /// An empty table in a catalog that lies in the same database.
-async fn table(database: &Database, folder: &tempfile::TempDir, name: &str) -> String {
+pub(crate) async fn table(database: &Database, folder: &tempfile::TempDir, name: &str) -> String {
     let pool = database.pool().await;
     let warehouse = folder.path().to_str();
     let storage = Storage::new(&storage::Args::default()).unwrap();
@@ -36,7 +36,7 @@ async fn table(database: &Database, folder: &tempfile::TempDir, name: &str) -> S
     made.metadata_location
 }
 
-async fn server(database: &Database, more: &[(&str, &str)]) -> Server {
+pub(crate) async fn server(database: &Database, more: &[(&str, &str)]) -> Server {
     let own = [
         ("SNOWPACK_AUTH", "none"),
         ("SNOWPACK_CATALOG_NAME", CATALOG),

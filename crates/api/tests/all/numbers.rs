@@ -14,7 +14,7 @@ async fn metric(server: &Server, line: &str) -> Option<f64> {
 }
 
 /// Cuts the database off, or lets it answer again.
-async fn allow(database: &Database, connections: bool) {
+pub(crate) async fn allow(database: &Database, connections: bool) {
     let (server, _) = database.url().rsplit_once('/').unwrap();
     let url = format!("{server}/postgres");
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)

@@ -10,7 +10,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("", "body", "EOF"),
     ("{} {}", "body", "missing field `actions`"),
     ("{\"actions\": [\"purge_pending\"]} {}", "body", "trailing"),
-    ("[]", "body", "expected struct"),
+    ("[]", "body", "expected an object"),
     ("{}", "body", "missing field `actions`"),
     (r#"{"actions": []}"#, "body.actions", "no action"),
     (
