@@ -83,6 +83,7 @@ pub(crate) async fn execute(
         ready: Vec::new(),
         refused: Vec::new(),
         given_up: None,
+        failed: None,
         report: earlier(&table, attempt),
         replans: 0,
         failed_commits: 0,
@@ -170,6 +171,8 @@ struct Session<'a> {
     refused: Vec<String>,
     /// Why the last group was given up or dropped.
     given_up: Option<String>,
+    /// Why the last commit that failed did.
+    failed: Option<Error>,
     report: Report,
     replans: usize,
     failed_commits: usize,
@@ -347,6 +350,10 @@ impl<'a> Session<'a> {
         if self.report.snapshot_id.is_some() {
             return Ok(self.report.clone());
         }
+        // However many may fail: no commit at all is no progress.
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         if let Some(why) = self.refused.first() {
             return Err(Error::Refused(why.clone()));
         }
@@ -390,7 +397,7 @@ impl<'a> Session<'a> {
             return Err(error);
         }
         tracing::warn!(table = %self.name, groups, why = %error, "groups given up");
-        self.given_up = Some(error.to_string());
+        self.failed = Some(error);
         Ok(())
     }
 

@@ -407,6 +407,23 @@ async fn partial_progress_gives_up_what_it_cannot_commit() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn partial_progress_that_commits_nothing_fails_however_many_commits_may() {
+    let properties = json!({"commit.retry.num-retries": "0"});
+    let world = World::with_properties("plain", "none", 3, 40, properties).await;
+    let options = [
+        ("rewrite-all", "true"),
+        ("partial-progress.enabled", "true"),
+        ("partial-progress.max-failed-commits", "9"),
+    ];
+    let error = world
+        .interrupted(&options, world.append(1_000, 1, 40))
+        .await
+        .unwrap_err();
+    assert_eq!(error.advice(), Advice::RetryLater, "{}", chain(&error));
+    assert_eq!(world.rows().await.count(), 160);
+}
+
 /// Appends files of ten rows and deletes a row of each earlier one, until told to stop; returns
 /// how many rows there must be.
 async fn stream(world: &World, stop: &AtomicBool) -> u64 {

@@ -80,7 +80,7 @@ pub const OPTIONS: &[OptionDoc] = &[
     doc(
         "partial-progress.max-failed-commits",
         "10",
-        "with partial progress: the action fails when more commits fail",
+        "with partial progress: the action fails when more commits fail, or all of them",
     ),
     doc(
         "max-concurrent-file-group-rewrites",
