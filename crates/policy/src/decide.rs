@@ -274,6 +274,10 @@ fn quarantined(situation: &Situation<'_>) -> Option<Refusal> {
 }
 
 fn outside_window(situation: &Situation<'_>) -> Option<Refusal> {
+    // One that nobody can read may be closed.
+    if let Some(found) = situation.policy.unreadable(property::WINDOW) {
+        return Some((Reason::OutsideWindow, unread(found)));
+    }
     let window = &situation.policy.window;
     let pattern = window.value.as_ref()?;
     if pattern.is_open(situation.now_ms) {

@@ -7,7 +7,7 @@
 use model::Action;
 use model::health::Facts;
 
-use crate::Effective;
+use crate::{Effective, property};
 
 #[cfg(test)]
 mod tests;
@@ -102,7 +102,14 @@ fn recommended(facts: &Facts, policy: &Effective) -> Vec<Recommended> {
 
 fn expire_reasons(facts: &Facts, policy: &Effective) -> Vec<String> {
     let past = &facts.snapshot_stats;
-    if past.expirable_count == 0 {
+    // How long an owner meant to keep them is not ours to guess: what is expired is gone.
+    let unknown = [
+        property::MAX_SNAPSHOT_AGE_DAYS,
+        property::ICEBERG_SNAPSHOT_AGE,
+    ]
+    .iter()
+    .any(|name| policy.unreadable(name).is_some());
+    if past.expirable_count == 0 || unknown {
         return Vec::new();
     }
     vec![format!(

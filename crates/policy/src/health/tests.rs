@@ -50,6 +50,31 @@ fn lost(assessment: &Assessment, name: &str) -> f64 {
 }
 
 #[test]
+fn m27_nothing_is_expired_while_its_age_cannot_be_read() {
+    let mut facts = healthy();
+    facts.snapshot_stats.expirable_count = 100;
+    let of = |name: &str, value: &str| {
+        let own = Properties::from([(name.to_owned(), value.to_owned())]);
+        let policy = effective(&Defaults::default(), &Properties::new(), &own);
+        actions(&assess(&facts, &policy))
+    };
+    for (name, value, want) in [
+        ("snowpack.max_snapshot_age_days", "3", true),
+        ("snowpack.max_snapshot_age_days", "30 days", false),
+        ("snowpack.max_snapshot_age_days", "never", false),
+        ("history.expire.max-snapshot-age-ms", "3000", true),
+        ("history.expire.max-snapshot-age-ms", "-1", false),
+    ] {
+        let found = of(name, value);
+        assert_eq!(
+            found == [Action::ExpireSnapshots],
+            want,
+            "{name}={value}: {found:?}"
+        );
+    }
+}
+
+#[test]
 fn m22_a_healthy_table_needs_nothing() {
     let found = assess(&healthy(), &policy());
     assert!(found.score > 99.9, "{found:?}");
