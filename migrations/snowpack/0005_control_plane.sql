@@ -194,6 +194,11 @@ create table snowpack.job_history (
     -- Its rows of job_actions, oldest first.
     actions jsonb not null,
     archived_at timestamptz not null default now(),
+    -- What the policy asks of the past, without unpacking the record.
+    dry_run boolean not null
+        generated always as (coalesce(record -> 'dry_run' = 'true', false)) stored,
+    only_purged boolean not null
+        generated always as (coalesce(record -> 'actions' = '["purge_pending"]', false)) stored,
     constraint job_history_status_check check (status in ('completed', 'failed', 'cancelled'))
 );
 

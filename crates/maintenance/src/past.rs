@@ -24,7 +24,7 @@ const DUE_MAX: i64 = 1_000;
 
 /// What happened to one table. Times are milliseconds since the epoch, by the database.
 ///
-/// Dry runs are left out everywhere. The cadence leaves out jobs that only purged; waiting does not:
+/// Archived jobs count as kept ones do; dry runs are left out everywhere. The cadence leaves out jobs that only purged; waiting does not:
 /// whatever was submitted was the table's turn.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
@@ -88,7 +88,6 @@ pub async fn unchanged(
         ),
         (&table.table(), Type::TEXT),
         (&own.as_str(), Type::TEXT),
-        (&JOBS_MAX, Type::INT8),
     ];
     let row = maybe(tx, "look for a newer job of the table", NEWEST, &params).await?;
     let newest: Option<String> = row.map(|row| read(&row, "job_id")).transpose()?;

@@ -14,6 +14,36 @@ select job.last_job_id,
        (extract(epoch from put_off.decided_at) * 1000)::bigint as put_off_ms
 from asked
 left join lateral (
+    with kept as materialized (
+        select jobs.job_id,
+               jobs.submitted_at,
+               jobs.completed_at as ended_at,
+               jobs.status,
+               -- A job that only deletes files leaves the table as it was.
+               jobs.actions <> '{purge_pending}' as thorough
+        from snowpack.jobs
+        where jobs.database_name = asked.database_name
+          and jobs.table_name = asked.table_name
+          and jobs.deleted_at is null
+          and not jobs.dry_run
+        order by jobs.submitted_at desc, jobs.job_id desc
+        limit $5
+    ),
+    -- A cadence or a pause may be longer than jobs are kept.
+    archived as (
+        select job_history.job_id,
+               job_history.submitted_at,
+               job_history.completed_at as ended_at,
+               job_history.status,
+               not job_history.only_purged as thorough
+        from snowpack.job_history
+        where job_history.database_name = asked.database_name
+          and job_history.table_name = asked.table_name
+          and job_history.deleted_at is null
+          and not job_history.dry_run
+        order by job_history.submitted_at desc, job_history.job_id desc
+        limit $5 - (select count(*) from kept)
+    )
     select (array_agg(recent.job_id order by recent.place))[1] as last_job_id,
            -- Any job was its turn, also one that only purged: else it would be first for ever.
            max(recent.submitted_at) as submitted_at,
@@ -30,21 +60,12 @@ left join lateral (
                count(*) filter (where latest.thorough and latest.status = 'completed')
                    over newest_first as completed_since
         from (
-            select jobs.job_id,
-                   jobs.submitted_at,
-                   jobs.completed_at as ended_at,
-                   jobs.status,
-                   jobs.dry_run,
-                   -- A job that only deletes files leaves the table as it was.
-                   jobs.actions <> '{purge_pending}' as thorough
-            from snowpack.jobs
-            where jobs.database_name = asked.database_name
-              and jobs.table_name = asked.table_name
-              and jobs.deleted_at is null
-            order by jobs.submitted_at desc, jobs.job_id desc
-            limit $5
+            select *
+            from kept
+            union all
+            select *
+            from archived
         ) as latest
-        where not latest.dry_run
         window newest_first as (order by latest.submitted_at desc, latest.job_id desc)
     ) as recent
 ) as job on true

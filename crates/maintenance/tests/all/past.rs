@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use maintenance::past::{self, Past};
+use maintenance::retention::{Old, batch};
 use maintenance::{Submission, candidates};
 use model::{Action, EndReason, JobId};
 use queue::End;
@@ -100,6 +101,52 @@ async fn m25_dry_runs_do_not_count_and_a_purge_does_not_stand_for_maintenance() 
         Some(ended(&lane, &completed).await)
     );
     assert_eq!(found.failures_in_a_row, 1);
+}
+
+#[tokio::test]
+async fn m25_a_job_counts_when_it_is_archived_and_whatever_dry_runs_came_after_it() {
+    let mut lane = Lane::new().await;
+    let rewrite = submission("db.a");
+    end(&mut lane, &rewrite, &End::completed()).await;
+    end(&mut lane, &rewrite, &failed()).await;
+    let last = end(&mut lane, &rewrite, &failed()).await;
+    let mut purge = submission("db.b");
+    purge.actions = vec![Action::PurgePending];
+    end(&mut lane, &purge, &End::completed()).await;
+    let sql = "update snowpack.jobs set submitted_at = submitted_at - interval '31 days', \
+               completed_at = completed_at - interval '31 days'; \
+               insert into snowpack.jobs (job_id, database_name, table_name, actions, dry_run, \
+               status, completed_at, submitted_by, request_hash) \
+               select 'dry' || n, 'db', 'a', '{rewrite_data_files}', true, 'completed', now(), \
+               'test', 'v1:' from generate_series(1, 60) n";
+    lane.client.batch_execute(sql).await.unwrap();
+    let before = (
+        past(&lane, "db.a", None).await,
+        past(&lane, "db.b", None).await,
+    );
+    assert_eq!(before.0.last_job.as_ref(), Some(&last));
+    assert_eq!(
+        (before.0.failures_in_a_row, before.1.last_ended_ms),
+        (2, None)
+    );
+    for (limit, archived) in [(2, 2), (10, 2)] {
+        let moved = batch(&lane.client, Old::Jobs, 30, limit).await.unwrap();
+        assert_eq!(moved, archived);
+        let after = (
+            past(&lane, "db.a", None).await,
+            past(&lane, "db.b", None).await,
+        );
+        assert_eq!(after, before, "after {archived} more were archived");
+    }
+    let tx = lane.client.transaction().await.unwrap();
+    let own = maintenance::submit(&tx, &rewrite).await.unwrap();
+    let name = table("db.a");
+    assert!(
+        past::unchanged(&tx, &name, Some(&last), own.job())
+            .await
+            .unwrap()
+    );
+    assert!(!past::unchanged(&tx, &name, None, own.job()).await.unwrap());
 }
 
 #[tokio::test]
@@ -248,6 +295,11 @@ async fn crowd() -> Database {
                select 'job' || n, 'db', 't' || n % 5000, '{rewrite_data_files}', false, \
                'completed', now() - n * interval '1 s', now(), 'test', 'v1:' \
                from generate_series(1, 50000) n; \
+               insert into snowpack.job_history (job_id, database_name, table_name, status, \
+               submitted_at, completed_at, submitted_by, record, actions) \
+               select 'old' || n, 'db', 't' || n % 5000, 'completed', now() - n * interval '1 h', \
+               now(), 'test', '{}', '[]' \
+               from generate_series(1, 50000) n; \
                insert into snowpack.table_locks (table_key, holder, expires_at) \
                select 'db.t' || n, 'job' || n, now() from generate_series(1, 5000) n; \
                insert into snowpack.pending_deletions (catalog, database_name, table_name, \
@@ -311,6 +363,7 @@ async fn m25_the_past_of_many_tables_is_a_few_index_looks_for_each() {
     let (plan, buffers) = plan(&client, "past/of.sql", &params).await;
     for scanned in [
         "jobs",
+        "job_history",
         "table_locks",
         "pending_deletions",
         "orchestrator_decisions",
