@@ -47,8 +47,9 @@ pub(crate) fn known(defaults: &Defaults, candidate: &Candidate) -> Result<Known,
     let text = candidate.content.as_deref().unwrap_or("{}");
     let content: Content = serde_json::from_str(text)
         .map_err(|error| unreadable(format!("its entry in the table cache: {error}")))?;
-    if let (None, Some(error)) = (&content.table_uuid, &content.error) {
-        return Err(unreadable(format!("its metadata was never read: {error}")));
+    // What is known of it is from before: its owner may have opted out since.
+    if let Some(error) = &content.error {
+        return Err(unreadable(format!("its metadata cannot be read: {error}")));
     }
     let effective = policy::effective(defaults, &content.database_properties, &content.properties);
     // What another version wrote in another shape is as good as nothing.

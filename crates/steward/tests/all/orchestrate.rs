@@ -415,11 +415,14 @@ async fn m25_what_cannot_be_read_is_said_and_stops_nobody_else() {
     fleet.sick("db.odd_policy").await;
     fleet.sick("gone.t").await;
     fleet.sick("db.other_shape").await;
+    fleet.sick("db.unread_since").await;
     fleet
         .sql(
             "update snowpack.table_cache_entries set payload = payload || \
              '{\"properties\": {\"snowpack.maintenance_cadence_hours\": \"often\"}}' \
              where table_name = 'odd_policy'; \
+             update snowpack.table_cache_entries set payload = payload || '{\"error\": \"timeout\"}' \
+             where table_name = 'unread_since'; \
              update snowpack.table_cache_meta set failed_namespaces = jsonb_build_array( \
              jsonb_build_object('namespace', 'gone', 'error', 'timeout', 'since', now() - interval '2 h')); \
              update snowpack.table_health set payload = '{\"of\": \"another version\"}' \
@@ -442,6 +445,7 @@ async fn m25_what_cannot_be_read_is_said_and_stops_nobody_else() {
             "db.null not_assessed",
             "db.odd_policy due",
             "db.other_shape not_assessed",
+            "db.unread_since unreadable",
             "gone.t stale",
         ]
     );
