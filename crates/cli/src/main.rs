@@ -33,7 +33,6 @@ mod tables;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::CommandFactory;
 use mimalloc::MiMalloc;
 
 use crate::args::{Cli, Command, Completions};
@@ -87,6 +86,11 @@ async fn dispatch(command: Command, out: &Out) -> Result<()> {
 /// The script itself, whatever the output form: a shell reads it.
 fn completions(args: &Completions, out: &Out) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "snowpack", &mut script);
+    clap_complete::generate(
+        args.shell,
+        &mut runtime::command::<Cli>(),
+        "snowpack",
+        &mut script,
+    );
     out.script(&String::from_utf8(script)?)
 }

@@ -4,6 +4,8 @@
 
 #[path = "all/clock.rs"]
 mod clock;
+#[path = "all/config.rs"]
+mod config;
 #[path = "all/demo.rs"]
 mod demo;
 #[path = "all/dry_run.rs"]

@@ -1,51 +1,138 @@
-//! The command line and the environment, read once into the binary's own shape.
+//! The command line, the environment and the configuration file, read once into the binary's
+//! own shape.
 //!
 //! clap names only the flag when a value is wrong, even if the value came from a variable;
 //! whoever reads the log of a pod that did not start needs the variable. So refusals are put
 //! in words here: variable, value, what is allowed.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Command, Parser};
+use clap::{Arg, ArgMatches, Command, CommandFactory, Parser};
 
-use crate::environment;
-use crate::process;
+use crate::config::{self, File};
+use crate::{environment, process};
+
+const CONFIG: &str = "config";
 
 /// Reads the arguments, or says what is wrong on stderr and returns the code to exit with
-/// (0 after `--help` and `--version`, else 2).
+/// (0 after `--help` and `--version`, else 2). What binaries need not know of: `--config FILE`.
 pub fn arguments<A: Parser>() -> Result<A, ExitCode> {
-    let command = A::command();
-    let parsed = A::try_parse();
-    if let Err(error) = &parsed
-        && matches!(
-            error.kind(),
-            ErrorKind::DisplayHelp
-                | ErrorKind::DisplayVersion
-                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-        )
-    {
-        // Nothing is left to tell anybody when even this cannot be written.
-        let _ = error.print();
-        return Err(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)));
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let command = command::<A>();
+    match read(&command, &words) {
+        Ok(matches) => {
+            // It was checked while it was parsed.
+            A::from_arg_matches(&matches).map_err(|error| refuse(&command, &error.to_string()))
+        }
+        Err(Refused::Shown(error)) => {
+            // Nothing is left to tell anybody when even this cannot be written.
+            let _ = error.print();
+            Err(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
+        }
+        Err(Refused::Because(why)) => Err(refuse(&command, &why)),
     }
+}
+
+/// The whole command, as for completions: the binary's own and what every program has.
+pub fn command<A: CommandFactory>() -> Command {
+    with_config(A::command())
+}
+
+fn refuse(command: &Command, why: &str) -> ExitCode {
+    process::say(
+        command.get_name(),
+        why.trim_start_matches("error: ").trim_end(),
+    );
+    ExitCode::from(process::USAGE)
+}
+
+enum Refused {
+    /// Help, the version.
+    Shown(clap::Error),
+    Because(String),
+}
+
+fn read(command: &Command, words: &[OsString]) -> Result<Box<ArgMatches>, Refused> {
+    let environment = |name: &str| std::env::var(name).ok();
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
-    let refused = match (environment::check(&command, names), parsed) {
-        (Err(unknown), _) => unknown,
-        (Ok(()), Err(error)) => in_words(&command, &error, |name| std::env::var(name).ok())
-            .unwrap_or_else(|| {
-                error
-                    .to_string()
-                    .trim_start_matches("error: ")
-                    .trim_end()
-                    .to_owned()
-            }),
-        (Ok(()), Ok(arguments)) => return Ok(arguments),
+    let known = environment::check(command, names);
+    // Help is given whatever else is wrong; a wrong file is told before what it would have set.
+    let path = config_path(command, words);
+    let file = match path {
+        Some(path) => File::read(&path, command),
+        None => Ok(File::default()),
     };
-    process::say(command.get_name(), &refused);
-    Err(ExitCode::from(process::USAGE))
+    let layered = match &file {
+        Ok(file) => file.under(command.clone()),
+        Err(_) => command.clone(),
+    };
+    let parsed = layered.clone().try_get_matches_from(words);
+    let parsed = match parsed {
+        Err(error) if shows(&error) => return Err(Refused::Shown(error)),
+        parsed => parsed,
+    };
+    known.map_err(Refused::Because)?;
+    file.map_err(Refused::Because)?;
+    let matches = parsed.map_err(|error| {
+        let said = in_words(&layered, &error, environment);
+        Refused::Because(said.unwrap_or_else(|| error.to_string()))
+    })?;
+    Ok(Box::new(matches))
+}
+
+fn shows(error: &clap::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    )
+}
+
+/// The command with what every program has.
+fn with_config(command: Command) -> Command {
+    command.arg(
+        Arg::new(CONFIG)
+            .long(CONFIG)
+            .env(config::VARIABLE)
+            .value_name("FILE")
+            .global(true)
+            .help("Settings in TOML, below flags and environment: `lease_seconds = 60`"),
+    )
+}
+
+/// The words that may be flags.
+fn flags(words: &[OsString]) -> impl Iterator<Item = &OsString> {
+    words.iter().skip(1).take_while(|word| *word != "--")
+}
+
+/// Which file; what else is wrong is found later.
+fn config_path(command: &Command, words: &[OsString]) -> Option<PathBuf> {
+    let mut flags = flags(words);
+    let mut given = None;
+    while let Some(word) = flags.next() {
+        if word == "--config" {
+            given = flags.next().map(PathBuf::from);
+        } else if let Some(path) = word
+            .to_str()
+            .and_then(|word| word.strip_prefix("--config="))
+        {
+            given = Some(PathBuf::from(path));
+        }
+    }
+    // An empty variable is none, as charts write it; an empty flag is a mistake.
+    let variable = command
+        .get_arguments()
+        .find(|argument| argument.get_id() == CONFIG)
+        .and_then(Arg::get_env)
+        .and_then(std::env::var_os)
+        .filter(|path| !path.is_empty());
+    given.or(variable.map(PathBuf::from))
 }
 
 /// For `value_parser`: an address to listen on.
@@ -72,7 +159,7 @@ pub fn number(
 }
 
 /// The refusal with its variable, or `None` where clap says all there is to say.
-fn in_words(
+pub(crate) fn in_words(
     command: &Command,
     error: &clap::Error,
     variable: impl Fn(&str) -> Option<String>,
@@ -108,15 +195,16 @@ fn wrong_value(
     } else {
         value
     };
-    let why = match (
-        error.get(ContextKind::ValidValue),
-        std::error::Error::source(error),
-    ) {
-        (Some(ContextValue::Strings(allowed)), _) if !allowed.is_empty() => {
+    let why = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(allowed)) if !allowed.is_empty() => {
             format!("allowed: {}", allowed.join(", "))
         }
-        (_, Some(source)) => source.to_string(),
-        _ => "it is empty".to_owned(),
+        _ if argument.get_action().takes_values() => match std::error::Error::source(error) {
+            Some(source) => source.to_string(),
+            None => "it is empty".to_owned(),
+        },
+        // Its parser says only that it was none.
+        _ => "allowed: true, false".to_owned(),
     };
     Some(format!("{place} = `{value}`: {why}"))
 }

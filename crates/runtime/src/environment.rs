@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use clap::Command;
 
-const PREFIX: &str = "SNOWPACK_";
+pub(crate) const PREFIX: &str = "SNOWPACK_";
 
 /// Variables of the test suite; programs started by a test, or in a shell prepared for tests,
 /// ignore them.
@@ -27,6 +27,7 @@ pub const SETTINGS: &[&str] = &[
     "SNOWPACK_CATALOG_NAME",
     "SNOWPACK_CATALOG_TYPE",
     "SNOWPACK_CATALOG_URI",
+    "SNOWPACK_CONFIG",
     "SNOWPACK_DATABASE_URL",
     "SNOWPACK_ENROLMENT",
     "SNOWPACK_EXIT_WHEN_IDLE",
@@ -82,8 +83,7 @@ pub const SETTINGS: &[&str] = &[
 
 /// Names the first variable (by name) that no program knows, with the nearest known one.
 pub(crate) fn check(command: &Command, names: impl Iterator<Item = String>) -> Result<(), String> {
-    let mut known: BTreeSet<String> = SETTINGS.iter().map(|name| (*name).to_owned()).collect();
-    collect(command, &mut known);
+    let known = known(command);
     let unknown = names
         .filter(|name| name.starts_with(PREFIX) && !name.starts_with(TEST_PREFIX))
         .filter(|name| !known.contains(name) && !injected_by_kubernetes(name))
@@ -92,6 +92,13 @@ pub(crate) fn check(command: &Command, names: impl Iterator<Item = String>) -> R
         None => Ok(()),
         Some(name) => Err(refusal(&name, &known)),
     }
+}
+
+/// The settings of every program.
+pub(crate) fn known(command: &Command) -> BTreeSet<String> {
+    let mut known: BTreeSet<String> = SETTINGS.iter().map(|name| (*name).to_owned()).collect();
+    collect(command, &mut known);
+    known
 }
 
 /// The variables `command` and its subcommands read.
@@ -125,12 +132,7 @@ fn injected_by_kubernetes(name: &str) -> bool {
 fn refusal(name: &str, known: &BTreeSet<String>) -> String {
     // Farther than half its own letters, a suggestion is noise.
     let near = (name.len() - PREFIX.len()) / 2;
-    let nearest = known
-        .iter()
-        .map(|candidate| (distance(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= near)
-        .min();
-    if let Some((_, nearest)) = nearest {
+    if let Some(nearest) = nearest(name, known.iter(), near) {
         return format!("environment variable {name} is unknown; did you mean {nearest}?");
     }
     let all: Vec<&str> = known.iter().map(String::as_str).collect();
@@ -138,6 +140,17 @@ fn refusal(name: &str, known: &BTreeSet<String>) -> String {
         "environment variable {name} is unknown; known are {}",
         all.join(", ")
     )
+}
+
+/// The candidate that is at most `near` letters away, and the least.
+pub(crate) fn nearest<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a String>,
+    near: usize,
+) -> Option<&'a String> {
+    let distances = candidates.map(|candidate| (distance(name, candidate), candidate));
+    let near = distances.filter(|(distance, _)| *distance <= near);
+    near.min().map(|(_, candidate)| candidate)
 }
 
 /// Letters to insert, drop or change to turn one name into the other (Levenshtein).

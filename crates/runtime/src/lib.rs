@@ -1,11 +1,13 @@
 //! What every process needs and none should write twice: arguments and environment, logs,
 //! metrics, the admin server, signals, exit codes. Knows nothing about jobs or tables.
 //!
-//! A binary's `main` is two calls: [`arguments`] reads the command line and the environment
-//! (or ends with code 2), [`run`] runs the program and turns its result into an exit code.
+//! A binary's `main` is two calls: [`arguments`] reads the command line, the environment and
+//! the configuration file (or ends with code 2), [`run`] runs the program and turns its result
+//! into an exit code.
 
 mod admin;
 mod arguments;
+mod config;
 mod environment;
 mod error;
 pub mod http;
@@ -15,7 +17,7 @@ mod shutdown;
 mod trace;
 
 pub use admin::{Admin, AdminArgs, Ready};
-pub use arguments::{address, arguments, number};
+pub use arguments::{address, arguments, command, number};
 pub use environment::SETTINGS;
 pub use error::Error;
 pub use process::{Exit, chain, run};

@@ -83,6 +83,51 @@ async fn unknown_settings_are_refused_with_the_nearest_name() {
     refuses(&[("SNOWPACK_API_PORT", "tcp://10.0.0.1:80")], 2, want).await;
 }
 
+/// Starts with this configuration file and `variables`; what it said last, and the code.
+async fn configured(text: &str, variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snowpack.toml");
+    std::fs::write(&path, text).unwrap();
+    let worker = Process::start(WORKER, variables, &["--config", path.to_str().unwrap()]);
+    let status = worker.ended().await;
+    let log = worker.log();
+    assert!(!log.contains("hunter2"), "{log}");
+    let last = log.lines().last().unwrap_or_default();
+    (status.code(), last.replace(path.to_str().unwrap(), "FILE"))
+}
+
+#[tokio::test]
+async fn a_file_may_hold_every_setting_and_its_mistakes_are_named() {
+    let good = format!(
+        "database_url = '{}'\nadmin_addr = '127.0.0.1:0'\nstart_seconds = 0\n\
+         worker_pools = ['large', 'small']\nexit_when_idle = true\nscaler_token = 'hunter2'\n",
+        URL.1
+    );
+    let (code, last) = configured(&good, &[]).await;
+    assert_eq!(code, Some(1), "{last}");
+    let begins = "snowpack-worker: connect to Postgres at 127.0.0.1:1, database db: ";
+    assert!(last.starts_with(begins), "{last}");
+    let (code, last) = configured(&good, &[("SNOWPACK_WORKER_SLOTS", "0")]).await;
+    let want = "snowpack-worker: environment variable SNOWPACK_WORKER_SLOTS = `0`: allowed: a \
+                whole number from 1 to 256";
+    assert_eq!((code, last.as_str()), (Some(2), want));
+    for (line, why) in [
+        (
+            "worker_slots = 0",
+            "worker_slots = `0`: allowed: a whole number from 1 to 256",
+        ),
+        (
+            "worker_slot = 2",
+            "key `worker_slot` is unknown; did you mean worker_slots?",
+        ),
+        ("max_jobs = [1]", "max_jobs: a list; allowed: one value"),
+    ] {
+        let (code, last) = configured(&format!("{good}{line}\n"), &[]).await;
+        let want = format!("snowpack-worker: configuration file FILE: {why}");
+        assert_eq!((code, last), (Some(2), want));
+    }
+}
+
 #[tokio::test]
 async fn what_is_reserved_or_unreadable_is_bad_usage() {
     let local = ("SNOWPACK_ADMIN_ADDR", "127.0.0.1:0");
