@@ -6,28 +6,36 @@
 //! in words here: variable, value, what is allowed.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgMatches, Command, CommandFactory, Parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, Parser};
 
 use crate::config::{self, File};
-use crate::{environment, process};
+use crate::{effective, environment, process};
 
 const CONFIG: &str = "config";
+const PRINT_CONFIG: &str = "print-config";
 
 /// Reads the arguments, or says what is wrong on stderr and returns the code to exit with
-/// (0 after `--help` and `--version`, else 2). What binaries need not know of: `--config FILE`.
+/// (0 after `--help`, `--version` and `--print-config`, else 2). What binaries need not know of:
+/// `--config FILE` and `--print-config`.
 pub fn arguments<A: Parser>() -> Result<A, ExitCode> {
     let words: Vec<OsString> = std::env::args_os().collect();
     let command = command::<A>();
     match read(&command, &words) {
-        Ok(matches) => {
+        Ok(Read::Matches(matches)) => {
             // It was checked while it was parsed.
             A::from_arg_matches(&matches).map_err(|error| refuse(&command, &error.to_string()))
+        }
+        Ok(Read::Page(page)) => {
+            // Nobody is left to read it when it cannot be written.
+            let _ = std::io::stdout().write_all(page.as_bytes());
+            Err(ExitCode::SUCCESS)
         }
         Err(Refused::Shown(error)) => {
             // Nothing is left to tell anybody when even this cannot be written.
@@ -51,20 +59,32 @@ fn refuse(command: &Command, why: &str) -> ExitCode {
     ExitCode::from(process::USAGE)
 }
 
+enum Read {
+    Matches(Box<ArgMatches>),
+    /// What `--print-config` prints.
+    Page(String),
+}
+
 enum Refused {
     /// Help, the version.
     Shown(clap::Error),
     Because(String),
 }
 
-fn read(command: &Command, words: &[OsString]) -> Result<Box<ArgMatches>, Refused> {
+fn read(command: &Command, words: &[OsString]) -> Result<Read, Refused> {
     let environment = |name: &str| std::env::var(name).ok();
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     let known = environment::check(command, names);
+    let printed = flags(words).any(|word| word == "--print-config");
+    let command = if printed {
+        relaxed(command.clone())
+    } else {
+        command.clone()
+    };
     // Help is given whatever else is wrong; a wrong file is told before what it would have set.
-    let path = config_path(command, words);
+    let path = config_path(&command, words);
     let file = match path {
-        Some(path) => File::read(&path, command),
+        Some(path) => File::read(&path, &command),
         None => Ok(File::default()),
     };
     let layered = match &file {
@@ -77,12 +97,16 @@ fn read(command: &Command, words: &[OsString]) -> Result<Box<ArgMatches>, Refuse
         parsed => parsed,
     };
     known.map_err(Refused::Because)?;
-    file.map_err(Refused::Because)?;
+    let file = file.map_err(Refused::Because)?;
     let matches = parsed.map_err(|error| {
         let said = in_words(&layered, &error, environment);
         Refused::Because(said.unwrap_or_else(|| error.to_string()))
     })?;
-    Ok(Box::new(matches))
+    if printed {
+        let page = effective::page(&command, &matches, &file, environment);
+        return Ok(Read::Page(page));
+    }
+    Ok(Read::Matches(Box::new(matches)))
 }
 
 fn shows(error: &clap::Error) -> bool {
@@ -94,16 +118,24 @@ fn shows(error: &clap::Error) -> bool {
     )
 }
 
-/// The command with what every program has.
+/// The command with the two arguments every program has.
 fn with_config(command: Command) -> Command {
-    command.arg(
-        Arg::new(CONFIG)
-            .long(CONFIG)
-            .env(config::VARIABLE)
-            .value_name("FILE")
-            .global(true)
-            .help("Settings in TOML, below flags and environment: `lease_seconds = 60`"),
-    )
+    command
+        .arg(
+            Arg::new(CONFIG)
+                .long(CONFIG)
+                .env(config::VARIABLE)
+                .value_name("FILE")
+                .global(true)
+                .help("Settings in TOML, below flags and environment: `lease_seconds = 60`"),
+        )
+        .arg(
+            Arg::new(PRINT_CONFIG)
+                .long(PRINT_CONFIG)
+                .action(ArgAction::SetTrue)
+                .global(true)
+                .help("Print every setting as it applies, with its source, and exit"),
+        )
 }
 
 /// The words that may be flags.
@@ -133,6 +165,27 @@ fn config_path(command: &Command, words: &[OsString]) -> Option<PathBuf> {
         .and_then(std::env::var_os)
         .filter(|path| !path.is_empty());
     given.or(variable.map(PathBuf::from))
+}
+
+/// Nothing is missing when only the settings are asked for.
+fn relaxed(command: Command) -> Command {
+    command
+        .subcommand_required(false)
+        .arg_required_else_help(false)
+        .mut_args(optional)
+        .mut_subcommands(relaxed)
+}
+
+/// What has a place and no name is no setting: neither its rules nor its value matter.
+fn optional(argument: Arg) -> Arg {
+    if !argument.is_positional() {
+        return argument.required(false);
+    }
+    let bare = Arg::new(argument.get_id().clone()).action(argument.get_action().clone());
+    match argument.get_num_args() {
+        Some(count) => bare.num_args(count),
+        None => bare,
+    }
 }
 
 /// For `value_parser`: an address to listen on.

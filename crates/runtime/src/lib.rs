@@ -8,6 +8,7 @@
 mod admin;
 mod arguments;
 mod config;
+mod effective;
 mod environment;
 mod error;
 pub mod http;

@@ -1,4 +1,4 @@
-//! The configuration file.
+//! The configuration file, and the settings as they apply.
 
 use std::path::PathBuf;
 
@@ -34,6 +34,12 @@ impl Written {
 
 const NOWHERE: &str = "database_url = 'postgres://u:hunter2@127.0.0.1:1/nothing'\n";
 
+#[track_caller]
+fn holds(ran: &Ran, line: &str) {
+    let found = ran.stdout.lines().any(|other| other == line);
+    assert!(found, "{line} is not in\n{}", ran.stdout);
+}
+
 #[test]
 fn a_file_gives_what_is_required_before_and_after_the_command_and_by_its_variable() {
     let file = Written::new(NOWHERE);
@@ -53,6 +59,68 @@ fn a_file_gives_what_is_required_before_and_after_the_command_and_by_its_variabl
     run(&["jobs"], &[("SNOWPACK_CONFIG", "")])
         .expect(2)
         .complains(&["SNOWPACK_DATABASE_URL"]);
+}
+
+#[test]
+fn a_flag_is_above_a_variable_above_the_file_above_the_default() {
+    let file = Written::new("lease_seconds = 30\nstall_seconds = 100\nmemory_bytes = 1000000000\n");
+    let variables = [
+        ("SNOWPACK_LEASE_SECONDS", "40"),
+        ("SNOWPACK_STALL_SECONDS", "200"),
+    ];
+    let words = "maintain --config FILE --print-config --lease-seconds 50";
+    let ran = file.run(words, &variables).expect(0);
+    holds(&ran, "lease_seconds = 50  # flag");
+    holds(&ran, "stall_seconds = 200  # environment");
+    holds(&ran, "memory_bytes = 1000000000  # file");
+    holds(&ran, "pg_connections_max = 8  # default");
+    holds(&ran, "# database_url is not set");
+}
+
+#[test]
+fn settings_are_printed_with_and_without_a_command_and_secrets_are_masked() {
+    let file = Written::new(format!(
+        "{NOWHERE}s3_secret_access_key = 'hunter2'\ns3_session_token = 'hunter2'\n"
+    ));
+    for words in [
+        "--config FILE --print-config",
+        "--print-config --config FILE jobs --log debug",
+        "maintain db.events rewrite_data_files --config FILE --print-config",
+    ] {
+        let ran = file
+            .run(words, &[("SNOWPACK_LOG_FORMAT", "json")])
+            .expect(0);
+        holds(
+            &ran,
+            "database_url = \"postgres://u:***@127.0.0.1:1/nothing\"  # file",
+        );
+        holds(&ran, "s3_secret_access_key = \"***\"  # file");
+        holds(&ran, "s3_session_token = \"***\"  # file");
+        holds(&ran, "log_format = \"json\"  # environment");
+        let level = if words.contains("debug") {
+            "log = \"debug\"  # flag"
+        } else {
+            "log = \"warn\"  # default"
+        };
+        holds(&ran, level);
+        assert!(!ran.stdout.contains("hunter2"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn what_is_printed_is_a_configuration_file() {
+    let file =
+        Written::new("worker_pools = ['a', 'b']\ncadence_hours = 0.5\nwarehouse = '/a \"b\"'\n");
+    let first = file.run("--print-config --config FILE", &[]).expect(0);
+    holds(&first, "cadence_hours = 0.5  # file");
+    holds(&first, r#"warehouse = "/a \"b\""  # file"#);
+    let again = Written::new(&first.stdout);
+    let second = again.run("--print-config --config FILE", &[]).expect(0);
+    let values = |page: &str| -> Vec<String> {
+        let lines = page.lines().map(|line| line.split("  # ").next().unwrap());
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(values(&first.stdout), values(&second.stdout));
 }
 
 #[test]
@@ -90,12 +158,13 @@ fn a_wrong_file_is_refused_naming_file_key_value_and_what_is_allowed() {
 }
 
 #[test]
-fn help_is_given_in_spite_of_a_wrong_file_and_names_the_flag_once() {
+fn help_is_given_in_spite_of_a_wrong_file_and_names_both_flags_once() {
     for words in ["--config /nowhere --help", "jobs --config /nowhere --help"] {
         let words: Vec<&str> = words.split(' ').collect();
         let help = run(&words, &[]).expect(0).stdout;
         assert_eq!(help.matches("--config <FILE>").count(), 1, "{help}");
+        assert_eq!(help.matches("--print-config").count(), 1, "{help}");
     }
     let script = run(&["completions", "bash"], &[]).expect(0).stdout;
-    assert!(script.contains("--config"));
+    assert!(script.contains("--print-config"));
 }
