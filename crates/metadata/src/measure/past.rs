@@ -16,9 +16,11 @@ const SNAPSHOT_AGE_KEY: &str = "history.expire.max-snapshot-age-ms";
 const SNAPSHOT_AGE_DEFAULT_MS: i64 = 5 * 86_400_000;
 const SNAPSHOTS_MIN_KEY: &str = "history.expire.min-snapshots-to-keep";
 const REF_AGE_KEY: &str = "history.expire.max-ref-age-ms";
+const GRACE_KEY: &str = "snowpack.deletion-grace-ms";
 
 /// A maintainer not seen for so long has gone: 7 days.
 const RIVAL_WITHIN_MS: i64 = 7 * 86_400_000;
+const RIVAL_CHARS_MAX: usize = 100;
 /// Every snapshot of ours says so in keys that begin so.
 const OURS: &str = "snowpack.";
 /// Keys that tell whose a snapshot is where `engine-name` does not.
@@ -75,6 +77,7 @@ impl Retention {
             .property(GC_KEY)
             .is_none_or(|enabled| enabled.eq_ignore_ascii_case("true"));
         let age_ms = number(table, SNAPSHOT_AGE_KEY, SNAPSHOT_AGE_DEFAULT_MS, 0)?;
+        number(table, GRACE_KEY, 0, 0)?;
         let ref_ok = |named: &Ref| {
             let settings = [
                 named.min_snapshots_to_keep.map(i64::from),
@@ -89,7 +92,9 @@ impl Retention {
             snapshots_min: number(table, SNAPSHOTS_MIN_KEY, 1, 1)?,
             ref_age_ms_max: number(table, REF_AGE_KEY, i64::MAX, 1)?,
         };
-        (collected && table.refs().values().all(ref_ok)).then_some(rules)
+        // Its files are told apart by it.
+        let named = !table.uuid().is_empty();
+        (named && collected && table.refs().values().all(ref_ok)).then_some(rules)
     }
 
     /// The snapshots that stay.
@@ -141,7 +146,11 @@ impl Retention {
 fn number(table: &TableMetadata, key: &str, default: i64, min: i64) -> Option<i64> {
     match table.property(key) {
         None => Some(default),
-        Some(value) => value.trim().parse().ok().filter(|number| *number >= min),
+        Some(value) => {
+            let digits = value.trim().bytes().all(|byte| byte.is_ascii_digit());
+            let number = value.trim().parse().ok().filter(|_| digits);
+            number.filter(|number| *number >= min)
+        }
     }
 }
 
@@ -231,6 +240,12 @@ fn told(snapshot: &Snapshot, key: &str) -> u64 {
     value.and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
+/// A name anybody may have written: neither endless nor with what Postgres cannot hold.
+fn shown(name: &str) -> String {
+    let shown = name.chars().filter(|char| !char.is_control());
+    shown.take(RIVAL_CHARS_MAX).collect()
+}
+
 /// The newest snapshot, not too long ago, that rewrote files and is not ours.
 pub(super) fn rival(table: &TableMetadata, now_ms: i64) -> Option<Rival> {
     let since = now_ms.saturating_sub(RIVAL_WITHIN_MS);
@@ -251,7 +266,9 @@ pub(super) fn rival(table: &TableMetadata, now_ms: i64) -> Option<Rival> {
         known.map_or("unknown", |(_, name)| name).to_owned()
     };
     Some(Rival {
-        name: summary.get("engine-name").cloned().unwrap_or_else(guess),
+        name: summary
+            .get("engine-name")
+            .map_or_else(guess, |name| shown(name)),
         snapshot_id: newest.snapshot_id,
         at_ms: newest.timestamp_ms,
     })

@@ -396,6 +396,14 @@ fn m22_expirable_snapshots_follow_refs_and_properties() {
     expirable(&lake, Some(0), (1, 100));
     lake.document["properties"]["gc.enabled"] = "false".into();
     expirable(&lake, None, (0, 0));
+    for (refused, value) in [
+        ("snowpack.deletion-grace-ms", "1 day"),
+        ("history.expire.max-snapshot-age-ms", "+0"),
+    ] {
+        let mut lake = ageing();
+        lake.document["properties"][refused] = value.into();
+        expirable(&lake, Some(0), (0, 0));
+    }
 
     let mut lake = ageing();
     lake.document["refs"]["audit"] = json!({"snapshot-id": 2, "type": "tag"});
@@ -449,6 +457,9 @@ fn m27_another_maintainer_is_seen_in_summaries() {
             Some("trino")
         );
         assert_eq!(seen(NOW - 8 * DAY, trino).await, None);
+        let hostile = replace(json!({"engine-name": "tri\u{0}no".repeat(1_000)}));
+        let name = seen(NOW - DAY, hostile).await.unwrap();
+        assert_eq!((name.len(), &name[..10]), (100, "trinotrino"));
         let spark = replace(json!({"spark.app.id": "local-1"}));
         assert_eq!(seen(NOW - DAY, spark).await.as_deref(), Some("spark"));
         let ours = replace(json!({"snowpack.action": "rewrite_data_files"}));
