@@ -193,3 +193,25 @@ async fn m20_every_listing_of_tables_is_read_from_an_index() {
     let plan = explain(&lane, "inventory/get.sql", &params).await;
     assert!(buffers(&plan) < 40, "{plan}");
 }
+
+#[tokio::test]
+async fn a_page_of_candidates_reads_the_health_of_its_own_tables_only() {
+    let lane = Lane::new().await;
+    let sql = "insert into snowpack.table_cache_entries \
+               select 'd' || n % 20, 't' || n, null, '{}' from generate_series(1, 50000) n; \
+               insert into snowpack.table_health (database_name, table_name, score, payload) \
+               select 'd' || n % 20, 't' || n, n % 101, '{}' from generate_series(1, 50000) n; \
+               update snowpack.table_cache_meta set last_synced_at = now(); analyze";
+    lane.client.batch_execute(sql).await.unwrap();
+    let none: Option<&str> = None;
+    let params: [Param<'_>; 6] = [
+        (&Some("d7"), Type::TEXT),
+        (&Some("t3"), Type::TEXT),
+        (&1_000_i64, Type::INT8),
+        (&3600.0_f64, Type::FLOAT8),
+        (&none, Type::TEXT),
+        (&none, Type::TEXT),
+    ];
+    let plan = explain(&lane, "candidates/page.sql", &params).await;
+    assert!(buffers(&plan) < 10_000, "{plan}");
+}
