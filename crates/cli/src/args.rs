@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use maintenance::deletions::{PAGE_MAX, State};
 use model::{Action, JobId, JobStatus, TableName};
 
+use crate::bench;
 use crate::option::ActionOption;
 
 const STYLES: Styles = Styles::styled()
@@ -115,6 +116,9 @@ pub(crate) enum Command {
     /// Refuse new jobs, or take them again; what is queued and what runs goes on
     #[command(after_help = DRAIN_EXAMPLES)]
     Drain(Drain),
+    /// Measure this version on this machine
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::Bench),
     /// Print a shell's completion script
     #[command(
         after_help = "Example:\n  snowpack completions bash > /etc/bash_completion.d/snowpack"

@@ -5,16 +5,16 @@
 //! Everything started is stopped and everything made is removed, also after Ctrl-C.
 
 mod account;
-mod child;
+pub(crate) mod child;
 mod disk;
 mod event;
-mod home;
+pub(crate) mod home;
 mod postgres;
 mod read_back;
 mod report;
-mod steps;
+pub(crate) mod steps;
 mod worker;
-mod writer;
+pub(crate) mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Demo, out: &Out) -> Result<()> {
     worker::find()?;
     let interrupted = || anyhow::anyhow!("interrupted; everything the demo started is stopped");
     let home = tokio::select! {
-        home = Home::open(args.database_url.as_deref(), steps) => home?,
+        home = Home::open("demo", args.database_url.as_deref(), steps) => home?,
         () = shutdown.drain.cancelled() => return Err(interrupted()),
     };
     let told = tokio::select! {

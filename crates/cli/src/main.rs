@@ -5,6 +5,7 @@
 //! [`out`] where results go. Exit codes: 0 done (or nothing to do), 1 failed, 2 bad usage.
 
 mod args;
+mod bench;
 mod demo;
 mod done;
 mod drain;
@@ -79,6 +80,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<()> {
         Command::Pause(args) => lane::pause(args, out).await,
         Command::Resume(args) => lane::resume(args, out).await,
         Command::Drain(args) => drain::run(args, out).await,
+        Command::Bench(args) => bench::run(args, out).await,
         Command::Completions(args) => completions(&args, out),
     }
 }

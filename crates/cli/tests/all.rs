@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "all/bench.rs"]
+mod bench;
 #[path = "all/clock.rs"]
 mod clock;
 #[path = "all/config.rs"]

@@ -83,6 +83,11 @@ impl Child {
         })
     }
 
+    /// The shell's; the program is its child.
+    pub(crate) fn shell_id(&self) -> u32 {
+        self.shell.id()
+    }
+
     /// How it ended, when it has.
     pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.shell.try_wait()

@@ -1,4 +1,4 @@
-//! The database the demo works in: on a private Postgres, or a scratch one on the server given.
+//! The database the demo and the benches work in: on a private Postgres, or a scratch one on the server given.
 
 use anyhow::{Context, Result, bail};
 use pg::Pool;
@@ -19,29 +19,34 @@ pub(crate) enum Home {
 }
 
 impl Home {
-    pub(crate) async fn open(server: Option<&str>, steps: Steps<'_>) -> Result<Self> {
+    /// `purpose` is part of a scratch database's name.
+    pub(crate) async fn open(
+        purpose: &str,
+        server: Option<&str>,
+        steps: Steps<'_>,
+    ) -> Result<Self> {
         match server {
-            Some(url) => Self::scratch(url, steps).await,
-            None => Self::private(steps).await,
+            Some(url) => Self::scratch(purpose, url, steps).await,
+            None => Self::private(purpose, steps).await,
         }
     }
 
-    async fn private(steps: Steps<'_>) -> Result<Self> {
+    async fn private(purpose: &str, steps: Steps<'_>) -> Result<Self> {
         let step = steps.begin("starting a private Postgres");
         let fetching =
             |version: &str| step.note(format!("fetching Postgres {version} (once, about 15 MB)"));
         let postgres = Postgres::start(fetching).await?;
         step.done(&format!(
-            "Postgres {} started, private to this demo",
+            "Postgres {} started, private to this {purpose}",
             postgres.version()
         ))?;
         Ok(Self::Private(postgres))
     }
 
-    async fn scratch(server_url: &str, steps: Steps<'_>) -> Result<Self> {
+    async fn scratch(purpose: &str, server_url: &str, steps: Steps<'_>) -> Result<Self> {
         let step = steps.begin("making a scratch database");
-        let server = Pool::connect(server_url, 1, "snowpack-demo").await?;
-        let name = format!("snowpack_demo_{}", Uuid::new_v4().simple());
+        let server = Pool::connect(server_url, 1, &format!("snowpack-{purpose}")).await?;
+        let name = format!("snowpack_{purpose}_{}", Uuid::new_v4().simple());
         let url = with_database(server_url, &name)?;
         let create = format!("create database {name}");
         server
@@ -51,7 +56,7 @@ impl Home {
             .await
             .with_context(|| {
                 format!(
-                    "make a scratch database on {}; the demo leaves the database given alone",
+                    "make a scratch database on {}; the {purpose} leaves the database given alone",
                     server.place()
                 )
             })?;

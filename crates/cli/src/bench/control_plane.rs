@@ -1,0 +1,259 @@
+//! `snowpack bench control-plane`: from an empty database to the report.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use maintenance::loops;
+use pg::Pool;
+
+use super::api::{self, Api};
+use super::args::ControlPlane;
+use super::caller::Caller;
+use super::fleet::Fleet;
+use super::pages::{self, Timed};
+use super::part::{self, Part, Took};
+use super::report::{Figure, Report, Target, Unit};
+use super::{Place, reads};
+use crate::demo::home::Home;
+use crate::demo::steps::Steps;
+use crate::out::Out;
+
+/// Loops of the API that would work while it is measured, had they not had their turn just now.
+const LOOPS: [&str; 3] = ["sweep", "table_cache_sync", "retention"];
+/// Jobs that are read by their id.
+const READ_JOBS: u32 = 500;
+
+const MEGABYTES: f64 = 1e6;
+const PASS_BYTES: Target = Target::Below(300.0 * MEGABYTES);
+const IDLE_BYTES: Target = Target::Below(40.0 * MEGABYTES);
+const SWAP_SECONDS: Target = Target::Below(20.0);
+const DECIDE_SECONDS: Target = Target::Below(30.0);
+const HEALTH_SECONDS: Target = Target::Below(10.0);
+const PAGE_MS: Target = Target::Below(20.0);
+const READS: Target = Target::AtLeast(3_000.0);
+
+pub(super) async fn run(args: ControlPlane, out: &Out) -> Result<()> {
+    let begun = Instant::now();
+    let shutdown = runtime::Shutdown::on_signals(Duration::ZERO)?;
+    let steps = Steps::new(out);
+    // Looked for first: nobody should wait for an API that is not there.
+    api::find()?;
+    let interrupted = || anyhow!("interrupted; everything the bench made is removed");
+    let home = tokio::select! {
+        home = Home::open("bench", args.database_url.as_deref(), steps) => home?,
+        () = shutdown.drain.cancelled() => return Err(interrupted()),
+    };
+    let measured = tokio::select! {
+        measured = Box::pin(measure(&args, home.url(), steps)) => measured,
+        () = shutdown.drain.cancelled() => Err(interrupted()),
+    };
+    let closed = home.close().await;
+    let figures = measured?;
+    closed?;
+    let report = Report {
+        tables: args.tables,
+        databases: args.databases,
+        history: args.history,
+        figures,
+        took: begun.elapsed(),
+    };
+    out.result(&report.document(), || report.text())
+}
+
+async fn measure(args: &ControlPlane, url: &str, steps: Steps<'_>) -> Result<Vec<Figure>> {
+    let folder = tempfile::Builder::new()
+        .prefix("snowpack-bench-")
+        .tempdir()?;
+    let warehouse = folder.path().join("warehouse");
+    std::fs::create_dir(&warehouse)?;
+    let step = steps.begin("making the tables");
+    let pool = Pool::connect(url, reads::AT_ONCE, "snowpack-bench").await?;
+    maintenance::migrate(&pool).await?;
+    let place = Place {
+        database_url: url,
+        warehouse: warehouse
+            .to_str()
+            .context("the temporary folder's name is not valid Unicode")?,
+    };
+    let fleet = Fleet::make(&pool, place, args).await?;
+    step.done(&format!("{} tables made", args.tables))?;
+    let bench = Bench {
+        pool: &pool,
+        fleet,
+        place,
+        folder: folder.path(),
+        lasting: Duration::from_secs(args.seconds.into()),
+        steps,
+    };
+    let mut figures = bench.cache().await?;
+    figures.extend(bench.health().await?);
+    let step = steps.count("making the history", args.history.into());
+    bench.fleet.history(&step).await?;
+    step.done(&format!("{} jobs made", args.history))?;
+    figures.extend(bench.decisions().await?);
+    figures.extend(bench.api().await?);
+    Ok(figures)
+}
+
+struct Bench<'a> {
+    pool: &'a Pool,
+    fleet: Fleet<'a>,
+    place: Place<'a>,
+    folder: &'a Path,
+    lasting: Duration,
+    steps: Steps<'a>,
+}
+
+impl Bench<'_> {
+    async fn part(&self, part: Part, what: &str) -> Result<Took> {
+        let step = self.steps.begin(what);
+        let took = part::measure(part, self.place, self.folder).await?;
+        step.done(&format!("{what}: {}", took.did))?;
+        Ok(took)
+    }
+
+    async fn cache(&self) -> Result<Vec<Figure>> {
+        let fill = self.part(Part::CacheSync, "cache, first fill").await?;
+        let copy = self.fleet.copy("snowpack.table_cache_entries").await?;
+        let again = self.part(Part::CacheSync, "cache, nothing changed").await?;
+        self.fleet.commit_some().await?;
+        let some = self.part(Part::CacheSync, "cache, 1 % changed").await?;
+        let mut figures = Vec::new();
+        for (what, took) in [
+            ("cache, first fill", fill),
+            ("cache, nothing changed", again),
+            ("cache, 1 % changed", some),
+        ] {
+            let [mut seconds, bytes] = pass(what, &took);
+            seconds = seconds.target(SWAP_SECONDS).peer("COPY of its rows", copy);
+            figures.extend([seconds, bytes.target(PASS_BYTES)]);
+        }
+        Ok(figures)
+    }
+
+    async fn health(&self) -> Result<Vec<Figure>> {
+        self.fleet.healths().await?;
+        let tables = self.fleet.looked_at();
+        let what = format!("health of {tables} tables, first look");
+        let first = self.part(Part::HealthSync, &what).await?;
+        let [first_seconds, first_bytes] = pass(&what, &first);
+        let what = format!("health of {tables} tables, unchanged");
+        let again = self.part(Part::HealthSync, &what).await?;
+        let [seconds, bytes] = pass(&what, &again);
+        let seconds = seconds
+            .target(HEALTH_SECONDS)
+            .peer("first look", first.seconds);
+        self.fleet.checked().await?;
+        Ok(vec![first_seconds, first_bytes, seconds, bytes])
+    }
+
+    async fn decisions(&self) -> Result<Vec<Figure>> {
+        let took = self.part(Part::Decisions, "decisions, dry run").await?;
+        let copy = self.fleet.copy("snowpack.orchestrator_decisions").await?;
+        let [seconds, bytes] = pass("decisions, dry run", &took);
+        let seconds = seconds
+            .target(DECIDE_SECONDS)
+            .peer("COPY of their rows", copy);
+        Ok(vec![seconds, bytes.target(PASS_BYTES)])
+    }
+
+    async fn api(&self) -> Result<Vec<Figure>> {
+        let client = self.pool.get().await?;
+        for name in LOOPS {
+            loops::started(&**client, name, "bench").await?;
+            loops::ended(&**client, name, loops::Outcome::Done, "").await?;
+        }
+        drop(client);
+        let api = Api::start(self.place, self.folder).await?;
+        let mut caller = Caller::connect(api.address).await?;
+        caller.get("/readyz").await?;
+        let idle = api.usage()?;
+        let idle = Figure::new("API, idle", idle.resident_bytes as f64, Unit::Bytes);
+        let mut figures = vec![idle.target(IDLE_BYTES)];
+        figures.extend(self.pages(&mut caller).await?);
+        figures.extend(self.reads(&mut caller, &api).await?);
+        let busy = api.usage()?.peak_bytes as f64;
+        figures.push(Figure::new("API, at most", busy, Unit::Bytes));
+        api.stop()?;
+        Ok(figures)
+    }
+
+    async fn pages(&self, caller: &mut Caller) -> Result<Vec<Figure>> {
+        let step = self.steps.begin("asking for pages");
+        let none = pages::one(caller, "/healthz", self.lasting).await?;
+        let table = self.fleet.table(7)?.key();
+        let database = self.fleet.table(7)?.database();
+        let mut figures = Vec::new();
+        for path in [
+            "/tables".to_owned(),
+            format!("/tables?database={database}"),
+            "/tables?maintenance_enabled=unset".to_owned(),
+            "/tables?health_below=60".to_owned(),
+            "/jobs".to_owned(),
+            "/jobs?status=completed".to_owned(),
+            "/jobs?status=failed".to_owned(),
+            "/jobs?status=cancelled".to_owned(),
+            "/jobs?status=pending".to_owned(),
+            "/jobs?status=running".to_owned(),
+            format!("/jobs?database={database}"),
+            format!("/jobs?table={table}"),
+            "/jobs/history".to_owned(),
+            "/jobs/history?status=failed".to_owned(),
+            format!("/jobs/history?table={table}"),
+        ] {
+            step.note(format!("asking for pages of {path}"));
+            let timed = pages::time(caller, &path, self.lasting).await?;
+            figures.extend(page(&path, &timed, &none));
+        }
+        step.done(&format!("{} listings asked for pages", figures.len() / 2))?;
+        Ok(figures)
+    }
+
+    async fn reads(&self, caller: &mut Caller, api: &Api) -> Result<Vec<Figure>> {
+        let step = self.steps.begin("reading jobs by their id");
+        let page = caller.document(&format!("/jobs?limit={READ_JOBS}")).await?;
+        let jobs = page["jobs"].as_array().context("a page holds jobs")?;
+        let ids = jobs.iter().filter_map(|job| job["job_id"].as_str());
+        let paths: Vec<String> = ids.map(|id| format!("/jobs/{id}")).collect();
+        let warm_up = self.lasting / 5;
+        reads::of_api(api, &paths, warm_up).await?;
+        let rate = reads::of_api(api, &paths, self.lasting).await?;
+        let select = reads::of_postgres(self.pool, self.lasting).await?;
+        step.done("jobs read by their id")?;
+        let new = |what: &str, value| Figure::new(what, value, Unit::PerSecond);
+        Ok(vec![
+            new("API, reads a second", rate.per_second)
+                .peer("`select 1` over the pool", select)
+                .did("GET /jobs/{id}, two statements, 8 connections; bench and Postgres on the same cores"),
+            new("API, reads a second of its CPU", rate.per_cpu_second).target(READS),
+        ])
+    }
+}
+
+fn pass(what: &str, took: &Took) -> [Figure; 2] {
+    let cpu = format!("{} ({:.1} s on the CPU)", took.did, took.cpu_seconds);
+    [
+        Figure::new(what, took.seconds, Unit::Seconds).did(cpu),
+        Figure::new(
+            format!("{what}: memory"),
+            took.peak_bytes as f64,
+            Unit::Bytes,
+        ),
+    ]
+}
+
+fn page(path: &str, timed: &Timed, none: &Timed) -> [Figure; 2] {
+    let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+    let did = format!("{} pages of 100, to row {}", timed.requests, timed.depth);
+    let new = |what: &str, value| {
+        Figure::new(format!("GET {path}: {what}"), ms(value), Unit::Milliseconds)
+    };
+    [
+        new("p50", timed.p50).peer("/healthz", ms(none.p50)),
+        new("p99", timed.p99)
+            .target(PAGE_MS)
+            .peer("/healthz", ms(none.p99))
+            .did(did),
+    ]
+}
