@@ -151,15 +151,8 @@ pub(crate) struct Serve {
         value_parser = runtime::number(0..=600)
     )]
     api_linger_seconds: u64,
-    /// At start, time Postgres may take to come up, 0 to 3600
-    #[arg(
-        long,
-        env = "SNOWPACK_START_SECONDS",
-        default_value = "30",
-        value_name = "SECONDS",
-        value_parser = runtime::number(0..=3_600)
-    )]
-    start_seconds: u64,
+    #[command(flatten)]
+    pub(crate) start: steward::start::StartArgs,
     #[command(flatten)]
     pub(crate) log: runtime::LogArgs,
 }
@@ -184,10 +177,6 @@ impl Serve {
 
     pub(crate) fn linger(&self) -> Duration {
         Duration::from_secs(self.api_linger_seconds)
-    }
-
-    pub(crate) fn start_within(&self) -> Duration {
-        Duration::from_secs(self.start_seconds)
     }
 }
 

@@ -7,7 +7,6 @@
 mod args;
 mod auth;
 mod cursor;
-mod database;
 mod extract;
 mod lakehouse;
 mod loops;

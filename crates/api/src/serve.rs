@@ -7,6 +7,7 @@ use anyhow::Result;
 use axum::body::Body;
 use runtime::http::{Ask, Bounds};
 use runtime::{Admin, Shutdown};
+use steward::start;
 use tower::ServiceExt;
 use tracing::info;
 
@@ -17,9 +18,12 @@ use crate::metrics::{Gauges, Requests};
 use crate::router::router;
 use crate::state::Api;
 use crate::trigger::Triggers;
-use crate::{database, loops, passes, readiness};
+use crate::{loops, passes, readiness};
 
 const SETTING: &str = "SNOWPACK_API_ADDR";
+
+/// Each loop holds one connection for its turn and works with another; requests want some too.
+const CONNECTIONS_MIN: usize = 6;
 
 /// Tokens are long, and proxies add headers of their own.
 const BOUNDS: Bounds = Bounds {
@@ -37,8 +41,12 @@ pub(crate) async fn run(args: Serve) -> Result<()> {
     // Both may refuse; neither needs the database.
     let guard = Guard::new(&args.auth, args.api_addr, &shutdown.stop)?;
     let listener = runtime::http::bind(args.api_addr, SETTING).await?;
-    let pool = database::wait(&args.database, args.start_within(), &shutdown.drain).await?;
-    let Some(pool) = pool else { return Ok(()) };
+    let opened = start::within(args.start.within(), &shutdown.drain, async || {
+        start::database(&args.database, CONNECTIONS_MIN, crate::NAME).await
+    });
+    let Some(pool) = opened.await? else {
+        return Ok(());
+    };
     let registry = runtime::metrics::registry(crate::NAME)?;
     queue::metrics::register(&registry)?;
     let ready = readiness::question(pool.clone(), args.cache_age_max(), shutdown.drain.clone());

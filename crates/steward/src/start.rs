@@ -75,8 +75,9 @@ pub async fn within<T>(
             let why = runtime::chain(error.as_ref());
             warn!(why, seconds_max = limit.as_secs(), "waiting to start");
         }
+        let left = deadline.saturating_duration_since(Instant::now());
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(pause.min(left)) => {}
             () = stop.cancelled() => return Ok(None),
         }
         pause = (pause * 2).min(PAUSE_MAX);
@@ -85,17 +86,22 @@ pub async fn within<T>(
 
 /// Connects, with at least `connections` of them, and refuses a schema this program cannot use.
 pub async fn database(args: &pg::Args, connections: usize, program: &str) -> Result<Pool> {
+    let pool = connect(args, connections, program).await?;
+    check_schema(&pool).await?;
+    Ok(pool)
+}
+
+/// Connects, with at least `connections` of them, whatever is in the database.
+pub async fn connect(args: &pg::Args, connections: usize, program: &str) -> Result<Pool> {
     let asked = usize::try_from(args.connections_max.get()).unwrap_or(usize::MAX);
-    let pool = Pool::connect(&args.database_url, asked.max(connections), program)
+    Pool::connect(&args.database_url, asked.max(connections), program)
         .await
         .map_err(|error| match error {
             pg::Error::BadUrl { .. } => usage(format!(
                 "environment variable SNOWPACK_DATABASE_URL: {error}"
             )),
             error => error.into(),
-        })?;
-    check_schema(&pool).await?;
-    Ok(pool)
+        })
 }
 
 /// What storage settings ask for.

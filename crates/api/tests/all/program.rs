@@ -30,7 +30,7 @@ async fn it_answers_probes_and_describes_itself_without_a_token() {
 }
 
 /// Every operation of the document: method, path with made-up names, and whether it wants a token.
-fn operations(document: &Value) -> Vec<(String, String, bool)> {
+pub(crate) fn operations(document: &Value) -> Vec<(String, String, bool)> {
     let mut all = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         let mut made_up = String::new();
@@ -217,18 +217,14 @@ async fn a_deployment_migrates_and_waits_for_it() {
     let url = [("SNOWPACK_DATABASE_URL", database.url())];
     let early = Process::start(API, &url, &["wait-for-db", "--timeout", "0"]);
     assert_eq!(early.ended().await.code(), Some(1));
-    assert!(
-        early.log().contains("snowpack-api migrate"),
-        "{}",
-        early.log()
-    );
+    assert!(early.log().contains("snowpack migrate"), "{}", early.log());
     let waits = Process::start(API, &url, &["wait-for-db"]);
-    waits.logged("waiting for Postgres").await;
+    waits.logged("waiting to start").await;
     for _ in 0..2 {
         let migrates = Process::start(API, &url, &["migrate"]);
         migrates.ended_with(0, &[]).await;
     }
-    waits.ended_with(0, &["waiting for Postgres"]).await;
+    waits.ended_with(0, &["waiting to start"]).await;
 }
 
 #[tokio::test]
