@@ -34,7 +34,7 @@ pub(crate) use tokens::hash_stdin;
 
 /// Longest name of a caller; `submitted_by` of a job has 500 bytes.
 const SUBJECT_BYTES_MAX: usize = 300;
-/// Wrong credentials one address may send at once, and per second.
+/// Wrong credentials one address may send at once, and per second, before it is told to wait.
 const GUESSES_MAX: u32 = 20;
 const GUESSES_PER_SECOND: u32 = 1;
 
@@ -216,19 +216,18 @@ pub(crate) async fn admit(
     next: Next,
 ) -> Result<Response, Problem> {
     let address = address(&request, api.proxies);
-    api.rates.guesses.look(&address).map_err(|wait| {
-        let detail = "too many wrong credentials came from this address";
-        Problem::new(Kind::TooManyRequests, detail).retry_after(whole_seconds(wait))
-    })?;
     let caller = match api.guard.check(request.headers()).await {
         Ok(caller) => caller,
-        Err(refusal) => {
-            if matches!(refusal, Refusal::Wrong(_)) {
-                // The bucket was not empty a moment ago; the next look says when it is.
-                let _ = api.rates.guesses.take(&address);
-            }
-            return Err(refused(refusal));
+        // Good credentials are let in from anywhere: behind one proxy all have one address, and
+        // whoever sends wrong ones must not lock out the others.
+        Err(Refusal::Wrong(why)) => {
+            api.rates.guesses.take(&address).map_err(|wait| {
+                let detail = "too many wrong credentials came from this address";
+                Problem::new(Kind::TooManyRequests, detail).retry_after(whole_seconds(wait))
+            })?;
+            return Err(refused(Refusal::Wrong(why)));
         }
+        Err(refusal) => return Err(refused(refusal)),
     };
     Span::current().record("subject", &caller.subject);
     // Without authentication all have one name, so each address is a caller.

@@ -9,8 +9,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::extract::nul;
 use crate::problem::{Kind, Problem};
 
 const VERSION: &str = "v1";
@@ -51,7 +53,13 @@ pub(crate) fn read<P: DeserializeOwned>(
     if digest(listing, filter, &place) != sum {
         return Err(refused("it is changed, or of another listing or filter"));
     }
-    serde_json::from_slice(&place).map_err(|_| refused("it is of another version"))
+    let other = |_| refused("it is of another version");
+    let place: Value = serde_json::from_slice(&place).map_err(other)?;
+    // The digest is no secret, so what is in it may be anybody's.
+    if nul(&place, "").is_some() {
+        return Err(refused("it holds the character U+0000"));
+    }
+    serde_json::from_value(place).map_err(other)
 }
 
 fn digest(listing: &str, filter: &impl Serialize, place: &[u8]) -> String {
@@ -102,6 +110,14 @@ mod tests {
         let cursor = write("jobs", &("db", 1), &place());
         let back: Place = read("jobs", &("db", 1), &cursor).unwrap();
         assert_eq!(back, place());
+    }
+
+    #[test]
+    fn m29_a_cursor_that_postgres_cannot_read_is_refused() {
+        let cursor = write("jobs", &("db", 1), &(1, "a\0b"));
+        assert!(read::<Place>("jobs", &("db", 1), &cursor).is_err());
+        let cursor = write("jobs", &("db", 1), &(1, "a\\u0000b"));
+        assert!(read::<Place>("jobs", &("db", 1), &cursor).is_ok());
     }
 
     #[test]

@@ -239,7 +239,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 }
 
 /// Where in a document U+0000 is.
-fn nul(value: &Value, path: &str) -> Option<String> {
+pub(crate) fn nul(value: &Value, path: &str) -> Option<String> {
     match value {
         Value::String(text) => text.contains('\0').then(|| path.to_owned()),
         Value::Array(values) => {

@@ -1,17 +1,21 @@
 //! What repeats by itself, on one replica at a time: the one whose turn it is works, the others
 //! look again later. A pass that fails is said and tried again; nothing here ends the process.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use futures::FutureExt;
 use maintenance::loops::{self, Outcome};
 use pg::Pool;
 use runtime::chain;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info, info_span, warn};
+
+use crate::request::panicked;
 
 /// Between two looks whose turn it is: often enough that a pass is hardly late when the replica
 /// that did the last one is gone.
@@ -48,9 +52,15 @@ impl Loop {
         Self {
             name,
             every,
-            pass: Arc::new(move || Box::pin(pass())),
+            pass: Arc::new(move || Box::pin(caught(pass()))),
         }
     }
+}
+
+/// A pass that panics is one that failed: its loop goes on.
+async fn caught(pass: impl Future<Output = Result<Passed>>) -> Result<Passed> {
+    let passed = AssertUnwindSafe(pass).catch_unwind().await;
+    passed.unwrap_or_else(|panic| Err(anyhow!(panicked(&*panic))))
 }
 
 /// Starts them all. Each ends at once when told to stop: a pass that is cut off is one that was
@@ -152,4 +162,42 @@ async fn noted(
     loops::ended(&**pool.get().await?, name, outcome, &detail).await?;
     debug!(outcome = outcome.as_str(), detail, "passed");
     Ok(passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pass_that_panics_is_one_that_failed_and_the_loop_goes_on() {
+        let database = testkit::Database::new().await;
+        let pool = Pool::connect(database.url(), 4, "test").await.unwrap();
+        let passes = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&passes);
+        let odd = Loop::new("odd", Duration::from_millis(1), move || {
+            let before = count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                assert!(before > 1, "once more");
+                Ok(Passed {
+                    outcome: Outcome::Done,
+                    detail: "well".to_owned(),
+                })
+            }
+        });
+        let error = turn(&odd, &pool, "me").await.unwrap_err();
+        assert_eq!(error.to_string(), "panic: once more");
+        let seen = async || loops::list(&**pool.get().await.unwrap()).await.unwrap();
+        assert_eq!(seen().await[0].outcome.as_deref(), Some("failed"));
+        let stop = CancellationToken::new();
+        let repeated = start(vec![odd], &pool, "me", &stop);
+        testkit::until("a pass goes well", async || {
+            seen().await[0].outcome.as_deref() == Some("done")
+        })
+        .await;
+        assert!(passes.load(Ordering::Relaxed) > 2);
+        stop.cancel();
+        repeated.wait().await;
+    }
 }

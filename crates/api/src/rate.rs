@@ -33,31 +33,24 @@ impl<K: Eq + Hash + Clone> Rate<K> {
 
     /// Takes one request out of the caller's bucket, or says how long until there is one.
     pub(crate) fn take(&self, caller: &K) -> Result<(), Duration> {
-        self.take_at(caller, Instant::now(), 1.0)
+        self.take_at(caller, Instant::now())
     }
 
-    /// Like [`Rate::take`], and leaves the bucket as it is.
-    pub(crate) fn look(&self, caller: &K) -> Result<(), Duration> {
-        self.take_at(caller, Instant::now(), 0.0)
-    }
-
-    fn take_at(&self, caller: &K, now: Instant, taken: f64) -> Result<(), Duration> {
+    fn take_at(&self, caller: &K, now: Instant) -> Result<(), Duration> {
         // A map of numbers is never half written.
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut bucket = match buckets.get(caller) {
-            Some(bucket) => *bucket,
-            None if taken == 0.0 => return Ok(()),
-            None => {
-                self.make_room(&mut buckets, now);
-                let tokens = self.burst;
-                Bucket { tokens, at: now }
-            }
+        let mut bucket = if let Some(bucket) = buckets.get(caller) {
+            *bucket
+        } else {
+            self.make_room(&mut buckets, now);
+            let tokens = self.burst;
+            Bucket { tokens, at: now }
         };
         bucket.tokens = self.tokens(bucket, now);
         bucket.at = now;
         let enough = bucket.tokens >= 1.0;
         if enough {
-            bucket.tokens -= taken;
+            bucket.tokens -= 1.0;
         }
         let missing = 1.0 - bucket.tokens;
         buckets.insert(caller.clone(), bucket);
@@ -101,15 +94,14 @@ mod tests {
         let rate = Rate::new(2, 3);
         let start = Instant::now();
         for _ in 0..3 {
-            assert_eq!(rate.take_at(&"a", start, 1.0), Ok(()));
+            assert_eq!(rate.take_at(&"a", start), Ok(()));
         }
-        assert_eq!(rate.take_at(&"a", start, 1.0), Err(SECOND / 2));
-        assert_eq!(rate.take_at(&"a", start, 0.0), Err(SECOND / 2));
-        assert_eq!(rate.take_at(&"b", start, 1.0), Ok(()), "another caller");
+        assert_eq!(rate.take_at(&"a", start), Err(SECOND / 2));
+        assert_eq!(rate.take_at(&"b", start), Ok(()), "another caller");
         let later = start + SECOND;
-        assert_eq!(rate.take_at(&"a", later, 1.0), Ok(()));
-        assert_eq!(rate.take_at(&"a", later, 1.0), Ok(()));
-        assert!(rate.take_at(&"a", later, 1.0).is_err());
+        assert_eq!(rate.take_at(&"a", later), Ok(()));
+        assert_eq!(rate.take_at(&"a", later), Ok(()));
+        assert!(rate.take_at(&"a", later).is_err());
     }
 
     #[test]
@@ -118,11 +110,11 @@ mod tests {
         let start = Instant::now();
         for caller in 0..CALLERS_MAX * 3 {
             let now = start + Duration::from_micros(caller as u64);
-            assert_eq!(rate.take_at(&caller, now, 1.0), Ok(()));
+            assert_eq!(rate.take_at(&caller, now), Ok(()));
             assert!(rate.buckets.lock().unwrap().len() <= CALLERS_MAX);
         }
         let last = CALLERS_MAX * 3 - 1;
         let now = start + Duration::from_micros(last as u64);
-        assert!(rate.take_at(&last, now, 1.0).is_err(), "still remembered");
+        assert!(rate.take_at(&last, now).is_err(), "still remembered");
     }
 }

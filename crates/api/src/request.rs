@@ -1,8 +1,8 @@
 //! Around every request: its id, its log line, its numbers, its time limit, and the body of
 //! whatever goes wrong. A route that panics costs its caller a 500 and nobody else anything.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
@@ -13,8 +13,8 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use tracing::{Instrument, debug, error, field, info, info_span, warn};
 
+use crate::metrics::Requests;
 use crate::problem::{Kind, Problem};
-use crate::state::Api;
 
 /// From the request's head to the answer's.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -23,7 +23,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Answers the request within its limits and puts its id on everything said about it.
-pub(crate) async fn around(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+pub(crate) async fn around(
+    State(requests): State<Requests>,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = id(request.headers());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
@@ -39,8 +43,7 @@ pub(crate) async fn around(State(api): State<Arc<Api>>, request: Request, next: 
         }
         let elapsed = started.elapsed();
         say(&route, response.status().as_u16(), elapsed);
-        api.requests
-            .count(&method, &route, response.status(), elapsed);
+        requests.count(&method, &route, response.status(), elapsed);
         response
     };
     let mut response = answered.instrument(span).await;
@@ -71,12 +74,7 @@ async fn within_limits(answer: impl Future<Output = Response>) -> Response {
     let answer = AssertUnwindSafe(answer).catch_unwind();
     match tokio::time::timeout(ANSWER_WITHIN, answer).await {
         Ok(Ok(response)) => response,
-        Ok(Err(panic)) => {
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            let why = text.unwrap_or_else(|| "no message".to_owned());
-            Problem::internal(format!("panic: {why}")).into_response()
-        }
+        Ok(Err(panic)) => Problem::internal(panicked(&*panic)).into_response(),
         Err(_) => {
             let detail = format!("no answer within {} s", ANSWER_WITHIN.as_secs());
             Problem::new(Kind::Timeout, detail)
@@ -84,6 +82,13 @@ async fn within_limits(answer: impl Future<Output = Response>) -> Response {
                 .into_response()
         }
     }
+}
+
+/// What a panic said, for the log.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("no message"))
 }
 
 /// What only we may know of a problem.
@@ -103,5 +108,65 @@ fn say(route: &str, status: u16, elapsed: Duration) {
         debug!(status, elapsed_ms, "answered");
     } else {
         info!(status, elapsed_ms, "answered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::middleware::from_fn_with_state;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+    use utoipa_axum::router::OpenApiRouter;
+    use utoipa_axum::routes;
+
+    use super::*;
+
+    #[utoipa::path(get, path = "/said")]
+    async fn said() -> Response {
+        panic!("password=hunter2")
+    }
+
+    #[utoipa::path(get, path = "/formatted")]
+    async fn formatted() -> Response {
+        panic!("password={}", "hunter2")
+    }
+
+    #[utoipa::path(get, path = "/odd")]
+    async fn odd() -> Response {
+        std::panic::panic_any(2)
+    }
+
+    #[tokio::test]
+    async fn a_route_that_panics_costs_its_caller_a_500_that_says_nothing_of_it() {
+        let requests = Requests::register(&prometheus::Registry::new()).unwrap();
+        let (router, _) = OpenApiRouter::<()>::new()
+            .routes(routes!(said))
+            .routes(routes!(formatted))
+            .routes(routes!(odd))
+            .split_for_parts();
+        let answers = router.layer(from_fn_with_state(requests, around));
+        for path in ["/said", "/formatted", "/odd"] {
+            let request = Request::get(path).header("x-request-id", "mine");
+            let request = request.body(Body::empty()).unwrap();
+            let answer = answers.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), 500, "{path}");
+            assert_eq!(answer.headers()["content-type"], "application/problem+json");
+            assert_eq!(answer.headers()["x-request-id"], "mine");
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            assert!(text.contains("\"code\":\"internal\""), "{text}");
+            for inner in ["hunter2", "panic", "request.rs"] {
+                assert!(!text.contains(inner), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_panic_said_is_for_the_log() {
+        let said = |panic: &(dyn std::any::Any + Send)| panicked(panic);
+        assert_eq!(said(&"why"), "panic: why");
+        assert_eq!(said(&"why".to_owned()), "panic: why");
+        assert_eq!(said(&2), "panic: no message");
     }
 }

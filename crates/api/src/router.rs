@@ -70,7 +70,7 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
     let mut callers = for_callers();
     secure(callers.get_openapi_mut());
     let admit = from_fn_with_state(Arc::clone(api), auth::admit);
-    let around = from_fn_with_state(Arc::clone(api), request::around);
+    let around = from_fn_with_state(api.requests.clone(), request::around);
     let (router, mut document) = OpenApiRouter::with_openapi(about())
         .merge(for_all())
         .merge(callers.route_layer(admit))

@@ -7,8 +7,10 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
 
@@ -86,16 +88,16 @@ impl Keys {
     /// Refuses a URL that anybody between here and the provider could answer.
     pub(crate) fn new(url: &str, times: Times) -> Result<Self, runtime::Error> {
         let refused = |why: String| {
-            runtime::Error::Usage(format!(
-                "environment variable SNOWPACK_JWKS_URL = `{url}`: {why}"
-            ))
+            // Not quoted: there may be a password in it.
+            runtime::Error::Usage(format!("environment variable SNOWPACK_JWKS_URL: {why}"))
         };
         let parsed = reqwest::Url::parse(url).map_err(|error| refused(error.to_string()))?;
         let here = matches!(parsed.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
         if parsed.scheme() != "https" && !(here && parsed.scheme() == "http") {
-            return Err(refused(
-                "allowed is https, or http on this machine".to_owned(),
-            ));
+            let (scheme, host) = (parsed.scheme(), parsed.host_str().unwrap_or_default());
+            return Err(refused(format!(
+                "`{scheme}` to `{host}`: allowed is https, or http on this machine"
+            )));
         }
         let mut client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls().map_err(refused)?)
@@ -116,7 +118,7 @@ impl Keys {
 
     /// The key a token names (or, if it names none, the only one that fits its algorithm).
     pub(crate) async fn find(
-        &self,
+        self: &Arc<Self>,
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<DecodingKey, NoKey> {
@@ -125,7 +127,10 @@ impl Keys {
         {
             return Ok(key);
         }
-        let error = self.fetch().await;
+        // In a task of its own: a caller that hangs up must not leave the pause unkept.
+        let keys = Arc::clone(self);
+        let fetched = tokio::spawn(async move { keys.fetch().await }).await;
+        let error = fetched.unwrap_or_else(|error| Some(error.to_string()));
         let Some(known) = self.known(self.times.stale) else {
             let why = error.unwrap_or_else(|| "no keys were read yet".to_owned());
             return Err(NoKey::Unreachable(why));
@@ -172,10 +177,16 @@ impl Keys {
 
     async fn read(&self) -> Result<Vec<Key>, String> {
         let said = |error: reqwest::Error| runtime::chain(&error.without_url());
-        let answer = self.client.get(self.url.clone()).send().await;
-        let mut answer = answer
-            .and_then(reqwest::Response::error_for_status)
+        let mut answer = self
+            .client
+            .get(self.url.clone())
+            .send()
+            .await
             .map_err(said)?;
+        if !answer.status().is_success() {
+            // A redirect too: the keys are where we were told that they are, or nowhere.
+            return Err(format!("it answers {}", answer.status()));
+        }
         let mut text = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(said)? {
             text.extend_from_slice(&chunk);
@@ -183,13 +194,22 @@ impl Keys {
                 return Err(format!("the answer is larger than {BYTES_MAX} bytes"));
             }
         }
-        let set: JwkSet = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-        let keys: Vec<Key> = set.keys.iter().filter_map(usable).take(KEYS_MAX).collect();
+        let set: Set = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        // Keys that are not understood are left out, as RFC 7517 has it.
+        let keys = set.keys.into_iter();
+        let keys = keys.filter_map(|key| usable(&serde_json::from_value(key).ok()?));
+        let keys: Vec<Key> = keys.take(KEYS_MAX).collect();
         if keys.is_empty() {
             return Err("the answer holds no key that can be used".to_owned());
         }
         Ok(keys)
     }
+}
+
+/// A key set, its keys not read yet.
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<Value>,
 }
 
 /// The key, if it is a public one for signatures. A shared secret (`oct`) never is.
@@ -251,4 +271,158 @@ fn tls() -> Result<rustls::ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Appendix A.1 of RFC 7517.
+    fn good() -> Value {
+        json!({"kty": "EC", "crv": "P-256", "kid": "good",
+            "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+            "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"})
+    }
+
+    async fn keys(fresh: Duration, stale: Duration, pause: Duration) -> (TcpListener, Arc<Keys>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let times = Times {
+            fresh,
+            stale,
+            pause,
+        };
+        (listener, Arc::new(Keys::new(&url, times).unwrap()))
+    }
+
+    fn ask(keys: &Arc<Keys>, id: &'static str) -> tokio::task::JoinHandle<Result<(), NoKey>> {
+        let keys = Arc::clone(keys);
+        tokio::spawn(async move { keys.find(Some(id), Algorithm::ES256).await.map(drop) })
+    }
+
+    async fn answer(mut stream: TcpStream, status: &str, body: &str) -> std::io::Result<()> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await?);
+        }
+        let length = body.len();
+        let text = format!(
+            "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(text.as_bytes()).await?;
+        stream.shutdown().await
+    }
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    #[tokio::test]
+    async fn a_caller_that_hangs_up_does_not_cost_the_provider_another_request() {
+        let (listener, keys) = keys(HOUR, HOUR, HOUR).await;
+        let first = ask(&keys, "good");
+        let (stream, _) = listener.accept().await.unwrap();
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        let second = ask(&keys, "good");
+        answer(stream, "200 OK", &json!({"keys": [good()]}).to_string())
+            .await
+            .unwrap();
+        assert_eq!(second.await.unwrap(), Ok(()));
+        assert!(listener.accept().now_or_never().is_none(), "asked again");
+    }
+
+    #[tokio::test]
+    async fn keys_are_stale_after_an_hour_and_then_nobody_is_let_in() {
+        let times = Times::new(Duration::ZERO);
+        assert_eq!((times.fresh, times.stale), (HOUR / 6, HOUR));
+        for (stale, goes_on) in [(HOUR, true), (Duration::ZERO, false)] {
+            let (listener, keys) = keys(Duration::ZERO, stale, Duration::ZERO).await;
+            let asked = ask(&keys, "good");
+            let (stream, _) = listener.accept().await.unwrap();
+            answer(stream, "200 OK", &json!({"keys": [good()]}).to_string())
+                .await
+                .unwrap();
+            asked.await.unwrap().ok();
+            drop(listener);
+            let found = ask(&keys, "good").await.unwrap();
+            assert_eq!(found.is_ok(), goes_on, "{found:?}");
+            assert!(goes_on || matches!(found, Err(NoKey::Unreachable(_))));
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_that_are_not_understood_are_left_out_and_the_others_hold() {
+        let mut private = good();
+        private["use"] = "enc".into();
+        private["kid"] = "private".into();
+        let odd = json!({"keys": [null, "x", {}, {"kty": "AKP", "kid": "new", "alg": "ML-DSA-44"},
+            {"kty": "EC", "crv": "P-256", "kid": 5}, {"kty": "oct", "kid": "shared", "k": "AAAA"},
+            {"kty": "EC", "crv": "P-256", "kid": "bad", "x": "!", "y": ""}, private, good()]});
+        let (listener, keys) = keys(HOUR, HOUR, HOUR).await;
+        let asked = ask(&keys, "good");
+        let (stream, _) = listener.accept().await.unwrap();
+        answer(stream, "200 OK", &odd.to_string()).await.unwrap();
+        assert_eq!(asked.await.unwrap(), Ok(()));
+        for id in ["private", "shared", "new", "bad", ""] {
+            assert_eq!(ask(&keys, id).await.unwrap(), Err(NoKey::Unknown), "{id}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_sends_elsewhere_or_too_much_is_not_followed() {
+        let large = json!({"keys": [good()], "more": "x".repeat(BYTES_MAX)}).to_string();
+        let here = json!({"keys": [good()]}).to_string();
+        for (status, body) in [
+            ("302 Found\r\nlocation: /keys", here.as_str()),
+            ("200 OK", large.as_str()),
+            ("200 OK", "[]"),
+            ("200 OK", r#"{"keys": []}"#),
+            ("404 Not Found", here.as_str()),
+        ] {
+            let (listener, keys) = keys(HOUR, HOUR, HOUR).await;
+            let asked = ask(&keys, "good");
+            let (stream, _) = listener.accept().await.unwrap();
+            // What is too much is not read to its end.
+            let (found, _) = tokio::join!(asked, answer(stream, status, body));
+            let found = found.unwrap();
+            assert!(
+                matches!(found, Err(NoKey::Unreachable(_))),
+                "{status}: {found:?}"
+            );
+            assert!(listener.accept().now_or_never().is_none(), "asked again");
+        }
+    }
+
+    #[test]
+    fn keys_come_by_https_or_from_this_machine() {
+        let open = |url: &str| Keys::new(url, Times::new(Duration::ZERO));
+        for url in [
+            "https://id.example/keys",
+            "http://127.0.0.1:1/",
+            "http://localhost/keys",
+            "http://[::1]:8/keys",
+        ] {
+            assert!(open(url).is_ok(), "{url}");
+        }
+        for url in [
+            "",
+            "keys",
+            "http://id.example/keys",
+            "http://127.0.0.1.id.example/",
+            "http://localhost.id.example/",
+            "http://127.0.0.1@id.example/",
+            "http://me:hunter2@id.example/",
+            "http://0.0.0.0/",
+            "ftp://127.0.0.1/",
+            "file:///etc/passwd",
+        ] {
+            let error = open(url).unwrap_err().to_string();
+            assert!(error.contains("SNOWPACK_JWKS_URL"), "{url}: {error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! JSON Web Tokens: signed by a known public key, for us, by the issuer we trust, in their time.
 
+use std::sync::Arc;
+
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation};
 use serde_json::{Map, Value};
@@ -35,12 +37,13 @@ pub(crate) struct Expected {
 
 #[derive(Debug)]
 pub(crate) struct Jwt {
-    keys: Keys,
+    keys: Arc<Keys>,
     expected: Expected,
 }
 
 impl Jwt {
     pub(crate) fn new(keys: Keys, expected: Expected) -> Self {
+        let keys = Arc::new(keys);
         Self { keys, expected }
     }
 

@@ -82,6 +82,7 @@ impl Tokens {
     /// Reads the file again when it changes. One that cannot be used changes nothing.
     pub(crate) async fn follow(self: Arc<Self>, stop: CancellationToken) {
         let mut complained = None;
+        let mut seen = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -92,7 +93,7 @@ impl Tokens {
             match read {
                 Ok(Ok(new)) => {
                     complained = None;
-                    self.replace(new);
+                    self.look(&mut seen, new);
                 }
                 Ok(Err(error)) => {
                     let why = runtime::chain(error.as_ref());
@@ -104,6 +105,15 @@ impl Tokens {
                 // Only a process that ends drops its tasks.
                 Err(_) => return,
             }
+        }
+    }
+
+    /// Half a file may read well: what two looks agree on is all of it.
+    fn look(&self, seen: &mut Option<String>, new: Current) {
+        if seen.as_ref() == Some(&new.text) {
+            self.replace(new);
+        } else {
+            *seen = Some(new.text);
         }
     }
 
@@ -246,6 +256,40 @@ mod tests {
             Err(error) => runtime::chain(error.as_ref()),
         };
         assert!(got.contains(want), "{text}: {got}");
+    }
+
+    #[test]
+    fn half_a_file_that_reads_well_is_not_taken() {
+        let current = |text: &str| Current {
+            text: text.to_owned(),
+            list: parse(text).unwrap().into(),
+        };
+        let one = format!("[[token]]\nname = 'one'\nrole = 'admin'\nsha256 = '{HASH}'\n");
+        let other = one.replace("one", "other");
+        let tokens = Tokens {
+            path: PathBuf::new(),
+            current: RwLock::new(current(&one)),
+        };
+        let mut seen = None;
+        let name = || {
+            tokens
+                .current
+                .read()
+                .unwrap()
+                .list
+                .first()
+                .map(|t| t.name.clone())
+        };
+        for text in ["", &other, "", &one, &one, ""] {
+            tokens.look(&mut seen, current(text));
+            assert_eq!(name().as_deref(), Some("one"), "{text}");
+        }
+        tokens.look(&mut seen, current(&other));
+        tokens.look(&mut seen, current(&other));
+        assert_eq!(name().as_deref(), Some("other"));
+        tokens.look(&mut seen, current(""));
+        tokens.look(&mut seen, current(""));
+        assert_eq!(name(), None, "an empty file lets nobody in");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::problem::{Kind, Problem};
 use crate::router::Refused;
 use crate::routes::tables::TableBody;
 use crate::state::Api;
-use crate::time::Time;
+use crate::time::{self, Time};
 
 /// Facts and judgement of one look.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -267,7 +267,7 @@ pub(crate) async fn history(
 
 fn place(key: &str, cursor: &str) -> Result<(Timestamp, i64), Problem> {
     let (at, id): (i64, i64) = cursor::read(HISTORY, &key, cursor)?;
-    let at = Timestamp::from_microsecond(at)
-        .map_err(|bad| Problem::field(Kind::BadCursor, "query.cursor", bad.to_string()))?;
+    let at = time::of_microseconds(at)
+        .map_err(|why| Problem::field(Kind::BadCursor, "query.cursor", why))?;
     Ok((at, id))
 }

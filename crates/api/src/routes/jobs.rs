@@ -21,7 +21,7 @@ use crate::problem::{Kind, Problem};
 use crate::router::Refused;
 use crate::routes::submit::submitted_as;
 use crate::state::Api;
-use crate::time::Time;
+use crate::time::{self, Time};
 
 /// One job.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -248,9 +248,9 @@ impl TryFrom<String> for Moment {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-            .map(Self)
-            .map_err(|_| format!("`{text}`: allowed is a time, as in 2026-01-31T00:00:00Z"))
+        let at = text.parse().ok().and_then(|at| time::storable(at).ok());
+        at.map(Self)
+            .ok_or_else(|| format!("`{text}`: allowed is a time, as in 2026-01-31T00:00:00Z"))
     }
 }
 
@@ -261,9 +261,8 @@ fn place(
     cursor: &str,
 ) -> Result<(Timestamp, JobId), Problem> {
     let (at, id): (i64, JobId) = cursor::read(listing, wish, cursor)?;
-    let at = Timestamp::from_microsecond(at);
-    let at =
-        at.map_err(|error| Problem::field(Kind::BadCursor, "query.cursor", error.to_string()))?;
+    let at = time::of_microseconds(at);
+    let at = at.map_err(|why| Problem::field(Kind::BadCursor, "query.cursor", why))?;
     Ok((at, id))
 }
 

@@ -102,6 +102,23 @@ async fn m29_pages_hold_every_job_once_whatever_is_submitted_meanwhile() {
 }
 
 #[tokio::test]
+async fn m29_a_time_that_postgres_does_not_hold_is_refused() {
+    let database = Database::new().await;
+    let server = Server::start(&database).await;
+    for path in ["/jobs", "/jobs/history"] {
+        for since in ["-009998-01-01T00:00:00Z", "-004800-01-01T00:00:00Z", "2026"] {
+            let answer = server.get(&format!("{path}?since={since}")).await;
+            answer.names(400, "bad_request", "query.since", "2026-01-31");
+        }
+        for since in ["0000-01-01T00:00:00Z", "9999-12-30T00:00:00Z"] {
+            let answer = server.get(&format!("{path}?since={since}")).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+        }
+    }
+    server.stop(&[OPEN]).await;
+}
+
+#[tokio::test]
 async fn m29_a_page_has_a_limit() {
     let database = Database::new().await;
     let server = Server::start(&database).await;
