@@ -15,10 +15,10 @@ pub type Properties = BTreeMap<String, String>;
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     Table,
-    Database,
     /// Iceberg's own property of the table, where it has one that means the same. The engine reads
     /// it by itself.
     Iceberg,
+    Database,
     Default,
 }
 
@@ -158,22 +158,20 @@ pub fn effective(defaults: &Defaults, database: &Properties, table: &Properties)
         table,
         unreadable: Vec::new(),
     };
-    let target = read
-        .first(property::TARGET_FILE_SIZE_BYTES, property::target_bytes)
-        .or_else(|| {
-            read.iceberg(
-                property::ICEBERG_TARGET_FILE_SIZE,
-                property::iceberg_target_bytes,
-            )
-        });
-    let age = read
-        .first(property::MAX_SNAPSHOT_AGE_DAYS, property::snapshot_age_days)
-        .or_else(|| {
-            read.iceberg(
-                property::ICEBERG_SNAPSHOT_AGE,
-                property::iceberg_snapshot_age_days,
-            )
-        });
+    let target = read.own_first(
+        (property::TARGET_FILE_SIZE_BYTES, property::target_bytes),
+        (
+            property::ICEBERG_TARGET_FILE_SIZE,
+            property::iceberg_target_bytes,
+        ),
+    );
+    let age = read.own_first(
+        (property::MAX_SNAPSHOT_AGE_DAYS, property::snapshot_age_days),
+        (
+            property::ICEBERG_SNAPSHOT_AGE,
+            property::iceberg_snapshot_age_days,
+        ),
+    );
     Effective {
         enrolment: defaults.enrolment,
         maintenance_enabled: read.option(property::MAINTENANCE_ENABLED, property::boolean),
@@ -218,6 +216,9 @@ pub fn effective(defaults: &Defaults, database: &Properties, table: &Properties)
     }
 }
 
+/// A property's name and how it is read.
+type Property<T> = (&'static str, fn(&str) -> Option<T>);
+
 /// Looks a property up in one source after the other and keeps what could not be read.
 struct Reading<'a> {
     database: &'a Properties,
@@ -231,8 +232,12 @@ impl Reading<'_> {
             .or_else(|| self.at(Source::Database, name, reader))
     }
 
-    fn iceberg<T>(&mut self, name: &str, reader: fn(&str) -> Option<T>) -> Option<Sourced<T>> {
-        self.at(Source::Iceberg, name, reader)
+    /// What the table itself says, in our words or in Iceberg's, before what its database says: a
+    /// platform's setting must not expire what a table's owner asked to keep.
+    fn own_first<T>(&mut self, ours: Property<T>, iceberg: Property<T>) -> Option<Sourced<T>> {
+        self.at(Source::Table, ours.0, ours.1)
+            .or_else(|| self.at(Source::Iceberg, iceberg.0, iceberg.1))
+            .or_else(|| self.at(Source::Database, ours.0, ours.1))
     }
 
     fn value<T>(&mut self, name: &str, reader: fn(&str) -> Option<T>, default: T) -> Sourced<T> {

@@ -46,7 +46,7 @@ pub struct RetentionArgs {
     #[arg(
         long,
         env = "SNOWPACK_RUNS_RETENTION_DAYS",
-        default_value = "90",
+        default_value = "30",
         value_name = "DAYS",
         value_parser = days()
     )]

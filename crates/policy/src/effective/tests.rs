@@ -287,7 +287,7 @@ fn m27_operators_defaults_apply_where_no_property_does() {
 }
 
 #[test]
-fn m27_icebergs_own_properties_come_before_the_defaults_and_after_ours() {
+fn m27_a_tables_own_word_in_icebergs_terms_comes_after_ours_and_before_its_databases() {
     let iceberg = [
         ("write.target-file-size-bytes", "500"),
         ("history.expire.max-snapshot-age-ms", "43200000"),
@@ -313,20 +313,20 @@ fn m27_icebergs_own_properties_come_before_the_defaults_and_after_ours() {
         ("snowpack.target_file_size_bytes", "2048"),
         ("snowpack.max_snapshot_age_days", "9"),
     ];
-    let policy = of(&ours, &iceberg);
-    assert_eq!(
-        (policy.target_file_size_bytes, policy.max_snapshot_age_days),
+    let sources = |policy: &Effective| {
         (
-            Sourced {
-                value: 2_048,
-                source: Source::Database
-            },
-            Sourced {
-                value: 9.0,
-                source: Source::Database
-            }
+            policy.target_file_size_bytes.source,
+            policy.max_snapshot_age_days.source,
         )
-    );
+    };
+    // A platform's longer or shorter age does not undo what the owner asked to keep.
+    let policy = of(&ours, &iceberg);
+    assert_eq!(sources(&policy), (Source::Iceberg, Source::Iceberg));
+    let policy = of(&ours, &[]);
+    assert_eq!(sources(&policy), (Source::Database, Source::Database));
+    let both: Vec<_> = ours.into_iter().chain(iceberg).collect();
+    let policy = of(&[], &both);
+    assert_eq!(sources(&policy), (Source::Table, Source::Table));
     let policy = of(&[], &[("write.target-file-size-bytes", "0")]);
     assert_eq!(policy.target_file_size_bytes.source, Source::Default);
     assert_eq!(policy.unreadable[0].source, Source::Iceberg);
