@@ -15,8 +15,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -89,12 +90,17 @@ enum Refusal {
     Wrong(&'static str),
     /// They cannot be checked now.
     Unchecked(String),
+    /// Without authentication, asked by a name that is not this machine's own.
+    Elsewhere,
 }
 
 /// Checks credentials.
 #[derive(Debug)]
 pub(crate) enum Guard {
-    Open,
+    Open {
+        /// Asked for by other names than this machine's own.
+        anywhere: bool,
+    },
     Tokens(Arc<tokens::Tokens>),
     Jwt(Box<jwt::Jwt>),
 }
@@ -112,7 +118,9 @@ impl Guard {
         match args.auth {
             Auth::None => {
                 check_open(args, address)?;
-                Ok(Self::Open)
+                Ok(Self::Open {
+                    anywhere: args.auth_insecure,
+                })
             }
             Auth::Tokens => {
                 let file = args.tokens_file.as_ref();
@@ -139,17 +147,16 @@ impl Guard {
     }
 
     async fn check(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
-        if matches!(self, Self::Open) {
-            return Ok(Caller {
-                subject: "anonymous".to_owned(),
-                role: Some(Role::Admin),
-            });
-        }
-        let token = bearer(headers)?;
         let caller = match self {
-            Self::Tokens(tokens) => tokens.check(token)?,
-            Self::Jwt(jwt) => jwt.check(token).await?,
-            Self::Open => return Err(Refusal::Absent),
+            Self::Open { anywhere } if *anywhere || asks_this_machine(headers) => {
+                return Ok(Caller {
+                    subject: "anonymous".to_owned(),
+                    role: Some(Role::Admin),
+                });
+            }
+            Self::Open { .. } => return Err(Refusal::Elsewhere),
+            Self::Tokens(tokens) => tokens.check(bearer(headers)?)?,
+            Self::Jwt(jwt) => jwt.check(bearer(headers)?).await?,
         };
         let subject = &caller.subject;
         let named = !subject.is_empty() && subject.len() <= SUBJECT_BYTES_MAX;
@@ -171,6 +178,20 @@ fn check_open(args: &AuthArgs, address: SocketAddr) -> Result<(), runtime::Error
     }
     warn!(%address, "no authentication: whoever reaches this address may do everything");
     Ok(())
+}
+
+/// Whether the request names this machine as `localhost` or by its address. A web page may give
+/// its own name this machine's address, and would speak with the browser's access (DNS rebinding).
+fn asks_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else {
+        // No browser leaves it out.
+        return true;
+    };
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else {
+        return false;
+    };
+    let name = authority.host().trim_matches(['[', ']']);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 /// The token of `Authorization: Bearer TOKEN`.
@@ -232,7 +253,7 @@ pub(crate) async fn admit(
     Span::current().record("subject", &caller.subject);
     // Without authentication all have one name, so each address is a caller.
     let name = match &*api.guard {
-        Guard::Open => address.to_string(),
+        Guard::Open { .. } => address.to_string(),
         _ => caller.subject.clone(),
     };
     api.rates.callers.take(&name).map_err(|wait| {
@@ -275,6 +296,11 @@ fn refused(refusal: Refusal) -> Problem {
             "Bearer realm=\"snowpack\", error=\"invalid_token\"",
             format!("the token is not accepted: {why}"),
         ),
+        Refusal::Elsewhere => {
+            let detail = "without authentication this answers to localhost or an address only: \
+                          the Host header names another";
+            return Problem::new(Kind::Forbidden, detail);
+        }
         Refusal::Unchecked(cause) => {
             return Problem::unavailable("the identity provider (SNOWPACK_JWKS_URL)", cause);
         }
@@ -335,5 +361,29 @@ impl<S: Send + Sync> FromRequestParts<S> for Reader {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         allowed(parts, Role::Reader).map(|_| Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(host: &str, want: bool) {
+        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_str(host).unwrap())]);
+        assert_eq!(asks_this_machine(&headers), want, "for {host}");
+    }
+
+    #[test]
+    fn without_authentication_no_web_page_can_ask_under_its_own_name() {
+        check("localhost", true);
+        check("LocalHost:8080", true);
+        check("127.0.0.1:8080", true);
+        check("[::1]:8080", true);
+        check("evil.example:8080", false);
+        check("localhost.evil.example", false);
+        check("127.0.0.1.evil.example", false);
+        check("", false);
+        assert!(asks_this_machine(&HeaderMap::new()));
     }
 }
