@@ -28,7 +28,7 @@ pub async fn request(
         .expect("connect to the server");
     let request = format!("{method} {path} HTTP/1.1");
     let lines = [
-        &[request.as_str(), "host: test", "connection: close"],
+        &[request.as_str(), "host: localhost", "connection: close"],
         headers,
     ]
     .concat();

@@ -150,7 +150,7 @@ async fn a_request_on_its_way_is_answered_before_the_end() {
     let database = Database::new().await;
     let server = Server::start(&database).await;
     let mut slow = TcpStream::connect(server.address).await.unwrap();
-    let head = "PUT /drain HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+    let head = "PUT /drain HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                 content-length: 16\r\nexpect: 100-continue\r\n\r\n";
     slow.write_all(head.as_bytes()).await.unwrap();
     // It asks for the body: the route is at work.
@@ -264,4 +264,27 @@ async fn loops_take_turns_and_say_how_it_went() {
     );
     one.stop(&[OPEN]).await;
     other.stop(&[OPEN]).await;
+}
+
+#[tokio::test]
+async fn it_serves_with_what_a_file_says_with_and_without_its_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snowpack.toml");
+    let text = "auth = 'none'\ndatabase_url = 'postgres://u:hunter2@127.0.0.1:1/db'\n\
+                api_addr = '127.0.0.1:0'\nstart_seconds = 0\n";
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    for words in [
+        &["--config", path][..],
+        &["serve", "--config", path],
+        &["--config", path, "serve"],
+    ] {
+        let process = Process::start(API, &[], words);
+        let status = process.ended().await;
+        let log = process.log();
+        assert_eq!(status.code(), Some(1), "{log}");
+        let last = log.lines().last().unwrap();
+        assert!(last.contains("127.0.0.1:1, database db"), "{log}");
+        assert!(!log.contains("hunter2"), "{log}");
+    }
 }
