@@ -39,6 +39,8 @@ fn rewrite(policy: &Effective) -> Vec<(&'static str, String)> {
             "delete-ratio-threshold",
             policy.rewrite_data_delete_ratio_threshold.value.to_string(),
         ),
+        // Health counts them, and this is the only action here that can drop them.
+        ("remove-dangling-deletes", "true".to_owned()),
     ];
     if policy.target_file_size_bytes.source != Source::Iceberg {
         let target = policy.target_file_size_bytes.value;

@@ -321,6 +321,7 @@ fn m27_a_job_carries_what_the_policy_asks_of_each_action() {
         ("min-input-files", "5"),
         ("delete-file-threshold", "2"),
         ("delete-ratio-threshold", "0.1"),
+        ("remove-dangling-deletes", "true"),
         ("partial-progress.enabled", "true"),
         ("partial-progress.max-commits", "10"),
         ("partial-progress.max-failed-commits", "9"),
@@ -347,6 +348,7 @@ fn m27_a_job_carries_what_the_policy_asks_of_each_action() {
         ("min-input-files", "2"),
         ("delete-file-threshold", "2"),
         ("delete-ratio-threshold", "0.1"),
+        ("remove-dangling-deletes", "true"),
         ("rewrite-all", "true"),
     ];
     let want: Options = [(Action::RewriteDataFiles, text(&asked))].into();
