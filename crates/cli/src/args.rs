@@ -130,7 +130,8 @@ const DEMO_EXAMPLES: &str = "\
 Examples:
   snowpack demo
   snowpack demo --files 1000 --rows 5000
-  snowpack demo --keep /tmp/snowpack-demo     look at the table's files afterwards
+  snowpack demo --fleet 20                    a lakehouse that runs by itself
+  snowpack demo --keep /tmp/snowpack-demo     look at the files afterwards
 
 With SNOWPACK_DATABASE_URL set, the demo makes a scratch database on that server and drops it at
 the end; nothing that is there already is touched. Without, it starts a private Postgres on the
@@ -217,7 +218,15 @@ pub(crate) struct Demo {
         value_name = "URL"
     )]
     pub(crate) database_url: Option<String>,
-    /// Keep the table's files in this folder (it must be empty or absent)
+    /// Show a lakehouse of so many tables that runs by itself, instead of one table
+    #[arg(
+        long,
+        value_name = "TABLES",
+        conflicts_with_all = ["files", "rows"],
+        value_parser = clap::value_parser!(u16).range(13..=500)
+    )]
+    pub(crate) fleet: Option<u16>,
+    /// Keep the tables' files in this folder (it must be empty or absent)
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
     /// Small data files the writer makes before maintenance begins

@@ -1,19 +1,20 @@
 //! `snowpack demo`: the whole of it on one machine, from an empty folder to the proof.
 //!
 //! A database ([`home`]), a table and a writer that fills it with small files ([`writer`]), the
-//! real worker ([`worker`]), and a reader that shares nothing with the engine ([`read_back`]).
+//! real worker ([`program`]), and a reader that shares nothing with the engine ([`read_back`]).
 //! Everything started is stopped and everything made is removed, also after Ctrl-C.
 
 mod account;
 pub(crate) mod child;
 mod disk;
 mod event;
+mod fleet;
 pub(crate) mod home;
 mod postgres;
+mod program;
 mod read_back;
 mod report;
 pub(crate) mod steps;
-mod worker;
 pub(crate) mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,10 +34,10 @@ use tokio_util::sync::CancellationToken;
 use self::disk::Disk;
 use self::event::Fingerprint;
 use self::home::Home;
+use self::program::{Place, Program, Told, WORKER};
 use self::report::{Kept, Meanwhile, Report, Side, Stage, Wrote};
 use self::steps::{Step, Steps};
-use self::worker::{Place, Worker};
-use self::writer::Writer;
+use self::writer::{Habit, Writer};
 use crate::args::Demo;
 use crate::facts::Facts;
 use crate::out::Out;
@@ -53,26 +54,21 @@ const WRITES_EVERY: Duration = Duration::from_millis(200);
 const CONNECTIONS_MAX: usize = 4;
 
 pub(crate) async fn run(args: Demo, out: &Out) -> Result<()> {
+    match args.fleet {
+        Some(tables) => fleet::run(&args, tables, out).await,
+        None => one_table(&args, out).await,
+    }
+}
+
+async fn one_table(args: &Demo, out: &Out) -> Result<()> {
     let begun = Instant::now();
-    let shutdown = runtime::Shutdown::on_signals(Duration::ZERO)?;
     let steps = Steps::new(out);
     out.text(
         "\nSnowpack keeps Iceberg tables healthy while others go on writing to them. Watch:\n\n",
     )?;
     // The worker is looked for first: nobody should wait for a table that cannot be maintained.
-    worker::find()?;
-    let interrupted = || anyhow::anyhow!("interrupted; everything the demo started is stopped");
-    let home = tokio::select! {
-        home = Home::open("demo", args.database_url.as_deref(), steps) => home?,
-        () = shutdown.drain.cancelled() => return Err(interrupted()),
-    };
-    let told = tokio::select! {
-        told = story(&args, home.url(), steps) => told,
-        () = shutdown.drain.cancelled() => Err(interrupted()),
-    };
-    let closed = home.close().await;
-    let mut report = told?;
-    closed?;
+    program::find(WORKER)?;
+    let mut report = at_home(args, steps, async |url| story(args, url, steps).await).await?;
     report.took = begun.elapsed();
     out.result(&report.document(), || report.text())?;
     match report.fault() {
@@ -81,8 +77,29 @@ pub(crate) async fn run(args: Demo, out: &Out) -> Result<()> {
     }
 }
 
-/// From an empty database to the report.
-async fn story(args: &Demo, database_url: &str, steps: Steps<'_>) -> Result<Report> {
+/// Tells a story in a database of its own, which is gone afterwards, also after Ctrl-C.
+async fn at_home<T>(
+    args: &Demo,
+    steps: Steps<'_>,
+    story: impl AsyncFnOnce(&str) -> Result<T>,
+) -> Result<T> {
+    let shutdown = runtime::Shutdown::on_signals(Duration::ZERO)?;
+    let interrupted = || anyhow::anyhow!("interrupted; everything the demo started is stopped");
+    let home = tokio::select! {
+        home = Home::open("demo", args.database_url.as_deref(), steps) => home?,
+        () = shutdown.drain.cancelled() => return Err(interrupted()),
+    };
+    let told = tokio::select! {
+        told = story(home.url()) => told,
+        () = shutdown.drain.cancelled() => Err(interrupted()),
+    };
+    let closed = home.close().await;
+    let told = told?;
+    closed?;
+    Ok(told)
+}
+
+async fn migrated(database_url: &str, steps: Steps<'_>) -> Result<Pool> {
     let step = steps.begin("preparing the database");
     let pool = Pool::connect(database_url, CONNECTIONS_MAX, "snowpack-demo").await?;
     let migrated = maintenance::migrate(&pool).await?;
@@ -90,15 +107,19 @@ async fn story(args: &Demo, database_url: &str, steps: Steps<'_>) -> Result<Repo
         "database migrated to version {}",
         migrated.version
     ))?;
+    Ok(pool)
+}
 
+/// From an empty database to the report.
+async fn story(args: &Demo, database_url: &str, steps: Steps<'_>) -> Result<Report> {
+    let pool = migrated(database_url, steps).await?;
     let warehouse = Warehouse::make(args.keep.as_deref())?;
     let catalog = open_catalog(&pool, &warehouse).await?;
     let table = TableName::new([NAMESPACE], TABLE)?;
     let mut writer = Writer::create(
         Arc::clone(&catalog),
         table.clone(),
-        args.seed,
-        (args.files, args.rows),
+        Habit::streaming(args.seed, args.files, args.rows),
     )
     .await?;
     fill(&mut writer, args.files, steps).await?;
@@ -110,7 +131,7 @@ async fn story(args: &Demo, database_url: &str, steps: Steps<'_>) -> Result<Repo
     };
     let fleet = Fleet {
         pool: &pool,
-        worker: Worker::start(&place, warehouse.log())?,
+        worker: worker(&place, warehouse.log("worker.log"))?,
         steps,
     };
     maintained(&*catalog, fleet, writer, &warehouse).await
@@ -212,6 +233,17 @@ async fn stage(catalog: &dyn Catalog, table: &TableName, seen: &Seen) -> Result<
     Ok(Stage { facts, disk })
 }
 
+fn worker(place: &Place<'_>, log: PathBuf) -> Result<Program> {
+    let told = Told {
+        arguments: &[],
+        // A free port of the loopback interface: nobody asks it here.
+        settings: &[("SNOWPACK_ADMIN_ADDR", "127.0.0.1:0")],
+        log,
+        output: None,
+    };
+    Program::start(WORKER, place, told)
+}
+
 async fn open_catalog(pool: &Pool, warehouse: &Warehouse) -> Result<Arc<dyn Catalog>> {
     let storage = Storage::local();
     let args = catalog::Args {
@@ -280,7 +312,7 @@ async fn expire_all(pool: &Pool) -> Result<Asked> {
 #[derive(Debug)]
 struct Fleet<'a> {
     pool: &'a Pool,
-    worker: Worker,
+    worker: Program,
     steps: Steps<'a>,
 }
 
@@ -345,7 +377,7 @@ async fn go_on(mut writer: Writer, enough: &CancellationToken) -> Result<Writer>
 }
 
 /// Waits until the job has ended.
-async fn wait_for(pool: &Pool, id: &JobId, worker: &mut Worker, step: &Step<'_>) -> Result<Job> {
+async fn wait_for(pool: &Pool, id: &JobId, worker: &mut Program, step: &Step<'_>) -> Result<Job> {
     let begun = Instant::now();
     while begun.elapsed() < JOB_MAX {
         worker.check()?;
@@ -404,8 +436,8 @@ impl Warehouse {
             .with_context(|| format!("{} is not valid Unicode", self.folder.display()))
     }
 
-    fn log(&self) -> PathBuf {
-        self.temporary.path().join("worker.log")
+    fn log(&self, name: &str) -> PathBuf {
+        self.temporary.path().join(name)
     }
 
     fn kept(&self) -> Option<String> {

@@ -43,6 +43,7 @@ impl Api {
             environment: place.settings().into_iter().chain(own).collect(),
             account: None,
             log: log.clone(),
+            output: None,
         })
         .with_context(|| format!("start {}", program.display()))?;
         let begun = Instant::now();

@@ -19,7 +19,7 @@ use storage::Storage;
 use super::Place;
 use super::args::ControlPlane;
 use crate::demo::steps::Step;
-use crate::demo::writer::Writer;
+use crate::demo::writer::{Habit, Writer};
 
 /// The catalog of the many; the few that are written are in one of their own.
 pub(super) const CATALOG: &str = "bench";
@@ -196,8 +196,8 @@ async fn seeds(pool: &Pool, warehouse: &str) -> Result<Vec<String>> {
     let mut files = Vec::new();
     for seed in 0..SEED_TABLES {
         let table = TableName::new(["seeds"], format!("seed_{seed}"))?;
-        let sizes = (SEED_FILES, SEED_ROWS);
-        let mut writer = Writer::create(Arc::clone(&catalog), table.clone(), seed, sizes).await?;
+        let habit = Habit::streaming(seed, SEED_FILES, SEED_ROWS);
+        let mut writer = Writer::create(Arc::clone(&catalog), table.clone(), habit).await?;
         let mut left = SEED_FILES as usize;
         while left > 0 {
             left -= writer.checkpoint(left).await?;

@@ -68,6 +68,7 @@ pub(super) async fn measure(part: Part, place: Place<'_>, folder: &Path) -> Resu
         environment: place.settings(),
         account: None,
         log: folder.join(format!("{name}.log")),
+        output: None,
     })
     .with_context(|| format!("start {}", program.display()))?;
     let status = loop {

@@ -51,13 +51,19 @@ pub(crate) struct Start<'a> {
     /// caller set for other programs is not meant for these.
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) account: Option<&'a Account>,
-    /// Where standard output and error go.
+    /// Where standard error goes.
     pub(crate) log: PathBuf,
+    /// Where standard output goes, when not into the log too.
+    pub(crate) output: Option<PathBuf>,
 }
 
 impl Child {
     pub(crate) fn start(start: Start<'_>) -> io::Result<Self> {
         let log = File::create(&start.log)?;
+        let output = match &start.output {
+            Some(path) => File::create(path)?,
+            None => log.try_clone()?,
+        };
         let mut shell = Command::new("/bin/sh");
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SNOWPACK_") {
@@ -70,7 +76,7 @@ impl Child {
             .args(&start.arguments)
             .envs(start.environment)
             .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
+            .stdout(output)
             .stderr(log)
             // A group of its own: Ctrl-C in the terminal is for us, we stop it in good order.
             .process_group(0);
@@ -140,6 +146,7 @@ mod tests {
             environment: vec![("WORD".to_owned(), "from the environment".to_owned())],
             account: None,
             log: folder.join("log"),
+            output: None,
         })
         .unwrap()
     }

@@ -200,6 +200,7 @@ impl Cluster {
             environment: Vec::new(),
             account: self.account.as_ref(),
             log: self.path("log"),
+            output: None,
         };
         Child::start(start).context("start the private Postgres")
     }

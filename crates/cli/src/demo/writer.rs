@@ -29,7 +29,8 @@ const OWNER: &str = "writer";
 const FILES_PER_CHECKPOINT: usize = 4;
 /// Of so many checkpoints, one is followed by deletes and another holds updates.
 const CHANGES_EVERY: u64 = 5;
-const UPDATES_AT: u64 = 3;
+/// Updates come so many checkpoints before deletes.
+const UPDATES_BEFORE: u64 = 2;
 /// One row in so many of the file that is hit; updates hit others than deletes.
 const CHANGED_ONE_IN: i64 = 40;
 const UPDATED_REST: i64 = CHANGED_ONE_IN / 2;
@@ -60,13 +61,43 @@ struct Batch {
     updated: Vec<i64>,
 }
 
+/// How a writer goes about it.
+#[derive(Debug, Clone)]
+pub(crate) struct Habit {
+    pub(crate) seed: u64,
+    /// It writes to the first so many partitions, at least one checkpoint's.
+    pub(crate) regions: usize,
+    pub(crate) rows_per_file: u32,
+    /// Of so many checkpoints, one is followed by deletes and another holds updates; at least 2.
+    pub(crate) changes_every: Option<u64>,
+    pub(crate) target_bytes: u64,
+    /// Of the table, on top of how it writes.
+    pub(crate) properties: BTreeMap<String, String>,
+}
+
+impl Habit {
+    /// A table of so many files whose partitions become two files each.
+    pub(crate) fn streaming(seed: u64, files: u32, rows_per_file: u32) -> Self {
+        Self {
+            seed,
+            regions: REGIONS.len(),
+            rows_per_file,
+            changes_every: Some(CHANGES_EVERY),
+            target_bytes: target_bytes(files, rows_per_file),
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
 /// One writer of one table.
 #[derive(Debug)]
 pub(crate) struct Writer {
     catalog: Arc<dyn Catalog>,
     table: TableName,
     seed: u64,
+    regions: &'static [&'static str],
     rows_per_file: u32,
+    changes_every: Option<u64>,
     next_id: i64,
     /// The last file of each partition: what the next deletes hit.
     last: BTreeMap<&'static str, Made>,
@@ -83,22 +114,24 @@ impl Writer {
     pub(crate) async fn create(
         catalog: Arc<dyn Catalog>,
         table: TableName,
-        seed: u64,
-        (files, rows_per_file): (u32, u32),
+        habit: Habit,
     ) -> Result<Self> {
         catalog
             .create_namespace(table.namespace(), &BTreeMap::new())
             .await?;
-        let target = target_bytes(files, rows_per_file);
         let properties = [
-            ("write.target-file-size-bytes", target.to_string()),
+            (
+                "write.target-file-size-bytes",
+                habit.target_bytes.to_string(),
+            ),
             ("write.delete.mode", "merge-on-read".to_owned()),
             ("write.parquet.compression-codec", "zstd".to_owned()),
             ("write.metadata.compression-codec", "gzip".to_owned()),
         ];
-        let properties = properties
+        let mut properties: BTreeMap<String, String> = properties
             .map(|(key, value)| (key.to_owned(), value))
             .into();
+        properties.extend(habit.properties);
         let new = NewTable {
             schema: schema(),
             spec: spec(),
@@ -109,8 +142,10 @@ impl Writer {
         Ok(Self {
             catalog,
             table,
-            seed,
-            rows_per_file,
+            seed: habit.seed,
+            regions: &REGIONS[..habit.regions],
+            rows_per_file: habit.rows_per_file,
+            changes_every: habit.changes_every,
             next_id: 0,
             last: BTreeMap::new(),
             account: Fingerprint::default(),
@@ -128,12 +163,15 @@ impl Writer {
         let before: Vec<Made> = self.last.values().cloned().collect();
         let files = FILES_PER_CHECKPOINT.min(files_max);
         let first = self.checkpoints as usize * FILES_PER_CHECKPOINT;
-        let regions = REGIONS.into_iter().cycle().skip(first % REGIONS.len());
-        let regions: Vec<&'static str> = regions.take(files).collect();
-        let updates = self.checkpoints % CHANGES_EVERY == UPDATES_AT;
+        let regions = self.regions.iter().cycle();
+        let regions = regions.skip(first % self.regions.len()).take(files);
+        let regions: Vec<&'static str> = regions.copied().collect();
+        let at = self.checkpoints;
+        let every = self.changes_every;
+        let updates = every.is_some_and(|every| at % every == every - UPDATES_BEFORE);
         self.write(&regions, updates).await?;
         self.checkpoints += 1;
-        if self.checkpoints.is_multiple_of(CHANGES_EVERY) {
+        if every.is_some_and(|every| self.checkpoints.is_multiple_of(every)) {
             self.delete_some(&before).await?;
         }
         Ok(files)
@@ -141,7 +179,7 @@ impl Writer {
 
     /// Commits one file per partition, and deletes nothing.
     pub(crate) async fn append(&mut self) -> Result<()> {
-        self.write(&REGIONS, false).await
+        self.write(self.regions, false).await
     }
 
     /// Begins a new account: what is written from here on is counted alone.
