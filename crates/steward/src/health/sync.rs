@@ -30,7 +30,10 @@ pub const LOOP: &str = "health_sync";
 /// Tables asked for at once.
 const PAGE: u32 = 200;
 /// Looks at one table that fails for a passing reason.
-const LOOKS_MAX: u32 = 2;
+const LOOKS_MAX: u32 = 4;
+/// Before the second look, and so much longer before each next: the pool finds out which of its
+/// connections are gone.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// Tables in a row that nobody answered about, beyond those looked at side by side: then nobody
 /// will about the others.
 const UNANSWERED_MAX: usize = 10;
@@ -313,6 +316,7 @@ impl Pass<'_> {
                     if !again {
                         break error;
                     }
+                    tokio::time::sleep(LOOK_PAUSE * looks).await;
                 }
             }
         };
