@@ -159,6 +159,7 @@ fn passing(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let pg = cause.downcast_ref().map(pg::Error::advice);
         let catalog = cause.downcast_ref().map(catalog::Error::advice);
-        pg.or(catalog) == Some(Advice::RetryLater) || cause.is::<NotMigrated>()
+        let queue = cause.downcast_ref().map(queue::Error::advice);
+        pg.or(catalog).or(queue) == Some(Advice::RetryLater) || cause.is::<NotMigrated>()
     })
 }

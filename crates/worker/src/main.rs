@@ -108,7 +108,7 @@ async fn daemon(
         pools: args.worker_pools.clone(),
     };
     Ok(Daemon {
-        calls: queue.calls(&parts.pool).await?,
+        calls: parts.calls,
         claimer: Claimer::new(queue, ask),
         pool: parts.pool,
         runner: Arc::new(runner),

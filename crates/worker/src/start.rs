@@ -1,9 +1,11 @@
-//! What must be there before the first claim: Postgres, our schema in it, the catalog.
+//! What must be there before the first claim: Postgres, our schema in it, the lane's calls, the
+//! catalog. A connection that is lost before all of it is there is waited for like an absent one.
 
 use std::sync::Arc;
 
 use anyhow::Result;
 use catalog::Catalog;
+use queue::Calls;
 use steward::start;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +19,7 @@ const CONNECTIONS_RESERVED: usize = 2;
 pub(crate) struct Parts {
     pub(crate) pool: pg::Pool,
     pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) calls: Calls,
 }
 
 /// Opens all parts; `None` when told to stop meanwhile.
@@ -27,7 +30,12 @@ pub(crate) async fn open(args: &Args, stop: &CancellationToken) -> Result<Option
     start::within(args.start.within(), stop, async || {
         let pool = start::database(&args.database, connections, crate::NAME).await?;
         let catalog = start::catalog(&args.catalog, &pool, &storage, warehouse).await?;
-        Ok(Parts { pool, catalog })
+        let calls = maintenance::queue().calls(&pool).await?;
+        Ok(Parts {
+            pool,
+            catalog,
+            calls,
+        })
     })
     .await
 }
