@@ -66,7 +66,7 @@ async fn work(args: Args) -> Result<()> {
     }
     if let Some(parts) = start::open(&args, &shutdown.drain).await? {
         started.set(&parts.pool);
-        let daemon = daemon(&args, parts, &shutdown, metrics, runner_metrics).await?;
+        let daemon = daemon(&args, parts, &shutdown, metrics, runner_metrics)?;
         daemon.run().await?;
     }
     info!("ended");
@@ -75,7 +75,7 @@ async fn work(args: Args) -> Result<()> {
     Ok(())
 }
 
-async fn daemon(
+fn daemon(
     args: &Args,
     parts: Parts,
     shutdown: &Shutdown,
