@@ -1,4 +1,5 @@
-//! What applies to a table: its own properties over its database's over the defaults.
+//! What applies to a table: its own properties, in our words or in Iceberg's, over its database's
+//! over the defaults.
 
 use std::collections::BTreeMap;
 
