@@ -1,0 +1,181 @@
+{{/* Names. The longest suffix is -orchestrator, of a CronJob, whose name has at most 52 letters. */}}
+{{- define "snowpack.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "snowpack.fullname" -}}
+{{- $name := .Values.nameOverride | default .Chart.Name -}}
+{{- $full := .Values.fullnameOverride -}}
+{{- if not $full -}}
+{{- $full = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- end -}}
+{{- if le (len $full) 39 -}}
+{{- $full -}}
+{{- else -}}
+{{- printf "%s-%s" (trunc 30 $full | trimSuffix "-") (sha256sum $full | trunc 8) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "snowpack.secretEnv" -}}
+- name: {{ .name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ .secret }}
+      key: {{ .key }}
+{{- end -}}
+
+{{/* Labels: dict "root" $ "component" "api". Selectors never change; workers have `pool` besides. */}}
+{{- define "snowpack.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "snowpack.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- with .pool }}
+snowpack/pool: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "snowpack.labels" -}}
+{{ include "snowpack.selectorLabels" . }}
+app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | trunc 63 | trimSuffix "-" | quote }}
+app.kubernetes.io/part-of: snowpack
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "snowpack.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* dict "root" $ "component" "api" "values" .Values.api */}}
+{{- define "snowpack.serviceAccountName" -}}
+{{- .values.serviceAccount.name | default (printf "%s-%s" (include "snowpack.fullname" .root) .component) -}}
+{{- end -}}
+
+{{/* The service account of a component, unless somebody else made it; "hook" for a hook's annotations. */}}
+{{- define "snowpack.serviceAccount" -}}
+{{- if not .values.serviceAccount.name -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ include "snowpack.serviceAccountName" . }}
+  labels:
+    {{- include "snowpack.labels" . | nindent 4 }}
+  {{- with merge (dict) .values.serviceAccount.annotations (.hook | default dict) }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+automountServiceAccountToken: false
+{{- end -}}
+{{- end -}}
+
+{{/* Metadata of a pod: dict "root" "component" "values", "pool" of a worker, "checksum" of its configuration. */}}
+{{- define "snowpack.podMetadata" -}}
+{{- $annotations := merge (dict) .values.podAnnotations -}}
+{{- with .checksum -}}
+{{- $_ := set $annotations "checksum/config" . -}}
+{{- end -}}
+{{- with $annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+labels:
+  {{- include "snowpack.labels" . | nindent 2 }}
+  {{- with .values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{/* What every pod's spec has: dict "root" "component" "values", "token" when it talks to the API server,
+"account" when it runs as another component. */}}
+{{- define "snowpack.podSpec" -}}
+serviceAccountName: {{ .account | default (include "snowpack.serviceAccountName" .) }}
+automountServiceAccountToken: {{ .token | default false }}
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.topologySpreadConstraints | default .spread }}
+topologySpreadConstraints:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* What every container has. */}}
+{{- define "snowpack.container" -}}
+image: {{ include "snowpack.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end -}}
+
+{{- define "snowpack.waitForDatabase" -}}
+{{- if .Values.waitForDatabase.enabled -}}
+initContainers:
+  - name: wait-for-db
+    {{- include "snowpack.container" . | nindent 4 }}
+    command: [/bin/snowpack-api, wait-for-db]
+    args: ["--timeout={{ .Values.waitForDatabase.timeoutSeconds }}"]
+    env:
+      {{- include "snowpack.env.database" . | nindent 6 }}
+      {{- include "snowpack.env.log" . | nindent 6 }}
+    resources:
+      requests: {cpu: 10m, memory: 16Mi}
+      limits: {memory: 64Mi}
+{{- end -}}
+{{- end -}}
+
+{{/* /tmp, and the warehouse where it is a volume: mounts and volumes. */}}
+{{- define "snowpack.mounts" -}}
+- name: tmp
+  mountPath: /tmp
+{{- if .Values.storage.volume.existingClaim }}
+- name: warehouse
+  mountPath: {{ .Values.storage.volume.mountPath }}
+{{- end }}
+{{- end -}}
+
+{{- define "snowpack.volumes" -}}
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ .tmp | default "64Mi" }}
+{{- with .root.Values.storage.volume.existingClaim }}
+- name: warehouse
+  persistentVolumeClaim:
+    claimName: {{ . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,78 @@
+{{/* The pod of one pool, in a Deployment or a ScaledJob: dict "root" $ "pool" the entry. */}}
+{{- define "snowpack.worker.pod" -}}
+{{- $root := .root -}}
+{{- $names := list -}}
+{{- range $root.Values.worker.pools -}}{{- $names = append $names .name -}}{{- end -}}
+{{- if ne (len $names) (len (uniq $names)) -}}
+{{- fail (printf "worker.pools: each entry needs a name of its own; there are %s" (join ", " $names)) -}}
+{{- end -}}
+{{- $full := include "snowpack.fullname" $root -}}
+{{- $job := and $root.Values.keda.enabled (eq $root.Values.keda.kind "ScaledJob") -}}
+{{- $this := dict "root" $root "component" "worker" "values" $root.Values.worker "pool" .pool.name "token" $root.Values.kubernetes.enabled -}}
+metadata:
+  {{- $config := include (print $root.Template.BasePath "/worker/configmap.yaml") $root }}
+  {{- include "snowpack.podMetadata" (set $this "checksum" (sha256sum $config)) | trim | nindent 2 }}
+spec:
+  {{- include "snowpack.podSpec" $this | nindent 2 }}
+  # What is left after the grace is handed back, which is quick while Postgres answers.
+  terminationGracePeriodSeconds: {{ add $root.Values.worker.graceSeconds 20 }}
+  {{- if $job }}
+  restartPolicy: Never
+  {{- end }}
+  {{- with include "snowpack.waitForDatabase" $root }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  containers:
+    - name: worker
+      {{- include "snowpack.container" $root | nindent 6 }}
+      command: [/bin/snowpack-worker]
+      envFrom:
+        - configMapRef: {name: {{ $full }}-worker}
+      env:
+        - name: SNOWPACK_WORKER_POOLS
+          value: {{ join "," .pool.serves }}
+        - name: SNOWPACK_WORKER_SLOTS
+          value: {{ .pool.slots | quote }}
+        # Three quarters of the limit.
+        - name: SNOWPACK_MEMORY_BYTES
+          value: {{ mul .pool.memoryMiB 786432 | quote }}
+        {{- if $job }}
+        - name: SNOWPACK_EXIT_WHEN_IDLE
+          value: "true"
+        {{- end }}
+        {{- include "snowpack.env.database" $root | nindent 8 }}
+        {{- with include "snowpack.env.lake" $root }}
+        {{- . | nindent 8 }}
+        {{- end }}
+        {{- with include "snowpack.env.pod" $root }}
+        {{- . | nindent 8 }}
+        {{- end }}
+        {{- if and $root.Values.keda.enabled (eq $root.Values.keda.trigger "external-push") }}
+        {{- with include "snowpack.env.scalerToken" $root }}
+        # For KEDA, which reads it here and shows it to the scaler; the worker does not use it.
+        {{- . | nindent 8 }}
+        {{- end }}
+        {{- end }}
+      ports:
+        - {name: admin, containerPort: 9090}
+      startupProbe:
+        httpGet: {path: /healthz, port: admin}
+        periodSeconds: 1
+        failureThreshold: 60
+      livenessProbe:
+        httpGet: {path: /healthz, port: admin}
+        periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 6
+      readinessProbe:
+        httpGet: {path: /readyz, port: admin}
+        periodSeconds: 5
+        timeoutSeconds: 3
+      resources:
+        requests: {cpu: {{ .pool.cpu | quote }}, memory: {{ .pool.memoryMiB }}Mi}
+        limits: {memory: {{ .pool.memoryMiB }}Mi}
+      volumeMounts:
+        {{- include "snowpack.mounts" $root | nindent 8 }}
+  volumes:
+    {{- include "snowpack.volumes" (dict "root" $root "tmp" $root.Values.worker.tmpSizeLimit) | nindent 4 }}
+{{- end -}}

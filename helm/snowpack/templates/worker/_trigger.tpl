@@ -1,0 +1,101 @@
+{{/* One trigger of one pool: dict "root" $ "pool" the entry. A ScaledObject counts what runs, too: KEDA
+never scales below the busy pods. A ScaledJob counts what waits: its running Jobs are counted by KEDA,
+which does not listen to pushes for it. */}}
+{{- define "snowpack.worker.trigger" -}}
+{{- $keda := .root.Values.keda -}}
+{{- $job := eq $keda.kind "ScaledJob" -}}
+{{- $count := ternary "ready" "demand" $job -}}
+{{- $tls := not (empty .root.Values.scaler.tls.existingSecret) -}}
+{{- $host := printf "%s-scaler.%s.svc" (include "snowpack.fullname" .root) .root.Release.Namespace -}}
+{{- if eq $keda.trigger "external-push" -}}
+- type: {{ ternary "external" "external-push" $job }}
+  metadata:
+    scalerAddress: {{ $host }}:9092
+    lane: snowpack
+    pool: {{ join "," .pool.serves | quote }}
+    jobsPerWorker: {{ .pool.slots | quote }}
+    mode: {{ $count }}
+    {{- if $tls }}
+    enableTLS: "true"
+    {{- end }}
+    {{- if .root.Values.scaler.token.existingSecret }}
+    tokenFromEnv: SNOWPACK_SCALER_TOKEN
+    {{- end }}
+{{- else if eq $keda.trigger "metrics-api" -}}
+- type: metrics-api
+  metadata:
+    url: {{ ternary "https" "http" $tls }}://{{ $host }}:9091/v1/lanes/snowpack/ready?pool={{ join "," .pool.serves }}
+    valueLocation: {{ $count }}
+    targetValue: {{ .pool.slots | quote }}
+    activationTargetValue: "0"
+    {{- if .root.Values.scaler.token.existingSecret }}
+    authMode: bearer
+    {{- end }}
+{{- else if eq $keda.trigger "postgresql" -}}
+- type: postgresql
+  metadata:
+    query: {{ include "snowpack.worker.query" . | quote }}
+    targetQueryValue: {{ .pool.slots | quote }}
+    activationTargetQueryValue: "0"
+    {{- if not $keda.postgresql.existingSecret }}
+    connectionFromEnv: SNOWPACK_DATABASE_URL
+    {{- end }}
+{{- else -}}
+{{- if gt (len .root.Values.worker.pools) 1 -}}
+{{- fail "keda.trigger: prometheus counts all pools together; allowed with one entry in worker.pools" -}}
+{{- end -}}
+{{- $of := printf "{lane=\"snowpack\",namespace=\"%s\"}" .root.Release.Namespace -}}
+- type: prometheus
+  metadata:
+    serverAddress: {{ $keda.prometheus.serverAddress }}
+    {{- if $job }}
+    query: {{ printf "max(snowpack_queue_ready%s)" $of | quote }}
+    {{- else }}
+    query: {{ printf "max(snowpack_queue_ready%s) + max(snowpack_queue_running%s)" $of $of | quote }}
+    {{- end }}
+    threshold: {{ .pool.slots | quote }}
+    activationThreshold: "0"
+    # Nothing measured is no zero.
+    ignoreNullValues: "false"
+{{- end }}
+{{- if include "snowpack.worker.authentication" .root }}
+  authenticationRef:
+    name: {{ include "snowpack.fullname" .root }}-keda
+{{- end }}
+{{- end -}}
+
+{{/* files/keda.sql for all pools, or for those this entry serves. */}}
+{{- define "snowpack.worker.query" -}}
+{{- $lines := list -}}
+{{- range splitList "\n" (.root.Files.Get "files/keda.sql") -}}
+{{- if not (or (hasPrefix "--" .) (empty (trim .))) -}}{{- $lines = append $lines (trim .) -}}{{- end -}}
+{{- end -}}
+{{- $query := join " " $lines | replace "{lane}" "snowpack" -}}
+{{- if eq .root.Values.keda.kind "ScaledJob" -}}{{- $query = $query | replace "select demand" "select ready" -}}{{- end -}}
+{{- if gt (len .root.Values.worker.pools) 1 -}}
+{{- $sum := list -}}
+{{- range .pool.serves -}}
+{{- $sum = append $sum (printf "(%s)" ($query | replace "depth_v1()" (printf "depth_v1('%s')" .))) -}}
+{{- end -}}
+{{- $query = printf "select %s" (join " + " $sum) -}}
+{{- end -}}
+{{- $query -}}
+{{- end -}}
+
+{{/* What KEDA must know besides, as `secretTargetRef` of a TriggerAuthentication; empty: nothing. */}}
+{{- define "snowpack.worker.authentication" -}}
+{{- $values := .Values -}}
+{{- if and (eq $values.keda.trigger "postgresql") $values.keda.postgresql.existingSecret -}}
+- parameter: connection
+  name: {{ $values.keda.postgresql.existingSecret }}
+  key: {{ $values.keda.postgresql.key }}
+{{- else if and (eq $values.keda.trigger "metrics-api") $values.scaler.token.existingSecret -}}
+- parameter: token
+  name: {{ $values.scaler.token.existingSecret }}
+  key: {{ $values.scaler.token.key }}
+{{- else if and (eq $values.keda.trigger "external-push") $values.scaler.tls.existingSecret $values.scaler.tls.caKey -}}
+- parameter: caCert
+  name: {{ $values.scaler.tls.existingSecret }}
+  key: {{ $values.scaler.tls.caKey }}
+{{- end -}}
+{{- end -}}
