@@ -158,9 +158,16 @@ fn documents_name_only_files_that_exist() {
         let text = read(document);
         for name in text.split('`').skip(1).step_by(2) {
             let path = name.split_once("::").map_or(name, |(path, _)| path);
-            let is_path = ["crates/", "migrations/", "tests/", ".ci/"]
-                .iter()
-                .any(|p| path.starts_with(p))
+            let is_path = [
+                "crates/",
+                "migrations/",
+                "tests/",
+                "helm/",
+                "deploy/",
+                ".ci/",
+            ]
+            .iter()
+            .any(|p| path.starts_with(p))
                 && !path.contains(['*', '<', '{', ' ']);
             if is_path && !root().join(path.trim_end_matches('/')).exists() {
                 complaints.push(format!("{document}: `{path}` does not exist"));

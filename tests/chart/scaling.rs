@@ -1,0 +1,197 @@
+//! Who scales the workers, and by which number.
+
+use serde_json::{Value, json};
+
+use crate::helm::{NAMESPACE, Shape, objects, read, shapes};
+use crate::pods::find;
+
+const WORKER: &str = "snowpack-worker-default";
+
+fn scaled(words: &[&str]) -> Value {
+    find(&objects(words), &format!("ScaledObject/{WORKER}"))["spec"].clone()
+}
+
+#[test]
+fn m33_the_trigger_asks_whom_the_value_says() {
+    let trigger = |words: &[&str]| scaled(words)["triggers"].clone();
+    assert_eq!(
+        trigger(&[]),
+        json!([{"type": "external-push", "metadata": {
+            "scalerAddress": format!("snowpack-scaler.{NAMESPACE}.svc:9092"),
+            "lane": "snowpack", "pool": "default", "jobsPerWorker": "2", "mode": "demand",
+        }}])
+    );
+    assert_eq!(
+        trigger(&["--values", "ci/metrics-api-values.yaml"]),
+        json!([{"type": "metrics-api", "metadata": {
+            "url": format!("http://snowpack-scaler.{NAMESPACE}.svc:9091/v1/lanes/snowpack/ready?pool=default"),
+            "valueLocation": "demand", "targetValue": "2", "activationTargetValue": "0",
+            "authMode": "bearer",
+        }, "authenticationRef": {"name": "snowpack-keda"}}])
+    );
+    let prometheus = &trigger(&["--values", "ci/prometheus-values.yaml"])[0]["metadata"];
+    let query = prometheus["query"].as_str().unwrap();
+    assert!(
+        query.contains("max(snowpack_queue_ready{")
+            && query.contains("max(snowpack_queue_running{")
+    );
+    assert_eq!(
+        prometheus["ignoreNullValues"], "false",
+        "no answer is no zero"
+    );
+}
+
+/// The statement of a file, as one line.
+fn statement(path: &str) -> String {
+    let text = read(path);
+    let lines = text.lines().filter(|line| !line.starts_with("--"));
+    let line = lines.collect::<Vec<_>>().join(" ");
+    line.trim().replace("{lane}", "snowpack")
+}
+
+#[test]
+fn m33_the_query_of_a_postgresql_trigger_is_the_queues_own() {
+    let own = "crates/queue/sql/keda.sql";
+    assert_eq!(
+        read("helm/snowpack/files/keda.sql"),
+        read(own),
+        "copy {own}"
+    );
+    let spec = scaled(&["--set", "keda.trigger=postgresql"]);
+    let metadata = &spec["triggers"][0]["metadata"];
+    assert_eq!(metadata["query"], statement(own));
+    assert_eq!(metadata["connectionFromEnv"], "SNOWPACK_DATABASE_URL");
+    assert_eq!(metadata["activationTargetQueryValue"], "0");
+    assert_eq!(spec["scaleTargetRef"]["envSourceContainerName"], "worker");
+    let own_connection = scaled(&["--values", "ci/postgresql-values.yaml"]);
+    let trigger = &own_connection["triggers"][0];
+    assert!(trigger["metadata"]["connectionFromEnv"].is_null());
+    assert_eq!(trigger["authenticationRef"]["name"], "snowpack-keda");
+}
+
+#[test]
+fn m33_each_pool_is_scaled_by_the_jobs_it_serves() {
+    let postgresql = [
+        "--values",
+        "values-ha.yaml",
+        "--set",
+        "keda.trigger=postgresql",
+    ];
+    let objects = objects(&postgresql);
+    let query = |pool: &str| {
+        let object = find(&objects, &format!("ScaledObject/snowpack-worker-{pool}"));
+        object["spec"]["triggers"][0]["metadata"]["query"].clone()
+    };
+    assert_eq!(
+        query("s"),
+        "select (select demand from snowpack.depth_v1('s'))"
+    );
+    assert_eq!(
+        query("m"),
+        "select (select demand from snowpack.depth_v1('m')) + \
+         (select demand from snowpack.depth_v1('default'))"
+    );
+}
+
+#[tokio::test]
+async fn m33_postgres_answers_every_query_with_one_number_that_is_never_null() {
+    let database = testkit::Database::new().await;
+    let client = database.client().await;
+    for words in [
+        &["--set", "keda.trigger=postgresql"][..],
+        &["--set", "keda.trigger=postgresql,keda.kind=ScaledJob"],
+        &[
+            "--set",
+            "keda.trigger=postgresql",
+            "--values",
+            "values-ha.yaml",
+        ],
+    ] {
+        for object in objects(words) {
+            let query = &object["spec"]["triggers"][0]["metadata"]["query"];
+            let Some(query) = query.as_str() else {
+                continue;
+            };
+            let row = client.query_one(query, &[]).await.unwrap();
+            assert_eq!((row.len(), row.get::<_, i64>(0)), (1, 0), "{query}");
+        }
+    }
+}
+
+#[test]
+fn a_scaler_that_fails_never_costs_a_busy_pod_and_scale_down_is_slow() {
+    let spec = scaled(&[]);
+    assert_eq!(
+        spec["fallback"],
+        json!({"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicasIfHigher"})
+    );
+    assert_eq!(spec["minReplicaCount"], 0);
+    let down = &spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"];
+    assert_eq!(down["stabilizationWindowSeconds"], 300);
+    assert_eq!(
+        down["policies"],
+        json!([{"type": "Pods", "value": 1, "periodSeconds": 60}])
+    );
+    let worker = &find(&objects(&[]), &format!("Deployment/{WORKER}"))["spec"].clone();
+    assert!(
+        worker["replicas"].is_null(),
+        "an upgrade leaves KEDA's number alone"
+    );
+}
+
+#[test]
+fn a_scaled_job_counts_only_what_waits_and_its_pods_end() {
+    let objects = objects(&["--values", "ci/scaledjob-values.yaml"]);
+    let spec = &find(&objects, &format!("ScaledJob/{WORKER}"))["spec"];
+    assert_eq!(spec["scalingStrategy"]["strategy"], "accurate");
+    assert_eq!(spec["rollout"]["strategy"], "gradual");
+    // KEDA takes no pushes for a ScaledJob.
+    assert_eq!(spec["triggers"][0]["type"], "external");
+    assert_eq!(spec["triggers"][0]["metadata"]["mode"], "ready");
+    let env = &spec["jobTargetRef"]["template"]["spec"]["containers"][0]["env"];
+    let exits = env.as_array().unwrap().iter().any(|variable| {
+        variable["name"] == "SNOWPACK_EXIT_WHEN_IDLE" && variable["value"] == "true"
+    });
+    assert!(exits, "{env}");
+    let deployments = objects
+        .iter()
+        .filter(|object| object["kind"] == "Deployment");
+    assert_eq!(deployments.count(), 1, "the API's");
+}
+
+#[test]
+fn nothing_may_run_and_a_number_of_zero_is_a_number() {
+    let objects = objects(&["--values", "ci/zero-values.yaml"]);
+    for part in ["api", "worker-default"] {
+        let deployment = find(&objects, &format!("Deployment/snowpack-{part}"));
+        assert_eq!(deployment["spec"]["replicas"], 0, "{part}");
+    }
+    let kept = |kind: &str| objects.iter().any(|object| object["kind"] == kind);
+    assert!(!kept("PodDisruptionBudget") && !kept("ScaledObject"));
+    let job = find(&objects, "Job/snowpack-drain");
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["args"][0], "drain");
+    assert_eq!(container["args"][1], "on");
+}
+
+#[test]
+fn more_than_one_api_pod_is_spread_and_kept_through_drains() {
+    for Shape { file, objects } in shapes() {
+        let api = objects
+            .iter()
+            .find(|object| {
+                object["kind"] == "Deployment"
+                    && object["metadata"]["name"]
+                        .as_str()
+                        .unwrap()
+                        .ends_with("-api")
+            })
+            .unwrap_or_else(|| panic!("{file}: no API"));
+        let many = 1 < api["spec"]["replicas"].as_u64().unwrap();
+        let spread = api["spec"]["template"]["spec"]["topologySpreadConstraints"].is_array();
+        let budget = objects
+            .iter()
+            .any(|object| object["kind"] == "PodDisruptionBudget");
+        assert_eq!((spread, budget), (many, many), "{file}");
+    }
+}
