@@ -140,6 +140,23 @@ fn a_scaler_that_fails_never_costs_a_busy_pod_and_scale_down_is_slow() {
 }
 
 #[test]
+fn a_pools_own_value_wins_a_zero_too_and_the_rest_is_as_for_all() {
+    let objects = objects(&["--values", "ci/everything-values.yaml"]);
+    for (pool, slots, memory, bounds) in
+        [("s", "4", "1024Mi", [0, 1]), ("m", "3", "2048Mi", [1, 7])]
+    {
+        let name = format!("lakehouse-keeper-worker-{pool}");
+        let spec = &find(&objects, &format!("ScaledObject/{name}"))["spec"];
+        assert_eq!(spec["minReplicaCount"], bounds[0], "{pool}");
+        assert_eq!(spec["maxReplicaCount"], bounds[1], "{pool}");
+        assert_eq!(spec["triggers"][0]["metadata"]["jobsPerWorker"], slots);
+        let worker = find(&objects, &format!("Deployment/{name}"));
+        let container = &worker["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["resources"]["limits"]["memory"], memory, "{pool}");
+    }
+}
+
+#[test]
 fn a_scaled_job_counts_only_what_waits_and_its_pods_end() {
     let objects = objects(&["--values", "ci/scaledjob-values.yaml"]);
     let spec = &find(&objects, &format!("ScaledJob/{WORKER}"))["spec"];

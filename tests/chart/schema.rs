@@ -67,6 +67,7 @@ const REFUSED: &[(&str, &[&str])] = &[
         "worker.pools[0].gpu=1",
         &["/worker/pools/0", "'gpu' not allowed"],
     ),
+    ("worker.maxReplicas=0", &["/worker/maxReplicas"]),
     ("worker.leaseSeconds=1", &["/worker/leaseSeconds", "2"]),
     ("keda.trigger=cron", &["/keda/trigger", "'external-push'"]),
     ("keda.kind=Deployment", &["/keda/kind", "'ScaledJob'"]),

@@ -1,11 +1,25 @@
-{{/* The pod of one pool, in a Deployment or a ScaledJob: dict "root" $ "pool" the entry. */}}
-{{- define "snowpack.worker.pod" -}}
-{{- $root := .root -}}
+{{/* The entries of worker.pools, each with what it leaves to the values beside it, as JSON. */}}
+{{- define "snowpack.worker.pools" -}}
+{{- $values := .Values.worker -}}
 {{- $names := list -}}
-{{- range $root.Values.worker.pools -}}{{- $names = append $names .name -}}{{- end -}}
+{{- $pools := list -}}
+{{- range $entry := $values.pools -}}
+{{- $pool := dict "name" $entry.name "serves" $entry.serves -}}
+{{- range $key := list "slots" "memoryMiB" "cpu" "replicaCount" "minReplicas" "maxReplicas" -}}
+{{- $_ := set $pool $key (ternary (get $entry $key) (get $values $key) (hasKey $entry $key)) -}}
+{{- end -}}
+{{- $names = append $names $entry.name -}}
+{{- $pools = append $pools $pool -}}
+{{- end -}}
 {{- if ne (len $names) (len (uniq $names)) -}}
 {{- fail (printf "worker.pools: each entry needs a name of its own; there are %s" (join ", " $names)) -}}
 {{- end -}}
+{{- toJson $pools -}}
+{{- end -}}
+
+{{/* The pod of one pool, in a Deployment or a ScaledJob: dict "root" $ "pool" the entry. */}}
+{{- define "snowpack.worker.pod" -}}
+{{- $root := .root -}}
 {{- $full := include "snowpack.fullname" $root -}}
 {{- $job := and $root.Values.keda.enabled (eq $root.Values.keda.kind "ScaledJob") -}}
 {{- $this := dict "root" $root "component" "worker" "values" $root.Values.worker "pool" .pool.name "token" $root.Values.kubernetes.enabled -}}
