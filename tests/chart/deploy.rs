@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use crate::helm::{helm, none, read, root};
+use crate::helm::{helm, name, none, read, root, tool, yaml};
 
 /// Demands that a file is `wanted`, or makes it so with `SNOWPACK_TEST_UPDATE=1`.
 #[track_caller]
@@ -92,6 +92,31 @@ fn the_plain_manifests_are_the_chart_s() {
         }
     }
     none(&complaints);
+}
+
+#[test]
+fn kustomize_builds_the_base_from_every_manifest() {
+    let run = tool("kubectl", &["kustomize", "../../deploy"]);
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{said}");
+    let built = yaml(&String::from_utf8(run.stdout).expect("kubectl prints UTF-8"));
+    let names: Vec<String> = built.iter().map(name).collect();
+    for wanted in ["Deployment/snowpack-api", "Job/snowpack-migrate"] {
+        assert!(names.iter().any(|name| name == wanted), "{names:?}");
+    }
+    for object in &built {
+        assert_eq!(
+            object["metadata"]["namespace"],
+            "snowpack",
+            "{}",
+            name(object)
+        );
+        let text = object.to_string();
+        assert!(
+            !text.contains("helm.sh/") && !text.contains("\"Helm\""),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -27,15 +27,21 @@ pub(crate) fn read(path: &str) -> String {
 /// Runs helm in the chart's folder.
 #[track_caller]
 pub(crate) fn helm(words: &[&str]) -> Output {
+    tool("helm", words)
+}
+
+/// Runs a program of Kubernetes in the chart's folder.
+#[track_caller]
+pub(crate) fn tool(name: &str, words: &[&str]) -> Output {
     let tools = std::env::var("SNOWPACK_TEST_KUBERNETES").expect(
         "SNOWPACK_TEST_KUBERNETES names the folder with bin/helm; tests/run makes it and sets it",
     );
-    let helm = Path::new(&tools).join("bin/helm");
-    let run = Command::new(&helm)
+    let program = Path::new(&tools).join("bin").join(name);
+    let run = Command::new(&program)
         .args(words)
         .current_dir(chart())
         .output();
-    run.unwrap_or_else(|error| panic!("start {}: {error}", helm.display()))
+    run.unwrap_or_else(|error| panic!("start {}: {error}", program.display()))
 }
 
 /// What `helm template` prints for a release, or what it says against it.
@@ -123,6 +129,26 @@ pub(crate) fn containers(pod: &Value) -> Vec<&Value> {
 #[track_caller]
 pub(crate) fn none(complaints: &[String]) {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+#[test]
+fn the_packaged_chart_renders_what_the_folder_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let run = helm(&["package", ".", "--destination", place]);
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{said}");
+    let mut packages = fs::read_dir(place).unwrap();
+    let package = packages.next().expect("a package").unwrap().path();
+    for file in ["ci/everything-values.yaml", "ci/postgresql-values.yaml"] {
+        let words = ["template", "snowpack", package.to_str().unwrap()];
+        let run = helm(&[&words[..], &["--namespace", NAMESPACE, "--values", file]].concat());
+        let packed = String::from_utf8(run.stdout).expect("helm prints UTF-8");
+        assert!(
+            packed == template("snowpack", &["--values", file]).unwrap(),
+            "{file}"
+        );
+    }
 }
 
 #[test]

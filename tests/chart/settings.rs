@@ -11,11 +11,6 @@ use crate::helm::{Shape, containers, name, none, pod, shapes};
 
 /// What programs read and the chart does not set, with the reason; of one program, or of any.
 const LEFT_OUT: &[(&str, &str, &str)] = &[
-    (
-        "",
-        "SNOWPACK_CONFIG",
-        "a file of settings; here they are variables",
-    ),
     ("", "SNOWPACK_WORKER_NAME", "the host's name is the pod's"),
     (
         "",

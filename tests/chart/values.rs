@@ -167,6 +167,24 @@ fn every_value_a_template_names_is_there() {
     none(&complaints.into_iter().collect::<Vec<_>>());
 }
 
+#[test]
+fn where_pods_run_is_said_with_the_same_seven_values_for_every_component() {
+    let values = yaml(&read(VALUES)).remove(0);
+    for component in ["api", "worker", "orchestrator", "healthSync", "migrate"] {
+        for key in [
+            "nodeSelector",
+            "tolerations",
+            "affinity",
+            "topologySpreadConstraints",
+            "priorityClassName",
+            "podAnnotations",
+            "podLabels",
+        ] {
+            assert!(values[component].get(key).is_some(), "{component}.{key}");
+        }
+    }
+}
+
 /// Another value of the same kind.
 fn another(value: &Value) -> Value {
     match value {
