@@ -12,6 +12,7 @@ const RANKS: &[(&str, u8)] = &[
     ("pg", 0),
     ("storage", 0),
     ("runtime", 0),
+    ("keda", 0),
     ("policy", 1),
     ("queue", 1),
     ("metadata", 1),
