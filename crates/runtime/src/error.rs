@@ -16,6 +16,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("prepare TLS")]
+    Tls(#[source] rustls::Error),
     #[error("catch signals")]
     Signals(#[source] io::Error),
     #[error("start logging")]

@@ -1,10 +1,12 @@
-//! An HTTP/1 server that is bounded in connections, time and size.
+//! An HTTP server that is bounded in connections, time and size, with TLS or without.
 //!
 //! [`serve`] is for machines: few routes, short answers (the admin server, the scaler).
-//! [`serve_within`] is the same with other bounds and any body (the API). A caller that is slow
-//! to ask or slow to read costs one of the connections for a bounded time.
+//! [`serve_within`] is the same with other bounds and any body (the API, gRPC). A caller that is
+//! slow to shake hands, to ask or to read costs one of the connections for a bounded time.
 
-use std::convert::Infallible;
+mod connection;
+mod listener;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,17 +16,15 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use crate::Error;
+pub use connection::Closing;
+use connection::Connection;
+pub use listener::{Listener, bind};
 
 /// What a request is asked with, and what it is answered with.
 pub type Ask = Request<Incoming>;
@@ -32,7 +32,8 @@ pub type Answer = Response<Full<Bytes>>;
 
 /// Open connections; the next ones wait in the listen queue.
 pub const CONNECTIONS_MAX: usize = 256;
-/// From the connection, or the last answer, to the end of the request's head.
+/// From the connection, or the last answer, to the end of the request's head; for the TLS
+/// handshake as well.
 pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// From the head to the answer; afterwards the answer is 503.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -67,23 +68,9 @@ impl Default for Bounds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
-/// After a failed accept (out of file descriptors), before the next.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Opens `address`, which `setting` chose.
-pub async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| Error::Listen {
-            address,
-            setting,
-            source,
-        })
-}
-
 /// Answers requests by `answer` until `stop`, then for a moment those on their way. An answer
 /// that takes longer than [`ANSWER_WITHIN`] is 503.
-pub async fn serve<A, F>(listener: TcpListener, answer: A, stop: CancellationToken)
+pub async fn serve<A, F>(listener: Listener, answer: A, stop: CancellationToken)
 where
     A: Fn(Ask) -> F + Clone + Send + 'static,
     F: Future<Output = Answer> + Send + 'static,
@@ -98,7 +85,7 @@ where
 /// Answers requests by `answer` until `stop`, then for `stop_within` those on their way. How
 /// long an answer may take is the caller's to bound.
 pub async fn serve_within<A, F, B>(
-    listener: TcpListener,
+    listener: Listener,
     bounds: Bounds,
     answer: A,
     stop: CancellationToken,
@@ -109,10 +96,15 @@ pub async fn serve_within<A, F, B>(
 {
     let slots = Arc::new(Semaphore::new(bounds.connections_max));
     let connections = TaskTracker::new();
-    while let Some((stream, peer, slot)) = next(&listener, &slots, &stop).await {
-        let (answer, stop) = (answer.clone(), stop.clone());
+    while let Some((accepted, slot)) = listener.next(&slots, &stop).await {
+        let connection = Connection {
+            accepted,
+            bounds,
+            stop: stop.clone(),
+        };
+        let answer = answer.clone();
         connections.spawn(async move {
-            connection(stream, peer, bounds, answer, stop).await;
+            connection.serve(answer).await;
             drop(slot);
         });
     }
@@ -123,71 +115,6 @@ pub async fn serve_within<A, F, B>(
         .is_err()
     {
         debug!(open = connections.len(), "left connections open");
-    }
-}
-
-/// The next connection with its slot; `None` once stopped.
-async fn next(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-    stop: &CancellationToken,
-) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
-    let accepted = async {
-        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-        loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => return Some((stream, Peer(peer), slot)),
-                Err(error) => {
-                    warn!(%error, "accept failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    };
-    tokio::select! {
-        () = stop.cancelled() => None,
-        accepted = accepted => accepted,
-    }
-}
-
-async fn connection<A, F, B>(
-    stream: TcpStream,
-    peer: Peer,
-    bounds: Bounds,
-    answer: A,
-    stop: CancellationToken,
-) where
-    A: Fn(Ask) -> F,
-    F: Future<Output = Response<B>>,
-    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
-{
-    let service = service_fn(move |mut ask: Ask| {
-        ask.extensions_mut().insert(peer);
-        let answered = answer(ask);
-        async { Ok::<_, Infallible>(answered.await) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(bounds.head_bytes_max)
-        .max_headers(bounds.headers_max)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(served);
-    let over = async {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(bounds.connection_within) => {}
-        }
-    };
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = over => {
-            served.as_mut().graceful_shutdown();
-            tokio::time::timeout(bounds.stop_within, served).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        debug!(%error, "connection ended early");
     }
 }
 

@@ -1,5 +1,5 @@
 //! What every process needs and none should write twice: arguments and environment, logs,
-//! metrics, the admin server, signals, exit codes. Knows nothing about jobs or tables.
+//! metrics, the admin server, HTTP and TLS, signals, exit codes. Knows nothing about jobs or tables.
 //!
 //! A binary's `main` is two calls: [`arguments`] reads the command line, the environment and
 //! the configuration file (or ends with code 2), [`run`] runs the program and turns its result
@@ -15,6 +15,7 @@ pub mod http;
 pub mod metrics;
 mod process;
 mod shutdown;
+mod tls;
 mod trace;
 
 pub use admin::{Admin, AdminArgs, Ready};
@@ -23,4 +24,5 @@ pub use environment::SETTINGS;
 pub use error::Error;
 pub use process::{Exit, chain, run};
 pub use shutdown::Shutdown;
+pub use tls::Tls;
 pub use trace::{LogArgs, LogFormat};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Status and body of `GET path`, with further header lines.
@@ -23,9 +23,22 @@ pub async fn request(
     path: &str,
     headers: &[&str],
 ) -> (u16, String) {
-    let mut stream = TcpStream::connect(address)
+    let stream = TcpStream::connect(address)
         .await
         .expect("connect to the server");
+    request_on(stream, method, path, headers).await
+}
+
+/// The same on a connection that is open already.
+///
+/// # Panics
+/// When there is no answer, or none in HTTP.
+pub async fn request_on(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+) -> (u16, String) {
     let request = format!("{method} {path} HTTP/1.1");
     let lines = [
         &[request.as_str(), "host: localhost", "connection: close"],
