@@ -200,7 +200,7 @@ async fn numbers(pool: &Pool) -> anyhow::Result<Numbers> {
     tx.batch_execute(STATEMENT_TIMEOUT).await?;
     let queue = maintenance::queue();
     let numbers = Numbers {
-        depth: queue.depth(&*tx, None, COUNT_MAX).await?,
+        depth: queue.depth(&*tx, &[], COUNT_MAX).await?,
         workers: queue.workers(&*tx).await?,
         tables: overview::tables(&*tx).await?,
         cache_age: overview::cache_age(&*tx).await?,

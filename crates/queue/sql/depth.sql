@@ -1,2 +1,10 @@
-select ready, running, demand, scheduled, oldest_ready_seconds, exhausted
-from {lane}.depth_v1($1, $2)
+-- Without pools: of all, which is one count.
+select
+    sum(depth.ready)::bigint as ready,
+    sum(depth.running)::bigint as running,
+    sum(depth.demand)::bigint as demand,
+    sum(depth.scheduled)::bigint as scheduled,
+    max(depth.oldest_ready_seconds) as oldest_ready_seconds,
+    sum(depth.exhausted)::bigint as exhausted
+from unnest(coalesce(nullif($1::text[], '{}'), array[null])) as asked (pool)
+cross join lateral {lane}.depth_v1(asked.pool, $2) as depth

@@ -6,7 +6,7 @@ use tokio_postgres::types::Type;
 use crate::sql::one;
 use crate::{Error, Queue};
 
-/// Counts of one lane or of one of its pools, each counted up to a cap.
+/// Counts of one lane or of some of its pools, each counted up to a cap.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Depth {
     /// Due now, jobs whose lease ran out included; 0 while the lane is paused.
@@ -24,14 +24,15 @@ pub struct Depth {
 }
 
 impl Queue {
-    /// Counts, of all pools or of one, each up to `cap`.
+    /// Counts over `pools`, each named once and counted up to `cap`; without any, over all
+    /// together.
     pub async fn depth<C: GenericClient + Sync>(
         &self,
         client: &C,
-        pool: Option<&str>,
+        pools: &[&str],
         cap: i64,
     ) -> Result<Depth, Error> {
-        let params = &[(&pool as _, Type::TEXT), (&cap as _, Type::INT8)];
+        let params = &[(&pools as _, Type::TEXT_ARRAY), (&cap as _, Type::INT8)];
         let row = one(client, "count the queue", &self.sql().depth, params).await?;
         Ok(Depth {
             ready: row.get("ready"),

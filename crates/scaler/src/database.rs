@@ -50,7 +50,7 @@ impl Database {
         let mut client = self.pool().await?.get().await?;
         let tx = client.transaction().await?;
         tx.batch_execute(STATEMENT_TIMEOUT).await?;
-        let depth = self.queue.depth(&*tx, pool, COUNT_MAX).await?;
+        let depth = self.queue.depth(&*tx, pool.as_slice(), COUNT_MAX).await?;
         tx.commit().await?;
         Ok(depth)
     }

@@ -6,8 +6,8 @@ use queue::Depth;
 
 use crate::lane::Lane;
 
-async fn depth(lane: &Lane, pool: Option<&str>) -> Depth {
-    lane.queue.depth(&lane.client, pool, 1_000).await.unwrap()
+async fn depth(lane: &Lane, pools: &[&str]) -> Depth {
+    lane.queue.depth(&lane.client, pools, 1_000).await.unwrap()
 }
 
 async fn keda(lane: &Lane) -> i64 {
@@ -21,7 +21,7 @@ async fn keda(lane: &Lane) -> i64 {
 #[tokio::test]
 async fn m33_the_count_scales_from_zero_and_sees_expired_leases() {
     for lane in Lane::both().await {
-        assert_eq!(depth(&lane, None).await, Depth::default());
+        assert_eq!(depth(&lane, &[]).await, Depth::default());
         assert_eq!(keda(&lane).await, 0, "a number on an empty lane too");
         let mut items: Vec<_> = (1..=5).map(|number| lane.item(number)).collect();
         items[4].run_after = Some(Duration::from_hours(1));
@@ -29,18 +29,20 @@ async fn m33_the_count_scales_from_zero_and_sees_expired_leases() {
         lane.add(&items).await;
         assert_eq!(keda(&lane).await, 4, "claimable with nobody there");
         assert_eq!(lane.claim(2).await.len(), 2);
-        for (pool, ready, running, scheduled) in [
-            (None, 2, 2, 1),
-            (Some("default"), 1, 2, 1),
-            (Some("large"), 1, 0, 0),
-            (Some("no"), 0, 0, 0),
+        for (pools, ready, running, scheduled) in [
+            (&[][..], 2, 2, 1),
+            (&["default"], 1, 2, 1),
+            (&["large"], 1, 0, 0),
+            (&["no"], 0, 0, 0),
+            (&["default", "no"], 1, 2, 1),
+            (&["default", "large"], 2, 2, 1),
         ] {
-            let got = depth(&lane, pool).await;
+            let got = depth(&lane, pools).await;
             let want = (ready, running, ready + running, scheduled);
             assert_eq!(
                 (got.ready, got.running, got.demand, got.scheduled),
                 want,
-                "{pool:?}"
+                "{pools:?}"
             );
             assert_eq!(got.exhausted, 0);
         }
@@ -48,18 +50,31 @@ async fn m33_the_count_scales_from_zero_and_sees_expired_leases() {
         // Nobody has reset these, and no worker lives.
         lane.expire_all().await;
         lane.delays_pass().await;
-        for (pool, ready) in [(None, 5), (Some("default"), 4), (Some("large"), 1)] {
-            let got = depth(&lane, pool).await;
+        let oldest = depth(&lane, &[]).await.oldest_ready_seconds;
+        for (pools, ready) in [
+            (&[][..], 5),
+            (&["default"], 4),
+            (&["large"], 1),
+            (&["large", "default"], 5),
+        ] {
+            let got = depth(&lane, pools).await;
             assert_eq!(
                 (got.ready, got.running, got.scheduled),
                 (ready, 0, 0),
-                "{pool:?}"
+                "{pools:?}"
             );
             assert!(got.oldest_ready_seconds > 0.0, "{got:?}");
+            if ready == 5 {
+                assert!(
+                    oldest <= got.oldest_ready_seconds,
+                    "{got:?}, {oldest} before"
+                );
+            }
         }
         assert_eq!(keda(&lane).await, 5);
         lane.run("update lane.job_queue set max_attempts = 1").await;
-        assert_eq!(depth(&lane, None).await.exhausted, 2);
+        assert_eq!(depth(&lane, &[]).await.exhausted, 2);
+        assert_eq!(depth(&lane, &["default", "large"]).await.exhausted, 2);
     }
 }
 
@@ -72,7 +87,7 @@ async fn m33_a_paused_lane_asks_for_no_new_workers() {
         .pause(&lane.client, "ann", "upgrade")
         .await
         .unwrap();
-    let got = depth(&lane, None).await;
+    let got = depth(&lane, &[]).await;
     assert_eq!((got.ready, got.running, got.demand), (0, 1, 1));
     assert!(got.oldest_ready_seconds.abs() < f64::EPSILON, "{got:?}");
     lane.queue.resume(&lane.client).await.unwrap();
@@ -103,8 +118,8 @@ async fn m33_a_count_is_capped_and_reads_no_more_than_its_cap() {
         lane.run(statistics).await;
         for pool in [None, Some("default")] {
             // The first call of a session also reads the catalogs.
-            depth(&lane, pool).await;
-            let got = depth(&lane, pool).await;
+            depth(&lane, pool.as_slice()).await;
+            let got = depth(&lane, pool.as_slice()).await;
             let want = (1_000, 600, 1_600, 1_000);
             let got = (got.ready, got.running, got.demand, got.scheduled);
             assert_eq!(got, want, "{pool:?}");
