@@ -48,7 +48,7 @@ async fn m32_promtool_finds_nothing_wrong_with_any_page_of_metrics() {
             ("SNOWPACK_SCALER_ADDR", "127.0.0.1:0"),
         ),
     ] {
-        let mut variables = vec![url, own];
+        let mut variables = vec![url, own, ("SNOWPACK_SCALER_GRPC_ADDR", "127.0.0.1:0")];
         if program == "snowpack-api" {
             variables.push(("SNOWPACK_AUTH", "none"));
         }

@@ -1,4 +1,4 @@
-//! One read a second of a lane and pool, shared by whoever asks.
+//! One read a second of a lane and its pools, shared by whoever asks.
 //!
 //! Callers that come while a read runs wait for it; within [`FRESH_FOR`] of its end they get
 //! its answer, failures included, so that a thousand callers do not press a server that is
@@ -13,23 +13,21 @@ use queue::Depth;
 use tracing::{info, warn};
 
 use crate::database::Database;
+use crate::pool::Pools;
 
 /// An answer is given again for so long.
 pub(crate) const FRESH_FOR: Duration = Duration::from_secs(1);
-/// Pools remembered at once; each costs at most one read a second.
+/// Sets of pools remembered at once; each costs at most one read a second.
 const ENTRIES_MAX: usize = 64;
-/// A pool nobody asked about for so long makes room for another.
+/// One nobody asked about for so long makes room for another.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(1);
-
-/// What is counted: the maintenance lane, and one pool of it or all.
-pub(crate) type Pool = Option<String>;
 
 /// Why there is no number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NoCount {
     /// Postgres did not say.
     Unreachable(String),
-    /// Too many different pools were asked about within a minute.
+    /// Too many different sets of pools were asked about within a minute.
     TooManyPools,
 }
 
@@ -38,7 +36,7 @@ pub(crate) type Answer = Result<Depth, NoCount>;
 #[derive(Debug)]
 pub(crate) struct Counts {
     database: Arc<Database>,
-    entries: Mutex<BTreeMap<Pool, Entry>>,
+    entries: Mutex<BTreeMap<Pools, Entry>>,
 }
 
 #[derive(Debug)]
@@ -47,44 +45,63 @@ struct Entry {
     last: Last,
 }
 
-/// The newest answer and when it came. Locked while it is being read.
-type Last = Arc<tokio::sync::Mutex<Option<(Instant, Answer)>>>;
+/// The newest answer. Locked while it is being read.
+type Last = Arc<tokio::sync::Mutex<Option<Read>>>;
+
+#[derive(Debug)]
+struct Read {
+    began: Instant,
+    ended: Instant,
+    answer: Answer,
+}
 
 impl Counts {
-    pub(crate) fn new(database: Database) -> Self {
+    pub(crate) fn new(database: Arc<Database>) -> Self {
         Self {
-            database: Arc::new(database),
+            database,
             entries: Mutex::default(),
         }
     }
 
-    /// The depth of `pool`, at most [`FRESH_FOR`] old.
-    pub(crate) async fn get(&self, pool: &Pool) -> Answer {
-        let mut last = self.entry(pool)?.lock_owned().await;
-        if let Some((at, answer)) = &*last
-            && at.elapsed() < FRESH_FOR
+    /// The depth of `pools`, at most [`FRESH_FOR`] old.
+    pub(crate) async fn get(&self, pools: &Pools) -> Answer {
+        self.since(pools, None).await
+    }
+
+    /// As [`Counts::get`], and read after `heard`: it holds what that call was about. Costs one
+    /// more read for each `heard`, whoever asks.
+    pub(crate) async fn since(&self, pools: &Pools, heard: Option<Instant>) -> Answer {
+        let mut last = self.entry(pools)?.lock_owned().await;
+        if let Some(read) = &*last
+            && read.ended.elapsed() < FRESH_FOR
+            && heard.is_none_or(|heard| heard <= read.began)
         {
-            return answer.clone();
+            return read.answer.clone();
         }
-        let (database, pool) = (Arc::clone(&self.database), pool.clone());
+        let (database, pools) = (Arc::clone(&self.database), pools.clone());
         let read = tokio::spawn(async move {
+            let began = Instant::now();
             let answer = database
-                .depth(pool.as_deref())
+                .depth(&pools.names())
                 .await
                 .map_err(NoCount::Unreachable);
-            report(last.as_ref().map(|(_, answer)| answer), &answer);
-            *last = Some((Instant::now(), answer.clone()));
+            report(last.as_ref().map(|read| &read.answer), &answer);
+            *last = Some(Read {
+                began,
+                ended: Instant::now(),
+                answer: answer.clone(),
+            });
             answer
         });
         read.await
             .unwrap_or_else(|error| Err(NoCount::Unreachable(error.to_string())))
     }
 
-    fn entry(&self, pool: &Pool) -> Result<Last, NoCount> {
+    fn entry(&self, pools: &Pools) -> Result<Last, NoCount> {
         // A map of timestamps and pointers is never half written.
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if pool.is_some() && !entries.contains_key(pool) && entries.len() >= ENTRIES_MAX {
+        if !pools.are_all() && !entries.contains_key(pools) && entries.len() >= ENTRIES_MAX {
             entries.retain(|_, entry| entry.asked + FORGOTTEN_AFTER > now);
             if entries.len() >= ENTRIES_MAX {
                 return Err(NoCount::TooManyPools);
@@ -94,7 +111,7 @@ impl Counts {
             asked: now,
             last: Last::default(),
         };
-        let entry = entries.entry(pool.clone()).or_insert_with(new);
+        let entry = entries.entry(pools.clone()).or_insert_with(new);
         entry.asked = now;
         Ok(Arc::clone(&entry.last))
     }

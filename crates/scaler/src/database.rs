@@ -1,5 +1,5 @@
-//! The two connections to Postgres: made when first needed, so that the scaler starts without
-//! it, and never asked longer than [`ANSWER_WITHIN`].
+//! The two connections to Postgres, and one to listen on: made when first needed, so that the
+//! scaler starts without it, and never asked longer than [`ANSWER_WITHIN`].
 
 use std::time::Duration;
 
@@ -37,8 +37,8 @@ impl Database {
     }
 
     /// The lane's depth, or why there is none.
-    pub(crate) async fn depth(&self, pool: Option<&str>) -> Result<Depth, String> {
-        let answer = match tokio::time::timeout(ANSWER_WITHIN, self.ask(pool)).await {
+    pub(crate) async fn depth(&self, pools: &[&str]) -> Result<Depth, String> {
+        let answer = match tokio::time::timeout(ANSWER_WITHIN, self.ask(pools)).await {
             Ok(answer) => answer.map_err(|error| runtime::chain(error.as_ref())),
             Err(_) => Err(format!("Postgres gave no answer within {ANSWER_WITHIN:?}")),
         };
@@ -46,11 +46,20 @@ impl Database {
         answer
     }
 
-    async fn ask(&self, pool: Option<&str>) -> anyhow::Result<Depth> {
+    /// The lane's calls from now on, or why they cannot be heard.
+    pub(crate) async fn calls(&self) -> Result<queue::Calls, String> {
+        let heard = async { anyhow::Ok(self.queue.calls(&self.pool().await?).await?) };
+        match tokio::time::timeout(ANSWER_WITHIN, heard).await {
+            Ok(calls) => calls.map_err(|error| runtime::chain(error.as_ref())),
+            Err(_) => Err(format!("Postgres gave no answer within {ANSWER_WITHIN:?}")),
+        }
+    }
+
+    async fn ask(&self, pools: &[&str]) -> anyhow::Result<Depth> {
         let mut client = self.pool().await?.get().await?;
         let tx = client.transaction().await?;
         tx.batch_execute(STATEMENT_TIMEOUT).await?;
-        let depth = self.queue.depth(&*tx, pool.as_slice(), COUNT_MAX).await?;
+        let depth = self.queue.depth(&*tx, pools, COUNT_MAX).await?;
         tx.commit().await?;
         Ok(depth)
     }

@@ -1,27 +1,43 @@
 //! The KEDA-compatible ready count of every lane: one number, whoever asks for it.
 //!
 //! Runs beside the API, never beside the worker: workers scale to zero, and this is what brings
-//! them back. Wiring only; [`counts`] decides when Postgres is asked, [`routes`] what is said.
+//! them back. Wiring only; [`counts`] decides when Postgres is asked, [`routes`] and [`grpc`] what
+//! is said, [`activity`] when it is said unasked.
 
+mod activity;
 mod args;
+mod calls;
 mod counts;
 mod database;
+mod grpc;
 mod metrics;
+mod pool;
 mod routes;
+mod token;
+mod trigger;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use runtime::Shutdown;
+use runtime::http::{self, Ask, Bounds};
 use tracing::info;
 
 use crate::args::Args;
+use crate::calls::Calls;
 use crate::counts::Counts;
 use crate::database::Database;
+use crate::grpc::Grpc;
+use crate::metrics::{Gauges, Reads, Streams};
 use crate::routes::Routes;
 
 const NAME: &str = "snowpack-scaler";
+
+/// KEDA keeps one connection for all its triggers. It waits two seconds before it asks again for
+/// a stream that ended, so connections last.
+const GRPC_CONNECTION_WITHIN: Duration = Duration::from_hours(1);
 
 fn main() -> ExitCode {
     match runtime::arguments::<Args>() {
@@ -33,19 +49,43 @@ fn main() -> ExitCode {
 /// Answers until SIGTERM. Starts without Postgres too, and says 503 until it is there.
 async fn serve(args: Args) -> Result<()> {
     args.log.install()?;
-    let shutdown = Shutdown::on_signals(std::time::Duration::ZERO)?;
+    let shutdown = Shutdown::on_signals(Duration::ZERO)?;
+    let (token, tls) = (args.token()?, args.tls()?);
     let registry = runtime::metrics::registry(NAME)?;
-    let database = Database::new(&args.database, metrics::Reads::register(&registry)?);
-    let counts = Arc::new(Counts::new(database));
-    let gauges = metrics::Gauges::register(&registry)?;
-    let routes = Arc::new(Routes::new(counts, gauges, registry, args.token()?));
-    let listener = runtime::http::bind(args.scaler_addr, "SNOWPACK_SCALER_ADDR").await?;
-    info!(address = %listener.local_addr()?, "scaler listens");
-    let answer = move |ask: runtime::http::Ask| {
+    let database = Database::new(&args.database, Reads::register(&registry)?);
+    let database = Arc::new(database);
+    let counts = Arc::new(Counts::new(Arc::clone(&database)));
+    let grpc = Arc::new(Grpc::new(
+        Arc::clone(&counts),
+        Calls::new(database, shutdown.drain.clone()),
+        Streams::register(&registry)?,
+        token.clone(),
+    ));
+    let gauges = Gauges::register(&registry)?;
+    let routes = Arc::new(Routes::new(counts, gauges, registry, token));
+
+    let json = http::bind(args.scaler_addr, "SNOWPACK_SCALER_ADDR").await?;
+    let json = json.with_tls(tls.as_ref())?;
+    let push = http::bind(args.scaler_grpc_addr, "SNOWPACK_SCALER_GRPC_ADDR").await?;
+    let push = push.http2().with_tls(tls.as_ref())?;
+    info!(address = %push.local_addr()?, "scaler answers gRPC");
+    info!(address = %json.local_addr()?, "scaler listens");
+    if let Some(tls) = tls {
+        tokio::spawn(tls.follow(shutdown.drain.clone()));
+    }
+    let answer_json = move |ask: Ask| {
         let routes = Arc::clone(&routes);
         async move { routes.answer(&ask).await }
     };
-    runtime::http::serve(listener, answer, shutdown.drain).await;
+    let answer_grpc = move |ask: Ask| Arc::clone(&grpc).answer(ask);
+    let bounds = Bounds {
+        connection_within: GRPC_CONNECTION_WITHIN,
+        ..Bounds::default()
+    };
+    tokio::join!(
+        http::serve(json, answer_json, shutdown.drain.clone()),
+        http::serve_within(push, bounds, answer_grpc, shutdown.drain.clone()),
+    );
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The queue's gauges, read from Postgres at scrape time so that replicas never drift, and a
-//! count of the reads themselves.
+//! count of the reads themselves; and how many are told of activity.
 
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use queue::Depth;
 
 use runtime::Error;
@@ -85,5 +85,35 @@ impl Reads {
         self.0
             .with_label_values(&[if ok { "ok" } else { "error" }])
             .inc();
+    }
+}
+
+/// `snowpack_scaler_streams`: who is told of activity as it comes.
+#[derive(Debug, Clone)]
+pub(crate) struct Streams(IntGauge);
+
+impl Streams {
+    pub(crate) fn register(registry: &Registry) -> Result<Self, Error> {
+        let streams = IntGauge::new(
+            "snowpack_scaler_streams",
+            "Callers that are told of activity as it comes",
+        )?;
+        registry.register(Box::new(streams.clone()))?;
+        Ok(Self(streams))
+    }
+
+    /// One more, until it is dropped.
+    pub(crate) fn hold(&self) -> Held {
+        self.0.inc();
+        Held(self.0.clone())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Held(IntGauge);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

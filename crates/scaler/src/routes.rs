@@ -12,11 +12,10 @@ use runtime::http::{self, Answer, Ask};
 use runtime::{Admin, Ready};
 use serde::Serialize;
 
-use crate::counts::{Counts, NoCount, Pool};
+use crate::counts::{Counts, NoCount};
 use crate::metrics::Gauges;
-
-/// Longest pool name.
-const POOL_BYTES_MAX: usize = 63;
+use crate::pool::Pools;
+use crate::token::Token;
 
 #[derive(Debug)]
 pub(crate) struct Routes {
@@ -25,7 +24,7 @@ pub(crate) struct Routes {
     admin: Admin,
     /// The one lane of this version.
     lane: String,
-    token: Option<String>,
+    token: Token,
 }
 
 /// `GET /ready-count`: the seed's query as an endpoint.
@@ -39,7 +38,7 @@ struct ReadyCount {
 struct LaneReady<'a> {
     lane: &'a str,
     /// Null: all pools.
-    pool: Option<&'a str>,
+    pool: Option<String>,
     ready: i64,
     running: i64,
     /// What a new pod could start plus what live leases still run.
@@ -58,7 +57,7 @@ struct Problem<'a> {
 
 enum Route {
     ReadyCount,
-    LaneReady(Pool),
+    LaneReady(Pools),
 }
 
 impl Routes {
@@ -66,12 +65,19 @@ impl Routes {
         counts: Arc<Counts>,
         gauges: Gauges,
         registry: Registry,
-        token: Option<String>,
+        token: Token,
     ) -> Self {
         let asked = Arc::clone(&counts);
         let ready: Ready = Arc::new(move || {
             let counts = Arc::clone(&asked);
-            async move { counts.get(&None).await.map(drop).map_err(|no| no.detail()) }.boxed()
+            async move {
+                counts
+                    .get(&Pools::default())
+                    .await
+                    .map(drop)
+                    .map_err(|no| no.detail())
+            }
+            .boxed()
         });
         let lane = maintenance::queue().lane().to_owned();
         Self {
@@ -87,7 +93,7 @@ impl Routes {
         let (method, path) = (ask.method(), ask.uri().path());
         if path == "/metrics" {
             self.gauges
-                .set(&self.lane, self.counts.get(&None).await.ok());
+                .set(&self.lane, self.counts.get(&Pools::default()).await.ok());
         }
         if let Some(answer) = self.admin.answer(method, path).await {
             return answer;
@@ -103,12 +109,12 @@ impl Routes {
             return unauthorized();
         }
         match route {
-            Route::ReadyCount => match self.counts.get(&None).await {
+            Route::ReadyCount => match self.counts.get(&Pools::default()).await {
                 Ok(depth) => json(&ReadyCount { ready: depth.ready }),
                 Err(no) => no.answer(),
             },
-            Route::LaneReady(pool) => match self.counts.get(&pool).await {
-                Ok(depth) => json(&self.lane_ready(pool.as_deref(), &depth)),
+            Route::LaneReady(pools) => match self.counts.get(&pools).await {
+                Ok(depth) => json(&self.lane_ready(&pools, &depth)),
                 Err(no) => no.answer(),
             },
         }
@@ -122,7 +128,7 @@ impl Routes {
             .strip_prefix("/v1/lanes/")
             .and_then(|rest| rest.strip_suffix("/ready"));
         match lane {
-            Some(lane) if lane == self.lane => pool(query)
+            Some(lane) if lane == self.lane => pools(query)
                 .map(Route::LaneReady)
                 .map_err(|why| Box::new(problem(StatusCode::BAD_REQUEST, "bad query", &why))),
             Some(_) => {
@@ -137,10 +143,10 @@ impl Routes {
         }
     }
 
-    fn lane_ready<'a>(&'a self, pool: Option<&'a str>, depth: &Depth) -> LaneReady<'a> {
+    fn lane_ready(&self, pools: &Pools, depth: &Depth) -> LaneReady<'_> {
         LaneReady {
             lane: &self.lane,
-            pool,
+            pool: (!pools.are_all()).then(|| pools.to_string()),
             ready: depth.ready,
             running: depth.running,
             demand: depth.demand,
@@ -149,49 +155,31 @@ impl Routes {
         }
     }
 
-    /// Compares in the same time wherever the first difference lies.
     fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else {
-            return true;
-        };
-        let given = headers
-            .get(AUTHORIZATION)
-            .map_or(&b""[..], HeaderValue::as_bytes);
-        let Some(given) = given.strip_prefix(b"Bearer ") else {
-            return false;
-        };
-        let differing = given
-            .iter()
-            .zip(token.as_bytes())
-            .fold(0, |sum, (a, b)| sum | (a ^ b));
-        given.len() == token.len() && differing == 0
+        let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        self.token
+            .admits(given.and_then(|given| given.strip_prefix(b"Bearer ")))
     }
 }
 
-/// Reads `pool=NAME`; nothing, or an empty name, is all pools.
-fn pool(query: &str) -> Result<Pool, String> {
-    let mut pool = None;
-    for part in query.split('&').filter(|part| !part.is_empty()) {
-        let Some(("pool", name)) = part.split_once('=') else {
-            return Err(format!("`{part}`: allowed is pool=NAME"));
-        };
-        let named = name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-        if !named || name.len() > POOL_BYTES_MAX {
-            return Err(format!(
-                "pool `{name}`: allowed are up to {POOL_BYTES_MAX} letters, digits, `_`, `-`, `.`"
-            ));
+/// Reads `pool=NAMES`; nothing, or no name, is all pools.
+fn pools(query: &str) -> Result<Pools, String> {
+    let mut pools = None;
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        if key != "pool" {
+            return Err(format!("`{key}` is unknown: allowed is pool=NAMES"));
         }
-        if pool.replace(name.to_owned()).is_some() {
-            return Err("pool is given twice".to_owned());
+        if pools.replace(Pools::read(&value)?).is_some() {
+            return Err(
+                "pool is given twice: allowed is once, with names between commas".to_owned(),
+            );
         }
     }
-    Ok(pool.filter(|name| !name.is_empty()))
+    Ok(pools.unwrap_or_default())
 }
 
 impl NoCount {
-    fn detail(&self) -> String {
+    pub(crate) fn detail(&self) -> String {
         match self {
             Self::Unreachable(why) => why.clone(),
             Self::TooManyPools => "too many different pools were asked about".to_owned(),
@@ -251,27 +239,24 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(query: &str, want: Result<Option<&str>, &str>) {
-        match (pool(query), want) {
-            (Ok(got), Ok(want)) => assert_eq!(got.as_deref(), want, "for {query}"),
+    fn check(query: &str, want: Result<&str, &str>) {
+        match (pools(query), want) {
+            (Ok(got), Ok(want)) => assert_eq!(got.to_string(), want, "for {query}"),
             (Err(got), Err(want)) => assert!(got.contains(want), "for {query}: {got}"),
             (got, want) => panic!("for {query}: {got:?} is not {want:?}"),
         }
     }
 
     #[test]
-    fn a_pool_is_one_plain_name() {
-        check("", Ok(None));
-        check("pool=", Ok(None));
-        check("pool=default", Ok(Some("default")));
-        check("pool=size-l.2_x&", Ok(Some("size-l.2_x")));
-        check("pool=a%20b", Err("allowed are up to 63"));
-        check(
-            &format!("pool={}", "x".repeat(64)),
-            Err("allowed are up to 63"),
-        );
+    fn a_query_names_pools_once() {
+        check("", Ok(""));
+        check("pool=", Ok(""));
+        check("pool", Ok(""));
+        check("pool=size-l.2_x&", Ok("size-l.2_x"));
+        check("pool=m,default", Ok("default,m"));
+        check("pool=m%2Cdefault", Ok("default,m"));
+        check("pool=a%20b", Err("pool `a b`: allowed are up to 16"));
         check("pool=a&pool=b", Err("twice"));
-        check("lane=a", Err("allowed is pool=NAME"));
-        check("pool", Err("allowed is pool=NAME"));
+        check("lane=a", Err("`lane` is unknown: allowed is pool=NAMES"));
     }
 }
