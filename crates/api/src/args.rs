@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use runtime::Tls;
 
 const EXAMPLES: &str = "\
 Without a command it serves, with what the environment says.
@@ -104,6 +107,13 @@ pub(crate) struct Serve {
         value_parser = runtime::address
     )]
     pub(crate) api_addr: SocketAddr,
+    /// PEM file with the certificate and those that vouch for it: callers speak TLS; read again
+    /// when it changes
+    #[arg(long, env = "SNOWPACK_API_TLS_CERT_FILE", value_name = "FILE")]
+    api_tls_cert_file: Option<PathBuf>,
+    /// PEM file with the certificate's key
+    #[arg(long, env = "SNOWPACK_API_TLS_KEY_FILE", value_name = "FILE")]
+    api_tls_key_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) auth: AuthArgs,
     /// Requests a second each caller may send, 1 to 100000; twice as many at once
@@ -173,6 +183,20 @@ impl Serve {
     pub(crate) fn cache_age_max(&self) -> Duration {
         let seconds = self.cache_age_max_seconds;
         Duration::from_secs(seconds.unwrap_or(3 * self.cache_sync_seconds))
+    }
+
+    /// The certificate, if there is one.
+    pub(crate) fn tls(&self) -> Result<Option<Arc<Tls>>, runtime::Error> {
+        Tls::open(
+            (
+                "SNOWPACK_API_TLS_CERT_FILE",
+                self.api_tls_cert_file.as_deref(),
+            ),
+            (
+                "SNOWPACK_API_TLS_KEY_FILE",
+                self.api_tls_key_file.as_deref(),
+            ),
+        )
     }
 
     pub(crate) fn linger(&self) -> Duration {

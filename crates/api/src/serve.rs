@@ -38,9 +38,14 @@ const BOUNDS: Bounds = Bounds {
 pub(crate) async fn run(args: Serve) -> Result<()> {
     args.log.install()?;
     let shutdown = Shutdown::on_signals(args.linger())?;
-    // Both may refuse; neither needs the database.
+    // All three may refuse; none needs the database.
     let guard = Guard::new(&args.auth, args.api_addr, &shutdown.stop)?;
+    let tls = args.tls()?;
     let listener = runtime::http::bind(args.api_addr, SETTING).await?;
+    let listener = listener.with_tls(tls.as_ref())?;
+    if let Some(tls) = tls {
+        tokio::spawn(tls.follow(shutdown.stop.clone()));
+    }
     let opened = start::within(args.start.within(), &shutdown.drain, async || {
         start::database(&args.database, CONNECTIONS_MIN, crate::NAME).await
     });

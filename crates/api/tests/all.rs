@@ -34,3 +34,5 @@ mod server;
 mod submit;
 #[path = "all/switches.rs"]
 mod switches;
+#[path = "all/tls.rs"]
+mod tls;
