@@ -194,6 +194,48 @@ fn the_migration_needs_nothing_of_the_chart_but_its_own_account() {
 }
 
 #[test]
+fn helm_test_asks_the_api_where_it_may_and_postgres_where_it_may_not() {
+    for (values, command, words) in [
+        (
+            "everything",
+            "snowpack-api",
+            &[
+                "--url=https://lakehouse-keeper-api.lake.svc:443",
+                "--token-file=",
+                "sales.orders",
+            ][..],
+        ),
+        (
+            "open",
+            "snowpack-api",
+            &["--url=http://snowpack-api.lake.svc:8080"],
+        ),
+        (
+            "external-secret",
+            "snowpack",
+            &["submit", "sales.orders", "--dry-run"],
+        ),
+        ("minimal", "snowpack", &["tables"]),
+    ] {
+        let objects = objects(&["--values", &format!("ci/{values}-values.yaml")]);
+        let pods = objects.iter().filter(|object| object["kind"] == "Pod");
+        let pods: Vec<&Value> = pods.collect();
+        assert_eq!(pods.len(), 1, "{values}");
+        assert_eq!(pods[0]["metadata"]["annotations"]["helm.sh/hook"], "test");
+        let container = containers(pods[0])[0];
+        assert_eq!(
+            container["command"][0],
+            format!("/bin/{command}"),
+            "{values}"
+        );
+        let args = container["args"].to_string();
+        for word in words {
+            assert!(args.contains(word), "{values}: no {word} in {args}");
+        }
+    }
+}
+
+#[test]
 fn schedules_never_run_twice_at_once_and_can_be_suspended() {
     let suspended = objects(&["--set", "orchestrator.suspend=true,healthSync.suspend=true"]);
     for (name, objects) in [("off", objects(&[])), ("on", suspended)] {

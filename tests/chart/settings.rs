@@ -61,6 +61,7 @@ fn environment(objects: &[Value], container: &Value) -> BTreeMap<String, String>
         assert!(!environment.contains_key(&key), "{key} is set twice");
         environment.insert(key, value);
     }
+    environment.retain(|key, _| key.starts_with("SNOWPACK_"));
     environment
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::TableName;
 use runtime::Tls;
 
 const EXAMPLES: &str = "\
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Migrate(Migrate),
     /// Wait until the database answers and has this version's schema
     WaitForDb(WaitForDb),
+    /// Ask a running API for a dry run and read it back: is an installation whole?
+    Check(Check),
     /// Read a token from stdin and print what the tokens file holds of it
     HashToken,
 }
@@ -63,6 +66,40 @@ pub(crate) struct WaitForDb {
 
 impl WaitForDb {
     pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// The table to plan, as namespace.table [default: the first one of the table cache]
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: Option<TableName>,
+    /// Where the API is; a certificate is checked against the system's, or those in SSL_CERT_FILE
+    #[arg(
+        long,
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL",
+        value_parser = crate::check::url
+    )]
+    pub(crate) url: reqwest::Url,
+    /// File with the token to send
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// How long the API may take to become ready, 0 to 3600
+    #[arg(
+        long,
+        default_value = "60",
+        value_name = "SECONDS",
+        value_parser = runtime::number(0..=3_600)
+    )]
+    timeout: u64,
+    #[command(flatten)]
+    pub(crate) log: runtime::LogArgs,
+}
+
+impl Check {
+    pub(crate) fn within(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
 }

@@ -31,6 +31,7 @@ use crate::problem::{Kind, Problem};
 use crate::rate::Rate;
 use crate::state::Api;
 
+pub(crate) use jwks::tls;
 pub(crate) use tokens::hash_stdin;
 
 /// Longest name of a caller; `submitted_by` of a job has 500 bytes.

@@ -6,6 +6,7 @@
 
 mod args;
 mod auth;
+mod check;
 mod cursor;
 mod extract;
 mod lakehouse;
@@ -51,6 +52,7 @@ fn run(command: Command) -> ExitCode {
         Command::Serve(args) => runtime::run(NAME, serve::run(*args)),
         Command::Migrate(args) => runtime::run(NAME, migrate::run(args)),
         Command::WaitForDb(args) => runtime::run(NAME, migrate::wait(args)),
+        Command::Check(args) => runtime::run(NAME, check::run(args)),
         Command::HashToken => runtime::run(NAME, auth::hash_stdin()),
     }
 }

@@ -4,6 +4,8 @@
 
 #[path = "all/access.rs"]
 mod access;
+#[path = "all/check.rs"]
+mod check;
 #[path = "all/contract.rs"]
 mod contract;
 #[path = "all/hostile.rs"]

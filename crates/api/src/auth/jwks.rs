@@ -263,7 +263,8 @@ fn pick(keys: &[Key], id: Option<&str>, algorithm: Algorithm) -> Option<Decoding
     (!several).then(|| first.public.clone())
 }
 
-fn tls() -> Result<rustls::ClientConfig, String> {
+/// Trusts whom this machine trusts, or the certificates in `SSL_CERT_FILE`.
+pub(crate) fn tls() -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
