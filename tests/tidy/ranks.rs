@@ -16,6 +16,7 @@ const RANKS: &[(&str, u8)] = &[
     ("policy", 1),
     ("queue", 1),
     ("metadata", 1),
+    ("k8s", 1),
     ("catalog", 2),
     ("planner", 2),
     ("maintenance", 2),

@@ -1,14 +1,15 @@
-//! For tests only: throwaway databases, S3 servers and proxies that break, our programs as
-//! processes, the oracle programs, certificates, waiting, seeds, log scan.
+//! For tests only: throwaway databases, S3 servers, Kubernetes control planes and proxies that
+//! break, our programs as processes, the oracle programs, certificates, waiting, seeds, log scan.
 //!
 //! `tests/run` starts Postgres and makes the others, and says where they are through
-//! `SNOWPACK_TEST_DATABASE_URL`, `SNOWPACK_TEST_PYTHON` and `SNOWPACK_TEST_S3`. Absence is a
-//! failure, never a pass.
+//! `SNOWPACK_TEST_DATABASE_URL`, `SNOWPACK_TEST_PYTHON`, `SNOWPACK_TEST_S3` and
+//! `SNOWPACK_TEST_KUBERNETES`. Absence is a failure, never a pass.
 
 mod binary;
 mod certificate;
 mod database;
 mod http;
+mod kubernetes;
 mod logs;
 mod oracle;
 mod process;
@@ -21,6 +22,7 @@ pub use binary::binary;
 pub use certificate::Certificate;
 pub use database::Database;
 pub use http::{get, request, request_on};
+pub use kubernetes::Kubernetes;
 pub use logs::unexpected_lines;
 pub use oracle::{oracle, python};
 pub use process::Process;
