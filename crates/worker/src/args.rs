@@ -103,6 +103,8 @@ pub(crate) struct Args {
     )]
     pub(crate) max_jobs: Option<u64>,
     #[command(flatten)]
+    pub(crate) pod: k8s::PodArgs,
+    #[command(flatten)]
     pub(crate) admin: runtime::AdminArgs,
     #[command(flatten)]
     pub(crate) log: runtime::LogArgs,

@@ -14,6 +14,7 @@ use runtime::{Shutdown, chain};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use crate::kubernetes::Told;
 use crate::metrics::Metrics;
 use crate::progress::Quiet;
 
@@ -45,6 +46,7 @@ pub(crate) struct Daemon {
     pub(crate) heart: Arc<Heart>,
     pub(crate) shutdown: Shutdown,
     pub(crate) metrics: Metrics,
+    pub(crate) told: Told,
     pub(crate) slots: usize,
     pub(crate) until: Until,
 }
@@ -144,9 +146,13 @@ impl Daemon {
                 stop: self.shutdown.stop.clone(),
             };
             self.metrics.running.inc();
-            slots
-                .jobs
-                .spawn(async move { runner.run(job, &shutdown, Arc::new(Quiet)).await });
+            self.told.claimed(job.fence.job());
+            let piece = self.told.board.begin();
+            slots.jobs.spawn(async move {
+                let ended = runner.run(job, &shutdown, Arc::new(Quiet)).await;
+                drop(piece);
+                ended
+            });
         }
     }
 
@@ -202,9 +208,10 @@ impl Daemon {
 
     fn ended(&self, ended: Result<Ended, tokio::task::JoinError>) {
         self.metrics.running.dec();
-        if let Err(error) = ended {
+        match ended {
+            Ok(ended) => self.told.ended(&ended),
             // Its lease runs out and another worker takes the job.
-            error!(%error, "an attempt panicked");
+            Err(error) => error!(%error, "an attempt panicked"),
         }
     }
 }

@@ -2,10 +2,12 @@
 //! it cannot finish.
 //!
 //! Wiring only. [`args`] says what can be set, [`start`] what must be there, [`daemon`] when the
-//! queue is looked at; how one attempt runs is the `runner`'s, what it does to a table `lake`'s.
+//! queue is looked at, [`kubernetes`] what its pod says of it; how one attempt runs is the
+//! `runner`'s, what it does to a table `lake`'s.
 
 mod args;
 mod daemon;
+mod kubernetes;
 mod metrics;
 mod name;
 mod progress;
@@ -27,6 +29,7 @@ use tracing::{info, warn};
 
 use crate::args::Args;
 use crate::daemon::{Daemon, Until};
+use crate::kubernetes::{Glue, Told};
 use crate::metrics::Metrics;
 use crate::start::Parts;
 
@@ -54,6 +57,7 @@ async fn work(args: Args) -> Result<()> {
     let metrics = Metrics::register(&registry)?;
     queue::metrics::register(&registry)?;
     let runner_metrics = runner::Metrics::register(&registry)?;
+    let glue = Glue::start(&args.pod, &registry)?;
     let started = Started::default();
     let admin = Admin::new(registry, started.ready(shutdown.drain.clone()));
     let admin_stop = CancellationToken::new();
@@ -66,9 +70,11 @@ async fn work(args: Args) -> Result<()> {
     }
     if let Some(parts) = start::open(&args, &shutdown.drain).await? {
         started.set(&parts.pool);
-        let daemon = daemon(&args, parts, &shutdown, metrics, runner_metrics)?;
+        let told = glue.told.clone();
+        let daemon = daemon(&args, parts, &shutdown, metrics, runner_metrics, told)?;
         daemon.run().await?;
     }
+    glue.end().await;
     info!("ended");
     admin_stop.cancel();
     admin_task.await?;
@@ -81,6 +87,7 @@ fn daemon(
     shutdown: &Shutdown,
     metrics: Metrics,
     runner_metrics: runner::Metrics,
+    told: Told,
 ) -> Result<Daemon> {
     let queue = maintenance::queue();
     let heart = Arc::new(Heart::start(&parts.pool, &queue, args.lease())?);
@@ -115,6 +122,7 @@ fn daemon(
         heart,
         shutdown: shutdown.clone(),
         metrics,
+        told,
         slots: args.slots(),
         until: Until {
             idle: args.exit_when_idle,

@@ -6,6 +6,8 @@
 mod faults;
 #[path = "all/killed.rs"]
 mod killed;
+#[path = "all/kubernetes.rs"]
+mod kubernetes;
 #[path = "all/lakehouse.rs"]
 mod lakehouse;
 #[path = "all/life.rs"]
