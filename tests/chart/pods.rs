@@ -186,7 +186,13 @@ fn the_migration_needs_nothing_of_the_chart_but_its_own_account() {
     assert!(weight(account) < weight(job));
     for container in containers(pod) {
         assert!(container["envFrom"].is_null(), "{container}");
+        // A missing Secret, or a URL that is none, is said at once and not tried again.
+        let url = &container["env"][0]["valueFrom"]["secretKeyRef"];
+        assert_eq!(url["optional"], true, "{container}");
     }
+    let rule = &job["spec"]["podFailurePolicy"]["rules"][0];
+    assert_eq!(rule["action"], "FailJob");
+    assert_eq!(rule["onExitCodes"]["values"], json!([2]));
     assert_eq!(
         containers(pod)[0]["command"],
         json!(["/bin/snowpack-api", "migrate"])
