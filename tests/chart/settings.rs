@@ -22,6 +22,8 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
         "SNOWPACK_WAIT_SECONDS",
         "goes with --wait; a CronJob waits for no job",
     ),
+    ("", "SNOWPACK_DRY_RUN", "of one run: a trigger sets it"),
+    ("", "SNOWPACK_TRIGGERED_BY", "of one run: a trigger sets it"),
     (
         "snowpack-scaler",
         "SNOWPACK_PG_CONNECTIONS_MAX",

@@ -8,6 +8,9 @@ use policy::{Budget, Defaults, property};
 
 use crate::orchestrate::Settings;
 
+/// As long as a submitter may be.
+const NAME_BYTES_MAX: usize = 500;
+
 /// What applies to tables whose properties say nothing
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[group(skip)]
@@ -184,10 +187,17 @@ impl CacheAgeArgs {
 #[group(skip)]
 pub struct OrchestrateArgs {
     /// Decide and record why, and submit nothing
-    #[arg(long)]
+    #[arg(
+        long,
+        env = "SNOWPACK_DRY_RUN",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
     pub dry_run: bool,
-    /// Wait for the jobs submitted and count how they end
-    #[arg(long, conflicts_with = "dry_run")]
+    /// Who is recorded as having asked for the run [default: the program, or the person]
+    #[arg(long, env = "SNOWPACK_TRIGGERED_BY", value_name = "NAME", value_parser = somebody)]
+    pub triggered_by: Option<String>,
+    /// Wait for the jobs submitted and count how they end; a dry run has none
+    #[arg(long)]
     pub wait: bool,
     /// With --wait: how long at most
     #[arg(
@@ -207,17 +217,27 @@ pub struct OrchestrateArgs {
 }
 
 impl OrchestrateArgs {
-    /// `triggered_by` says who started the run.
-    pub fn settings(&self, triggered_by: impl Into<String>) -> Settings {
+    /// `asks` is who is recorded unless the arguments say somebody.
+    pub fn settings(&self, asks: impl Into<String>) -> Settings {
         Settings {
             defaults: self.policy.defaults(),
             budget: self.budget.budget(),
             dry_run: self.dry_run,
-            wait: self.wait.then(|| Duration::from_secs(self.wait_seconds)),
+            wait: (self.wait && !self.dry_run).then(|| Duration::from_secs(self.wait_seconds)),
             cache_age_max: self.cache_age.max(),
-            triggered_by: triggered_by.into(),
+            triggered_by: self.triggered_by.clone().unwrap_or_else(|| asks.into()),
         }
     }
+}
+
+/// For `value_parser`: somebody's name.
+fn somebody(text: &str) -> Result<String, String> {
+    if text.is_empty() || NAME_BYTES_MAX < text.len() || text.chars().any(char::is_control) {
+        return Err(format!(
+            "allowed: 1 to {NAME_BYTES_MAX} bytes without control characters"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// For `value_parser`: a whole number in `allowed`.
@@ -302,6 +322,19 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_recorded_for_who_is_named_and_a_dry_run_waits_for_nothing() {
+        let settings = |words: &[&str]| parse(words).unwrap().orchestrate.settings("program");
+        assert_eq!(settings(&[]).triggered_by, "program");
+        assert_eq!(
+            settings(&["--triggered-by=api:ann"]).triggered_by,
+            "api:ann"
+        );
+        assert!(settings(&["--wait"]).wait.is_some());
+        let dry = settings(&["--wait", "--dry-run"]);
+        assert!(dry.dry_run && dry.wait.is_none());
+    }
+
+    #[test]
     fn what_cannot_be_used_is_refused_with_what_is_allowed() {
         for (word, allowed) in [
             ("--enrolment=all", "opt-in, opt-out"),
@@ -314,6 +347,8 @@ mod tests {
             ("--rewrite-data-delete-ratio-threshold=0", "above 0"),
             ("--gb-hours-max-per-run=-0.1", "from 0 to 1000000000000"),
             ("--wait-seconds=0", "from 1 to 604800"),
+            ("--triggered-by=", "1 to 500 bytes"),
+            ("--triggered-by=a\nb", "without control characters"),
             ("--cache-age-max-seconds=never", "from 1 to 864000"),
             ("--jobs-max-per-run=many", "from 0 to 4294967295"),
         ] {
