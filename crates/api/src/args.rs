@@ -199,6 +199,8 @@ pub(crate) struct Serve {
     )]
     api_linger_seconds: u64,
     #[command(flatten)]
+    pub(crate) kubernetes: crate::kubernetes::KubernetesArgs,
+    #[command(flatten)]
     pub(crate) start: steward::start::StartArgs,
     #[command(flatten)]
     pub(crate) log: runtime::LogArgs,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info, info_span, warn};
 
+use crate::kubernetes::Leader;
 use crate::request::panicked;
 
 /// Between two looks whose turn it is: often enough that a pass is hardly late when the replica
@@ -69,24 +70,38 @@ pub(crate) fn start(
     all: Vec<Loop>,
     pool: &Pool,
     holder: &str,
+    leader: Option<&Leader>,
     stop: &CancellationToken,
 ) -> TaskTracker {
     let tracker = TaskTracker::new();
     for one in all {
         let span = info_span!("loop", name = one.name);
-        let repeated = repeat(one, pool.clone(), holder.to_owned(), stop.clone());
+        let (holder, leader) = (holder.to_owned(), leader.cloned());
+        let repeated = repeat(one, pool.clone(), holder, leader, stop.clone());
         tracker.spawn(repeated.instrument(span));
     }
     tracker.close();
     tracker
 }
 
-async fn repeat(one: Loop, pool: Pool, holder: String, stop: CancellationToken) {
+async fn repeat(
+    one: Loop,
+    pool: Pool,
+    holder: String,
+    leader: Option<Leader>,
+    stop: CancellationToken,
+) {
     let look_every = (one.every / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
     let mut failing: Option<String> = None;
     loop {
+        let looked = async {
+            if leader.as_ref().is_some_and(|leader| !leader.looks()) {
+                return Ok(false);
+            }
+            turn(&one, &pool, &holder).await
+        };
         let turned = tokio::select! {
-            turned = turn(&one, &pool, &holder) => turned,
+            turned = looked => turned,
             () = stop.cancelled() => return,
         };
         match turned {
@@ -191,7 +206,7 @@ mod tests {
         let seen = async || loops::list(&**pool.get().await.unwrap()).await.unwrap();
         assert_eq!(seen().await[0].outcome.as_deref(), Some("failed"));
         let stop = CancellationToken::new();
-        let repeated = start(vec![odd], &pool, "me", &stop);
+        let repeated = start(vec![odd], &pool, "me", None, &stop);
         testkit::until("a pass goes well", async || {
             seen().await[0].outcome.as_deref() == Some("done")
         })

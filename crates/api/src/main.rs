@@ -9,6 +9,7 @@ mod auth;
 mod check;
 mod cursor;
 mod extract;
+mod kubernetes;
 mod lakehouse;
 mod loops;
 mod metrics;

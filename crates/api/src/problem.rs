@@ -64,6 +64,7 @@ kinds! {
     KeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY,
         "The idempotency key was used for other work";
     TableUnreadable = "table_unreadable", BAD_GATEWAY, "The table cannot be read";
+    Kubernetes = "kubernetes", BAD_GATEWAY, "Kubernetes refuses it";
     TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many requests";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something broke";
     DrainMode = "drain_mode", SERVICE_UNAVAILABLE, "New jobs are refused";
@@ -166,7 +167,7 @@ impl Problem {
         self
     }
 
-    fn because(mut self, cause: impl Into<String>) -> Self {
+    pub(crate) fn because(mut self, cause: impl Into<String>) -> Self {
         self.more.cause = Some(cause.into());
         self
     }

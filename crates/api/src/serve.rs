@@ -13,12 +13,13 @@ use tracing::info;
 
 use crate::args::Serve;
 use crate::auth::{Guard, Rates};
+use crate::kubernetes::Jobs;
 use crate::lakehouse::Lakehouse;
 use crate::metrics::{Gauges, Requests};
 use crate::router::router;
 use crate::state::Api;
 use crate::trigger::Triggers;
-use crate::{loops, passes, readiness};
+use crate::{kubernetes, loops, passes, readiness};
 
 const SETTING: &str = "SNOWPACK_API_ADDR";
 
@@ -56,13 +57,17 @@ pub(crate) async fn run(args: Serve) -> Result<()> {
     queue::metrics::register(&registry)?;
     let ready = readiness::question(pool.clone(), args.cache_age_max(), shutdown.drain.clone());
     let lakehouse = Arc::new(Lakehouse::new(&args, &pool)?);
-    let holder = format!("{}-{}", crate::NAME, uuid::Uuid::new_v4().simple());
+    let holder = holder(args.kubernetes.pod.pod_name.as_deref());
+    let lead = kubernetes::lead(&args.kubernetes, &holder, &registry, &shutdown.drain).await?;
+    let (leader, keeper) = lead.unzip();
     let triggers = Triggers::new(&args, &pool, &lakehouse, &holder, &shutdown);
     let triggers = Arc::new(triggers);
     let api = Arc::new(Api {
         pool: pool.clone(),
         lakehouse: Arc::clone(&lakehouse),
         triggers: Arc::clone(&triggers),
+        jobs: Jobs::new(&args.kubernetes),
+        leader: leader.clone(),
         guard: Arc::new(guard),
         rates: Rates::new(args.rate_per_second()),
         proxies: args.proxies(),
@@ -74,6 +79,7 @@ pub(crate) async fn run(args: Serve) -> Result<()> {
         passes::all(&args, &pool, &lakehouse),
         &pool,
         &holder,
+        leader.as_ref(),
         &shutdown.drain,
     );
     let router = router(&api);
@@ -88,5 +94,14 @@ pub(crate) async fn run(args: Serve) -> Result<()> {
     runtime::http::serve_within(listener, BOUNDS, answer, shutdown.stop).await;
     repeated.wait().await;
     triggers.ended().await;
+    if let Some(keeper) = keeper {
+        keeper.ended().await;
+    }
     Ok(())
+}
+
+/// This process and no other, by a name people recognise.
+fn holder(pod: Option<&str>) -> String {
+    let random = uuid::Uuid::new_v4().simple();
+    format!("{}-{random}", pod.unwrap_or(crate::NAME))
 }

@@ -6,6 +6,7 @@ use pg::Pool;
 use runtime::Admin;
 
 use crate::auth::{Guard, Rates};
+use crate::kubernetes::{Jobs, Leader};
 use crate::lakehouse::Lakehouse;
 use crate::metrics::{Gauges, Requests};
 use crate::trigger::Triggers;
@@ -16,6 +17,9 @@ pub(crate) struct Api {
     pub(crate) pool: Pool,
     pub(crate) lakehouse: Arc<Lakehouse>,
     pub(crate) triggers: Arc<Triggers>,
+    /// Passes that Kubernetes runs instead.
+    pub(crate) jobs: Jobs,
+    pub(crate) leader: Option<Leader>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) rates: Rates,
     /// Proxies of ours in front, each of which names the caller's address.

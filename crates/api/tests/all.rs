@@ -16,6 +16,8 @@ mod inventory;
 mod jobs;
 #[path = "all/jwt.rs"]
 mod jwt;
+#[path = "all/kubernetes.rs"]
+mod kubernetes;
 #[path = "all/lake.rs"]
 mod lake;
 #[path = "all/numbers.rs"]

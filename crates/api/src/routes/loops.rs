@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use k8s::lease::Turn;
 use maintenance::loops;
 use serde::Serialize;
 
 use crate::auth::Reader;
+use crate::kubernetes::Leader;
 use crate::problem::Problem;
 use crate::router::Refused;
 use crate::state::Api;
@@ -27,10 +29,40 @@ pub(crate) struct Pass {
     detail: Option<String>,
 }
 
+/// Which replica looks at the loops.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = LoopsLease)]
+pub(crate) struct LeaseBody {
+    name: String,
+    /// mine: the replica that answers has it; theirs: another one; unknown: Kubernetes does not
+    /// say, and every replica looks
+    turn: &'static str,
+    /// The other one, once it is known
+    holder: Option<String>,
+}
+
+impl LeaseBody {
+    fn of(leader: &Leader) -> Self {
+        let (turn, holder) = match leader.turn() {
+            Turn::Mine => ("mine", None),
+            Turn::Theirs(holder) => ("theirs", Some(holder).filter(|name| !name.is_empty())),
+            Turn::Unknown => ("unknown", None),
+        };
+        Self {
+            name: leader.name.clone(),
+            turn,
+            holder,
+        }
+    }
+}
+
 /// Every loop that ever ran, by name.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct Loops {
     loops: Vec<Pass>,
+    /// Absent where no Lease is asked for: then every replica looks
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<LeaseBody>,
 }
 
 /// What repeats by itself, and how its last pass went
@@ -48,5 +80,6 @@ pub(crate) async fn list(_: Reader, State(api): State<Arc<Api>>) -> Result<Json<
     });
     Ok(Json(Loops {
         loops: loops.collect(),
+        lease: api.leader.as_ref().map(LeaseBody::of),
     }))
 }

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use k8s::cronjob::Variable;
 use maintenance::inventory::Outcome;
 use serde::{Deserialize, Serialize};
 use steward::inventory::Synced;
@@ -27,11 +28,18 @@ const REFRESH_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct Started {
     look: &'static str,
+    /// The Kubernetes Job that does it, where one does
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kubernetes_job: Option<String>,
 }
 
-fn started(look: &'static str) -> Response {
+fn started(look: &'static str, kubernetes_job: Option<String>) -> Response {
     let location = [(LOCATION, HeaderValue::from_static(look))];
-    (StatusCode::ACCEPTED, location, Json(Started { look })).into_response()
+    let body = Started {
+        look,
+        kubernetes_job,
+    };
+    (StatusCode::ACCEPTED, location, Json(body)).into_response()
 }
 
 /// How to run.
@@ -44,14 +52,16 @@ pub(crate) struct OrchestratorRequest {
 
 /// Run the orchestrator now
 ///
-/// It decides about every table of the cache, as its CronJob does, and submits what is due. One
-/// run of this process at a time; two at once, of any processes, share the work.
+/// It decides about every table of the cache, as its CronJob does, and submits what is due. Where
+/// the API knows the CronJob, a Job is made of it, unless one runs that it forbids a second beside;
+/// else it runs in this process, one at a time. Two at once, of any processes, share the work.
 #[utoipa::path(post, path = "/orchestrator/trigger", tag = "orchestrator",
     request_body = Option<OrchestratorRequest>,
     responses(
         (status = 202, description = "It runs; the newest run is its record", body = Started,
             headers(("Location" = String, description = "Where to look"))),
         (status = 409, description = "One runs already"),
+        (status = 502, description = "Kubernetes refuses the Job"),
         Refused))]
 pub(crate) async fn orchestrator(
     Operator(caller): Operator,
@@ -65,8 +75,26 @@ pub(crate) async fn orchestrator(
         dry_run = asked.dry_run,
         "an orchestrator run was asked for"
     );
-    api.triggers.orchestrate(by, asked.dry_run)?;
-    Ok(started("/orchestrator/runs?limit=1"))
+    let job = if let Some(cronjob) = &api.jobs.orchestrator {
+        Some(
+            api.jobs
+                .make(cronjob, &variables(by, asked.dry_run))
+                .await?,
+        )
+    } else {
+        api.triggers.orchestrate(by, asked.dry_run)?;
+        None
+    };
+    Ok(started("/orchestrator/runs?limit=1", job))
+}
+
+/// What tells the orchestrator's Job who asked, and for what.
+fn variables(by: String, dry_run: bool) -> Vec<Variable> {
+    let variable = |name, value| Variable { name, value };
+    vec![
+        variable("SNOWPACK_TRIGGERED_BY", by),
+        variable("SNOWPACK_DRY_RUN", dry_run.to_string()),
+    ]
 }
 
 /// Nothing to say.
@@ -76,13 +104,15 @@ pub(crate) struct HealthSyncRequest {}
 
 /// Look at the health of every table now
 ///
-/// The one that waited longest goes first, as in its CronJob.
+/// The one that waited longest goes first, as in its CronJob; where the API knows that, a Job is
+/// made of it.
 #[utoipa::path(post, path = "/health-sync/trigger", tag = "health",
     request_body = Option<HealthSyncRequest>,
     responses(
         (status = 202, description = "It runs; `/loops` says how it went", body = Started,
             headers(("Location" = String, description = "Where to look"))),
         (status = 409, description = "One runs already"),
+        (status = 502, description = "Kubernetes refuses the Job"),
         Refused))]
 pub(crate) async fn health_sync(
     Operator(caller): Operator,
@@ -91,8 +121,13 @@ pub(crate) async fn health_sync(
 ) -> Result<Response, Problem> {
     let HealthSyncRequest {} = payload.json_or_none()?.unwrap_or_default();
     info!(by = caller.submitter(), "a health sync was asked for");
-    api.triggers.sync_health().await?;
-    Ok(started("/loops"))
+    let job = if let Some(cronjob) = &api.jobs.health_sync {
+        Some(api.jobs.make(cronjob, &[]).await?)
+    } else {
+        api.triggers.sync_health().await?;
+        None
+    };
+    Ok(started("/loops", job))
 }
 
 /// How to refresh.
@@ -160,7 +195,7 @@ pub(crate) async fn refresh(
     info!(by, force, "a refresh of the table cache was asked for");
     let hear = api.triggers.sync_tables(force);
     match tokio::time::timeout(REFRESH_WITHIN, hear).await {
-        Err(_) => Ok(started("/tables/cache-status")),
+        Err(_) => Ok(started("/tables/cache-status", None)),
         Ok(Ok(synced)) => Ok(Json(Refreshed::from(synced?)).into_response()),
         Ok(Err(_)) => Err(Problem::unavailable("a process that stops", "told to stop")),
     }
