@@ -101,6 +101,9 @@ pub(crate) enum Command {
     /// Decide about every table and submit what is due, once
     #[command(after_help = crate::orchestrate::EXAMPLES)]
     Orchestrate(crate::orchestrate::Args),
+    /// Have Kubernetes run the orchestrator or the health sync now
+    #[command(after_help = crate::trigger::EXAMPLES)]
+    Trigger(crate::trigger::Args),
     /// List orchestrator runs, or show what one decided
     #[command(after_help = crate::runs::EXAMPLES)]
     Runs(crate::runs::Args),

@@ -1,5 +1,5 @@
 //! `snowpack`, the command line: demo, migrate, tables, health, plan, maintain, submit, jobs,
-//! explain, orchestrate, runs, pending.
+//! explain, orchestrate, trigger, runs, pending.
 //!
 //! One file per command; [`args`] says what may be typed, [`session`] what is connected to,
 //! [`out`] where results go. Exit codes: 0 done (or nothing to do), 1 failed, 2 bad usage.
@@ -30,6 +30,7 @@ mod runs;
 mod session;
 mod submit;
 mod tables;
+mod trigger;
 
 use std::process::ExitCode;
 
@@ -75,6 +76,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<()> {
         Command::Retry(args) => jobs::retry(args, out).await,
         Command::Explain(args) => explain::run(args, out).await,
         Command::Orchestrate(args) => orchestrate::run(args, out).await,
+        Command::Trigger(args) => trigger::run(args, out).await,
         Command::Runs(args) => runs::run(args, out).await,
         Command::Pending(args) => pending::run(args, out).await,
         Command::Pause(args) => lane::pause(args, out).await,

@@ -16,6 +16,8 @@ mod dry_run;
 mod health;
 #[path = "all/jobs.rs"]
 mod jobs;
+#[path = "all/kubernetes.rs"]
+mod kubernetes;
 #[path = "all/local.rs"]
 mod local;
 #[path = "all/maintain.rs"]
