@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use model::health::Facts;
 use model::{Action, TableName};
 use serde_json::Value;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{self, Type};
 use tokio_postgres::{GenericClient, Row};
 
 use crate::Error;
@@ -82,8 +82,8 @@ pub struct Stale {
     pub table: Result<TableName, String>,
     pub(crate) database_name: String,
     pub(crate) table_name: String,
-    /// As Postgres writes it, for `-infinity` is no timestamp.
-    pub(crate) checked_at: String,
+    /// `-infinity`: nobody ever looked.
+    pub(crate) checked_at: types::Timestamp<Timestamp>,
 }
 
 /// The newest assessment; `None` when nobody ever looked at the table.
@@ -200,7 +200,7 @@ pub async fn stalest<C: GenericClient + Sync>(
     after: Option<&Stale>,
     limit: u32,
 ) -> Result<Vec<Stale>, Error> {
-    let at = after.map(|last| last.checked_at.as_str());
+    let at = after.map(|last| last.checked_at);
     let database = after.map(|last| last.database_name.as_str());
     let table = after.map(|last| last.table_name.as_str());
     let limit = i64::from(limit.min(PAGE_MAX));
@@ -210,7 +210,7 @@ pub async fn stalest<C: GenericClient + Sync>(
         STALEST,
         &[
             (&since, Type::TIMESTAMPTZ),
-            (&at, Type::TEXT),
+            (&at, Type::TIMESTAMPTZ),
             (&database, Type::TEXT),
             (&table, Type::TEXT),
             (&limit, Type::INT8),

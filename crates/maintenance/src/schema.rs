@@ -10,7 +10,7 @@ use queue::{IdType, Queue};
 pub const SCHEMA: &str = "snowpack";
 
 /// What [`migrate`] brings a database to.
-pub const SCHEMA_VERSION: i32 = 5;
+pub const SCHEMA_VERSION: i32 = 6;
 
 /// The maintenance lane's queue.
 pub fn queue() -> Queue {
@@ -55,6 +55,13 @@ pub fn migrations() -> Vec<Migration> {
             "control_plane",
             Cow::Borrowed(include_str!(
                 "../../../migrations/snowpack/0005_control_plane.sql"
+            )),
+        ),
+        migration(
+            6,
+            "listings",
+            Cow::Borrowed(include_str!(
+                "../../../migrations/snowpack/0006_listings.sql"
             )),
         ),
     ]

@@ -30,5 +30,7 @@ mod retry;
 mod runs;
 #[path = "all/schema.rs"]
 mod schema;
+#[path = "all/stalest.rs"]
+mod stalest;
 #[path = "all/submit.rs"]
 mod submit;

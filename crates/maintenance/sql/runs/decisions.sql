@@ -1,31 +1,8 @@
-select decision.run_id,
-       decision.database_name,
-       decision.table_name,
-       decision.decision,
-       decision.reason,
-       decision.why,
-       decision.actions,
-       decision.job_id,
-       job.status as job_status,
-       job.error as job_error,
-       decision.score,
-       decision.decided_at
-from snowpack.orchestrator_decisions as decision
-left join lateral (
-    select jobs.status,
-           jobs.error
-    from snowpack.jobs
-    where jobs.job_id = decision.job_id
-    union all
-    select job_history.status,
-           job_history.record ->> 'error'
-    from snowpack.job_history
-    where job_history.job_id = decision.job_id
-    limit 1
-) as job on true
-where decision.run_id = $1
-  and ($2::text is null or decision.decision = $2)
-  and ($3::text is null or decision.reason = $3)
-  and ($4::text is null or (decision.database_name, decision.table_name) > ($4, $5))
-order by decision.database_name, decision.table_name
+select *
+from snowpack.decisions
+where run_id = $1
+  and ($2::text is null or decision = $2)
+  and ($3::text is null or reason = $3)
+  and ($4::text is null or (database_name, table_name) > ($4, $5))
+order by database_name, table_name
 limit $6

@@ -30,22 +30,12 @@ select run.run_id,
 from run
 left join lateral (
     select count(*) as submitted,
-           count(*) filter (where found.status = 'completed') as completed,
-           count(*) filter (where found.status = 'failed') as failed
-    from snowpack.orchestrator_decisions as decision
-    left join lateral (
-        select jobs.status
-        from snowpack.jobs
-        where jobs.job_id = decision.job_id
-        union all
-        select job_history.status
-        from snowpack.job_history
-        where job_history.job_id = decision.job_id
-        limit 1
-    ) as found on true
+           count(*) filter (where made.job_status = 'completed') as completed,
+           count(*) filter (where made.job_status = 'failed') as failed
+    from snowpack.decisions as made
     where run.settled_at is null
-      and decision.run_id = run.run_id
-      and decision.decision = 'submit'
-      and decision.job_id is not null
+      and made.run_id = run.run_id
+      and made.decision = 'submit'
+      and made.job_id is not null
 ) as job on true
 order by run.run_id desc

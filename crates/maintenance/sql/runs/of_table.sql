@@ -1,30 +1,7 @@
-select decision.run_id,
-       decision.database_name,
-       decision.table_name,
-       decision.decision,
-       decision.reason,
-       decision.why,
-       decision.actions,
-       decision.job_id,
-       job.status as job_status,
-       job.error as job_error,
-       decision.score,
-       decision.decided_at
-from snowpack.orchestrator_decisions as decision
-left join lateral (
-    select jobs.status,
-           jobs.error
-    from snowpack.jobs
-    where jobs.job_id = decision.job_id
-    union all
-    select job_history.status,
-           job_history.record ->> 'error'
-    from snowpack.job_history
-    where job_history.job_id = decision.job_id
-    limit 1
-) as job on true
-where decision.database_name = $1
-  and decision.table_name = $2
-  and ($3::bigint is null or decision.run_id < $3)
-order by decision.run_id desc
+select *
+from snowpack.decisions
+where database_name = $1
+  and table_name = $2
+  and ($3::bigint is null or run_id < $3)
+order by run_id desc
 limit $4

@@ -10,24 +10,14 @@ with run as materialized (
 ),
 counted as (
     select run.run_id,
-           count(*) filter (where job.status = 'completed') as completed,
-           count(*) filter (where job.status = 'failed') as failed,
-           count(*) filter (where job.status in ('pending', 'running')) as live
+           count(*) filter (where made.job_status = 'completed') as completed,
+           count(*) filter (where made.job_status = 'failed') as failed,
+           count(*) filter (where made.job_status in ('pending', 'running')) as live
     from run
-    join snowpack.orchestrator_decisions as decision
-        on decision.run_id = run.run_id
-       and decision.decision = 'submit'
-       and decision.job_id is not null
-    left join lateral (
-        select jobs.status
-        from snowpack.jobs
-        where jobs.job_id = decision.job_id
-        union all
-        select job_history.status
-        from snowpack.job_history
-        where job_history.job_id = decision.job_id
-        limit 1
-    ) as job on true
+    join snowpack.decisions as made
+        on made.run_id = run.run_id
+       and made.decision = 'submit'
+       and made.job_id is not null
     group by run.run_id
 )
 update snowpack.orchestrator_runs as settled
