@@ -1,6 +1,8 @@
 //! Every way to list jobs, history and tables costs what it returns.
 
 use jiff::Timestamp;
+use maintenance::{Filter, jobs};
+use model::JobStatus;
 use tokio_postgres::types::Type;
 
 use crate::lane::Lane;
@@ -138,6 +140,48 @@ async fn m29_m30_every_listing_of_jobs_is_read_from_an_index() {
             after: None,
         };
         check(&lane, "jobs/list_live.sql", &case, rows).await;
+    }
+}
+
+#[tokio::test]
+async fn m29_live_jobs_are_listed_from_the_queue_however_many_ended_or_wait() {
+    for live in [200, 10_000] {
+        let lane = Lane::new().await;
+        // Ids rise with the time, as those of real jobs do.
+        let sql = format!(
+            "insert into snowpack.jobs (job_id, database_name, table_name, actions, dry_run, \
+             status, submitted_at, completed_at, submitted_by, request_hash) \
+             select 'job' || lpad(n::text, 6, '0'), 'db', 't' || n, '{{rewrite_data_files}}', false, \
+             case when n <= 30000 then 'completed' else 'pending' end, \
+             now() + n * interval '1 second', case when n <= 30000 then now() end, 'test', 'v1:' \
+             from generate_series(1, 30000 + {live}) n; \
+             insert into snowpack.job_queue (job_id, visible_at, enqueued_at) \
+             select job_id, now(), submitted_at from snowpack.jobs where status = 'pending'; analyze"
+        );
+        lane.client.batch_execute(&sql).await.unwrap();
+        let mut listed = Vec::new();
+        let filter = |before| Filter {
+            status: Some(JobStatus::Pending),
+            limit: 100,
+            before,
+            ..Filter::default()
+        };
+        let mut before = None;
+        for _ in 0..2 {
+            let page = jobs::list(&lane.client, &filter(before)).await.unwrap();
+            before = page.last().map(|job| (job.submitted_at, job.id.clone()));
+            listed.extend(page.into_iter().map(|job| job.id.to_string()));
+        }
+        let newest = (0..200).map(|n| format!("job{:06}", 30_000 + live - n));
+        assert_eq!(listed, newest.collect::<Vec<_>>());
+        let case = Case {
+            status: Some("pending"),
+            database: None,
+            table: None,
+            since: None,
+            after: Some("job030150"),
+        };
+        check(&lane, "jobs/list_live.sql", &case, 20).await;
     }
 }
 
