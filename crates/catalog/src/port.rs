@@ -70,6 +70,12 @@ pub trait Catalog: Send + Sync + fmt::Debug {
 
     async fn load(&self, table: &TableName) -> Result<Table, Error>;
 
+    /// The table as it was listed or as it is now, whichever is had for less: a listing that says
+    /// where the metadata lies spares the question.
+    async fn load_listed(&self, listed: &Listed) -> Result<Table, Error> {
+        self.load(&listed.name).await
+    }
+
     /// Creates a namespace; one that exists already is left as it is.
     async fn create_namespace(
         &self,

@@ -192,6 +192,16 @@ impl Catalog for SqlCatalog {
         .await
     }
 
+    async fn load_listed(&self, listed: &Listed) -> Result<Table, Error> {
+        if let Some(location) = &listed.metadata_location
+            && let Ok(table) = self.table_at(&listed.name, location.clone()).await
+        {
+            return Ok(table);
+        }
+        // It may have moved on, and the file it was listed with be gone.
+        self.load(&listed.name).await
+    }
+
     async fn create_namespace(
         &self,
         namespace: &[String],

@@ -22,6 +22,7 @@ pub async fn all(catalog: &dyn Catalog) {
     a_namespace_keeps_its_own_properties(catalog).await;
     a_listing_says_where_the_metadata_lies(catalog).await;
     a_table_loads_as_it_was_created(catalog).await;
+    a_listed_table_loads_as_it_was_listed_or_is_now(catalog).await;
     what_is_not_there_is_told_apart(catalog).await;
     a_name_is_given_once(catalog).await;
     odd_names_are_names(catalog).await;
@@ -123,6 +124,29 @@ pub async fn a_table_loads_as_it_was_created(catalog: &dyn Catalog) {
     assert_eq!(metadata.property("owner"), Some("me"));
     assert!(metadata.current_snapshot().is_none());
     assert!(metadata.last_updated_ms() > 0);
+}
+
+pub async fn a_listed_table_loads_as_it_was_listed_or_is_now(catalog: &dyn Catalog) {
+    let base = make(catalog, &["suite_listed"], "t").await;
+    let listed = catalog.tables(base.name.namespace()).await;
+    let listed = listed.expect("list tables").remove(0);
+    let loaded = catalog.load_listed(&listed).await.expect("load it");
+    assert_eq!(loaded.metadata_location, base.metadata_location);
+    assert_eq!(
+        (&loaded.name, &loaded.metadata),
+        (&base.name, &base.metadata)
+    );
+    let after = catalog
+        .commit(&base, vec![], set("a", "1"))
+        .await
+        .expect("commit");
+    let loaded = catalog.load_listed(&listed).await.expect("load it again");
+    let (before, now) = (&base.metadata_location, &after.metadata_location);
+    assert!(
+        [before, now].contains(&&loaded.metadata_location),
+        "{}",
+        loaded.metadata_location
+    );
 }
 
 pub async fn what_is_not_there_is_told_apart(catalog: &dyn Catalog) {

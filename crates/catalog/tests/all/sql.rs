@@ -432,6 +432,30 @@ async fn metadata_that_cannot_be_read_is_named() {
 }
 
 #[tokio::test]
+async fn a_listed_table_whose_metadata_is_gone_since_loads_as_it_is_now() {
+    let lake = lake("").await;
+    let base = made(&lake.catalog, "db.t").await;
+    let namespace = base.name.namespace();
+    let listed = lake.catalog.tables(namespace).await.unwrap().remove(0);
+    let after = lake.catalog.commit(&base, vec![], set("a", "1")).await;
+    let after = after.unwrap().metadata_location;
+    std::fs::remove_file(&base.metadata_location).unwrap();
+    let loaded = lake.catalog.load_listed(&listed).await.unwrap();
+    assert_eq!(loaded.metadata_location, after);
+    std::fs::remove_file(&after).unwrap();
+    let error = lake.catalog.load_listed(&listed).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains(&after), "{source}");
+    let client = lake.database.client().await;
+    client
+        .batch_execute("delete from iceberg_tables")
+        .await
+        .unwrap();
+    let error = lake.catalog.load_listed(&listed).await.unwrap_err();
+    assert!(matches!(error, Error::NoSuchTable(_)), "{error}");
+}
+
+#[tokio::test]
 async fn a_connection_lost_in_the_swap_leaves_the_outcome_unknown() {
     let lake = lake("").await;
     let base = made(&lake.catalog, "db.t").await;

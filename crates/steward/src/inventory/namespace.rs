@@ -181,7 +181,7 @@ impl Look<'_> {
         });
         let mut content = match unmoved {
             Some(unmoved) => unmoved.clone(),
-            None => match self.catalog.load(name).await {
+            None => match self.catalog.load_listed(&wanted.listed).await {
                 Ok(table) => {
                     seen.loaded = true;
                     read(&table)
