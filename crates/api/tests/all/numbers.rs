@@ -1,5 +1,6 @@
 //! Readiness and metrics: what they say is what Postgres knows.
 
+use serde_json::json;
 use testkit::{Database, until};
 
 use crate::server::{OPEN, Server, age, cache, submit};
@@ -177,6 +178,54 @@ async fn m32_the_fleets_numbers_are_what_postgres_knows() {
         assert_eq!(metric(&server, line).await, Some(want), "{line}");
     }
     server.stop(&[OPEN]).await;
+}
+
+/// What does not pass by itself, of all that `/metrics` knows from Postgres.
+async fn standing(server: &Server) -> Vec<String> {
+    let page = server.get("/metrics").await.text;
+    let of_postgres = [
+        "snowpack_queue_ready{",
+        "snowpack_queue_running{",
+        "snowpack_queue_scheduled{",
+        "snowpack_workers_active ",
+        "snowpack_tables_discovered ",
+        "snowpack_health_score",
+    ];
+    let stands = |line: &&str| of_postgres.iter().any(|name| line.starts_with(name));
+    page.lines().filter(stands).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn m32_replicas_tell_the_same_numbers_whoever_was_asked_to_change_them() {
+    let database = Database::new().await;
+    let (one, other) = (
+        Server::start(&database).await,
+        Server::start(&database).await,
+    );
+    let mut told = vec![standing(&one).await];
+    assert!(told[0].len() > 6, "{told:?}");
+    cache(&database, &["a", "b"]).await;
+    let actions = json!({"actions": ["rewrite_data_files"]});
+    for (server, table) in [(&one, "a"), (&other, "b")] {
+        let path = format!("/tables/db/{table}/maintenance");
+        let job = server.send("POST", &path, &actions).await;
+        assert_eq!(job.status, 202, "{}", job.text);
+        let (here, there) = (standing(&one).await, standing(&other).await);
+        assert_eq!(here, there, "after a job for {table}");
+        assert_ne!(here, *told.last().unwrap(), "nothing changed");
+        told.push(here);
+    }
+    let client = database.client().await;
+    let claimed = "update snowpack.job_queue set claimed_at = now(), claimed_by = 'w',
+        attempt_id = job_id, visible_at = now() + interval '1 hour'";
+    assert_eq!(client.execute(claimed, &[]).await.unwrap(), 2);
+    let (here, there) = (standing(&other).await, standing(&one).await);
+    assert_eq!(here, there);
+    let running = "snowpack_queue_running{lane=\"snowpack\"} 2".to_owned();
+    assert!(here.contains(&running), "{here:?}");
+    one.stop(&[OPEN]).await;
+    assert_eq!(standing(&other).await, here, "the other one is gone");
+    other.stop(&[OPEN]).await;
 }
 
 #[tokio::test]

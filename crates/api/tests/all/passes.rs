@@ -140,6 +140,54 @@ async fn m28_a_run_on_request_is_recorded_and_says_why_it_left_a_table_alone() {
     server.stop(&[OPEN]).await;
 }
 
+/// Whether somebody waits for a lock.
+async fn held(database: &Database) -> bool {
+    let waiting = "select count(*) from pg_stat_activity where datname = current_database()
+        and wait_event_type = 'Lock'";
+    count(database, waiting).await > 0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m28_a_stopped_api_records_that_the_run_it_was_asked_for_was_stopped() {
+    let database = Database::new().await;
+    let client = database.client().await;
+    let sick = "insert into snowpack.table_cache_entries (database_name, table_name, payload)
+        select 'db', 't' || n, jsonb_build_object('table_uuid', 'u' || n)
+        from generate_series(1, 300) n;
+        insert into snowpack.table_health (database_name, table_name, score, assessed_at, payload)
+        select 'db', 't' || n, 60, now(), jsonb_build_object('table_uuid', 'u' || n,
+        'metadata_location', 'm', 'format_version', 2, 'file_stats', jsonb_build_object(
+        'total_data_files', 100, 'total_size_bytes', 1000000, 'small_file_count', 90,
+        'compactable_file_count', 90, 'compactable_bytes', 900000,
+        'target_file_size_bytes', 536870912)) from generate_series(1, 300) n;
+        update snowpack.table_cache_meta set last_synced_at = now()";
+    client.batch_execute(sick).await.unwrap();
+    let server = server(&database, &[("SNOWPACK_ENROLMENT", "opt-out")]).await;
+    // The run stands still at its first submission.
+    let holder = database.client().await;
+    let hold = "begin; lock table snowpack.settings in access exclusive mode";
+    holder.batch_execute(hold).await.unwrap();
+    let started = server.call("POST", "/orchestrator/trigger").await;
+    assert_eq!(started.status, 202, "{}", started.text);
+    until("the run waits to submit", async || held(&database).await).await;
+    server.process.signal("TERM");
+    server.process.mentions("draining").await;
+    holder.batch_execute("rollback").await.unwrap();
+    server.process.ended_with(0, &[OPEN]).await;
+
+    let run = "select status, error, triggered_by, jobs_submitted from snowpack.orchestrator_runs";
+    let run = client.query_one(run, &[]).await.unwrap();
+    let words: [&str; 3] = [run.get(0), run.get(1), run.get(2)];
+    let why = "stopped by a signal before the end";
+    assert_eq!(words, ["failed", why, "api:anonymous"]);
+    let submitted = i64::from(run.get::<_, i32>(3));
+    assert_eq!(
+        submitted,
+        count(&database, "select count(*) from snowpack.jobs").await
+    );
+    assert!(submitted < 300, "it went on to the end");
+}
+
 #[tokio::test]
 async fn m20_a_refresh_says_what_it_found_and_holds_back_a_sudden_loss() {
     let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
