@@ -11,7 +11,7 @@ use super::api::{self, Api};
 use super::args::ControlPlane;
 use super::caller::Caller;
 use super::fleet::Fleet;
-use super::pages::{self, Timed};
+use super::pages::{self, Timed, Times};
 use super::part::{self, Part, Took};
 use super::report::{Figure, Report, Target, Unit};
 use super::{Place, reads};
@@ -181,7 +181,6 @@ impl Bench<'_> {
 
     async fn pages(&self, caller: &mut Caller) -> Result<Vec<Figure>> {
         let step = self.steps.begin("asking for pages");
-        let none = pages::one(caller, "/healthz", self.lasting).await?;
         let table = self.fleet.table(7)?.key();
         let database = self.fleet.table(7)?.database();
         let mut figures = Vec::new();
@@ -204,7 +203,7 @@ impl Bench<'_> {
         ] {
             step.note(format!("asking for pages of {path}"));
             let timed = pages::time(caller, &path, self.lasting).await?;
-            figures.extend(page(&path, &timed, &none));
+            figures.extend(page(&path, &timed));
         }
         step.done(&format!("{} listings asked for pages", figures.len() / 2))?;
         Ok(figures)
@@ -243,17 +242,13 @@ fn pass(what: &str, took: &Took) -> [Figure; 2] {
     ]
 }
 
-fn page(path: &str, timed: &Timed, none: &Timed) -> [Figure; 2] {
-    let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-    let did = format!("{} pages of 100, to row {}", timed.requests, timed.depth);
-    let new = |what: &str, value| {
-        Figure::new(format!("GET {path}: {what}"), ms(value), Unit::Milliseconds)
+fn page(path: &str, timed: &Timed) -> [Figure; 2] {
+    let Timed { depth, pages, peer } = timed;
+    let did = format!("{} pages of 100, to row {depth}", pages.requests());
+    let new = |percent: usize| {
+        let ms = |times: &Times| times.percentile(percent).as_secs_f64() * 1e3;
+        let what = format!("GET {path}: p{percent}");
+        Figure::new(what, ms(pages), Unit::Milliseconds).peer(pages::PEER, ms(peer))
     };
-    [
-        new("p50", timed.p50).peer("/healthz", ms(none.p50)),
-        new("p99", timed.p99)
-            .target(PAGE_MS)
-            .peer("/healthz", ms(none.p99))
-            .did(did),
-    ]
+    [new(50), new(99).target(PAGE_MS).did(did)]
 }

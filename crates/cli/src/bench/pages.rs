@@ -14,55 +14,64 @@ const REQUESTS_MIN: usize = 20;
 /// Coprime to any number of cursors there may be: steps through them in no order of theirs.
 const STRIDE: usize = 1_000_003;
 
+/// What is asked for after each page: what a request costs at that moment that reads nothing.
+pub(super) const PEER: &str = "/healthz";
+
 /// What its pages took.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Timed {
-    pub(super) requests: usize,
     /// Rows in front of the deepest page asked for.
     pub(super) depth: usize,
-    pub(super) p50: Duration,
-    pub(super) p99: Duration,
+    pub(super) pages: Times,
+    pub(super) peer: Times,
+}
+
+/// How long requests took, the shortest first.
+#[derive(Debug, Default)]
+pub(super) struct Times(Vec<Duration>);
+
+impl Times {
+    pub(super) fn requests(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The smallest that `percent` of them do not exceed.
+    pub(super) fn percentile(&self, percent: usize) -> Duration {
+        let rank = (self.0.len() * percent).div_ceil(100).max(1);
+        self.0.get(rank - 1).copied().unwrap_or_default()
+    }
+}
+
+impl FromIterator<Duration> for Times {
+    fn from_iter<I: IntoIterator<Item = Duration>>(took: I) -> Self {
+        let mut took: Vec<Duration> = took.into_iter().collect();
+        took.sort_unstable();
+        Self(took)
+    }
 }
 
 /// Walks through the listing for `lasting` at most, which warms it up, then asks for pages at
-/// places of that walk for as long again.
+/// places of that walk for as long again, one request after the other.
 pub(super) async fn time(caller: &mut Caller, path: &str, lasting: Duration) -> Result<Timed> {
     let cursors = walk(caller, path, lasting).await?;
-    let place = |request: usize| cursors[request * STRIDE % cursors.len()].as_deref();
-    let asked = |request| page(path, PAGE_ROWS, place(request));
-    let timed = sample(caller, lasting, asked).await?;
+    let (mut pages, mut peer) = (Vec::new(), Vec::new());
+    let begun = Instant::now();
+    while pages.len() < REQUESTS_MIN || begun.elapsed() < lasting {
+        let cursor = cursors[pages.len() * STRIDE % cursors.len()].as_deref();
+        pages.push(ask(caller, &page(path, PAGE_ROWS, cursor)).await?);
+        peer.push(ask(caller, PEER).await?);
+    }
     Ok(Timed {
         depth: (cursors.len() - 1) * WALK_ROWS,
-        ..timed
+        pages: pages.into_iter().collect(),
+        peer: peer.into_iter().collect(),
     })
 }
 
-/// As [`time`], of something that has no pages.
-pub(super) async fn one(caller: &mut Caller, path: &str, lasting: Duration) -> Result<Timed> {
-    sample(caller, lasting, |_| path.to_owned()).await
-}
-
-/// Asks one request after the other.
-async fn sample(
-    caller: &mut Caller,
-    lasting: Duration,
-    path: impl Fn(usize) -> String,
-) -> Result<Timed> {
-    let mut took = Vec::new();
-    let begun = Instant::now();
-    while took.len() < REQUESTS_MIN || begun.elapsed() < lasting {
-        let path = path(took.len());
-        let asked = Instant::now();
-        caller.get(&path).await?;
-        took.push(asked.elapsed());
-    }
-    took.sort_unstable();
-    Ok(Timed {
-        requests: took.len(),
-        depth: 0,
-        p50: percentile(&took, 50),
-        p99: percentile(&took, 99),
-    })
+async fn ask(caller: &mut Caller, path: &str) -> Result<Duration> {
+    let asked = Instant::now();
+    caller.get(path).await?;
+    Ok(asked.elapsed())
 }
 
 /// Where pages begin, the first one included.
@@ -87,23 +96,22 @@ fn page(path: &str, rows: usize, cursor: Option<&str>) -> String {
     format!("{path}{separator}limit={rows}{cursor}")
 }
 
-/// The smallest of `sorted` that `percent` of them do not exceed.
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn percentiles_are_values_that_were_measured() {
-        let ms = |count: u64| (1..=count).map(Duration::from_millis).collect::<Vec<_>>();
-        assert_eq!(percentile(&ms(100), 99), Duration::from_millis(99));
-        assert_eq!(percentile(&ms(100), 50), Duration::from_millis(50));
-        assert_eq!(percentile(&ms(3), 99), Duration::from_millis(3));
-        assert_eq!(percentile(&[], 99), Duration::ZERO);
+        let took = |count: u64| {
+            (1..=count)
+                .rev()
+                .map(Duration::from_millis)
+                .collect::<Times>()
+        };
+        assert_eq!(took(100).percentile(99), Duration::from_millis(99));
+        assert_eq!(took(100).percentile(50), Duration::from_millis(50));
+        assert_eq!(took(3).percentile(99), Duration::from_millis(3));
+        assert_eq!(took(0).percentile(99), Duration::ZERO);
     }
 
     #[test]
