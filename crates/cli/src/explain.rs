@@ -13,7 +13,7 @@ use steward::explain::{Explanation, Health, Now};
 use crate::jobs::moment;
 use crate::out::Out;
 use crate::print::{self, Grid};
-use crate::runs::{WHY_CHARS_MAX, job};
+use crate::runs::job;
 use crate::session;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -200,7 +200,7 @@ fn points(health: &Health) -> String {
         .terms
         .iter()
         .filter(|term| 0.0 < term.lost);
-    let mut grid = Grid::new(&[">POINTS LOST", ">OF", "FOR", "MENDED BY", "BECAUSE"]);
+    let mut grid = Grid::new(&[">POINTS LOST", ">OF", "FOR", "MENDED BY", "~BECAUSE"]);
     let mut any = false;
     for term in lost {
         any = true;
@@ -322,7 +322,7 @@ fn decisions(told: &Explanation) -> String {
     if told.decisions.is_empty() {
         return "no run has decided about it\n".to_owned();
     }
-    let mut grid = Grid::new(&[">RUN", "DECIDED", "DECISION", "ACTIONS", "JOB", "WHY"]);
+    let mut grid = Grid::new(&[">RUN", "DECIDED", "DECISION", "ACTIONS", "JOB", "~WHY"]);
     for one in &told.decisions {
         let word = match one.choice {
             Choice::Submit if one.job.is_some() => "submitted",
@@ -343,7 +343,7 @@ fn decisions(told: &Explanation) -> String {
                 one.actions.join(", ")
             },
             job(one),
-            print::cut(error.as_ref().unwrap_or(&one.why), WHY_CHARS_MAX),
+            error.unwrap_or_else(|| one.why.clone()),
         ]);
     }
     grid.render()

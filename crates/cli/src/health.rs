@@ -78,7 +78,7 @@ fn shown(table: &TableName, assessed: &Assessed, stored: &str) -> String {
         "needs nothing"
     };
     let mut text = format!("{table}: {:.1} of 100, {verdict}\n\n", assessment.score);
-    let mut terms = Grid::new(&["TERM", ">LOST", ">OF", "ACTION", "WHY"]);
+    let mut terms = Grid::new(&["TERM", ">LOST", ">OF", "ACTION", "~WHY"]);
     for term in &assessment.terms {
         terms.row([
             term.name.clone(),
@@ -91,7 +91,7 @@ fn shown(table: &TableName, assessed: &Assessed, stored: &str) -> String {
     text += &terms.render();
     text += "\n";
     if assessment.needs_maintenance {
-        let mut grid = Grid::new(&["RECOMMENDED", "BECAUSE"]);
+        let mut grid = Grid::new(&["RECOMMENDED", "~BECAUSE"]);
         for recommended in &assessment.recommended {
             for (index, reason) in recommended.reasons.iter().enumerate() {
                 let action = match index {

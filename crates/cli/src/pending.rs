@@ -150,7 +150,7 @@ fn rows(filter: &PendingFilter, files: &[PendingFile]) -> String {
         deletions::State::Deleted => "DELETED",
         deletions::State::Kept => "KEPT",
     };
-    let mut grid = Grid::new(&["FOUND", when, ">SIZE", "REASON", "PATH", "NOTE"]);
+    let mut grid = Grid::new(&["FOUND", when, ">SIZE", "REASON", "PATH", "~NOTE"]);
     for file in files {
         let at = match (filter.state, file.due) {
             (deletions::State::Pending, true) => "now".to_owned(),

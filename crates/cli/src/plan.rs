@@ -188,7 +188,7 @@ fn groups(plan: &rewrite::Plan) -> Grid {
         ">BYTES",
         ">DELETE FILES",
         ">BECOME",
-        "WHY",
+        "~WHY",
     ]);
     for group in &plan.groups {
         let deletes: std::collections::BTreeSet<&String> = group
@@ -209,7 +209,7 @@ fn groups(plan: &rewrite::Plan) -> Grid {
 }
 
 fn skipped(plan: &rewrite::Plan) -> Grid {
-    let mut grid = Grid::new(&["PARTITION", ">FILES", ">BYTES", "WHY"]);
+    let mut grid = Grid::new(&["PARTITION", ">FILES", ">BYTES", "~WHY"]);
     for skipped in &plan.skipped {
         grid.row([
             partition(&skipped.partition_path).to_owned(),

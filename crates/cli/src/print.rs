@@ -1,26 +1,36 @@
 //! Text for people: tables with aligned columns, bytes and durations in units one can read.
 
+use std::io;
 use std::time::Duration;
+
+/// A folded column that would be narrower gets lines of its own.
+const FOLDED_MIN: usize = 40;
+/// In front of them.
+const INDENT: usize = 6;
 
 /// Rows under a header, columns aligned.
 #[derive(Debug)]
 pub(crate) struct Grid {
     header: Vec<String>,
     right: Vec<bool>,
+    folds: bool,
     rows: Vec<Vec<String>>,
 }
 
 impl Grid {
-    /// A column whose name begins with `>` is aligned to the right.
+    /// A column whose name begins with `>` is aligned to the right. A last one whose name begins
+    /// with `~` holds sentences: they are folded where the terminal ends.
     pub(crate) fn new(header: &[&str]) -> Self {
         let right = header.iter().map(|name| name.starts_with('>')).collect();
+        let folds = header.last().is_some_and(|name| name.starts_with('~'));
         let header = header
             .iter()
-            .map(|name| name.trim_start_matches('>').to_owned())
+            .map(|name| name.trim_start_matches(['>', '~']).to_owned())
             .collect();
         Self {
             header,
             right,
+            folds,
             rows: Vec::new(),
         }
     }
@@ -33,6 +43,11 @@ impl Grid {
 
     /// The lines, without trailing blanks; each ends with a newline.
     pub(crate) fn render(&self) -> String {
+        self.within(columns())
+    }
+
+    /// As [`Self::render`], for a terminal of so many columns, or for none.
+    pub(crate) fn within(&self, columns: Option<usize>) -> String {
         let width = |column: usize| {
             let cells = self.rows.iter().map(|row| row[column].chars().count());
             cells
@@ -41,33 +56,79 @@ impl Grid {
                 .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.header.len()).map(width).collect();
+        let before: usize = widths.iter().rev().skip(1).map(|width| width + 2).sum();
+        let too_wide = |columns: &usize| self.folds && *columns < before + widths[widths.len() - 1];
+        let columns = columns.filter(too_wide);
         let mut text = String::new();
         for row in [&self.header].into_iter().chain(&self.rows) {
-            let cells = row
-                .iter()
-                .zip(&widths)
-                .zip(&self.right)
-                .map(|((cell, width), right)| {
-                    let blanks = " ".repeat(width - cell.chars().count());
-                    if *right {
-                        format!("{blanks}{cell}")
-                    } else {
-                        format!("{cell}{blanks}")
-                    }
-                });
-            text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+            let line = self.line(row, &widths);
+            match columns {
+                Some(columns) => {
+                    let (cells, last) = line.split_at(byte_of(&line, before));
+                    text.push_str(&folded(cells, last, before, columns));
+                }
+                None => text.push_str(line.trim_end()),
+            }
             text.push('\n');
         }
         text
     }
+
+    fn line(&self, row: &[String], widths: &[usize]) -> String {
+        let cells = row
+            .iter()
+            .zip(widths)
+            .zip(&self.right)
+            .map(|((cell, width), right)| {
+                let blanks = " ".repeat(width - cell.chars().count());
+                if *right {
+                    format!("{blanks}{cell}")
+                } else {
+                    format!("{cell}{blanks}")
+                }
+            });
+        cells.collect::<Vec<_>>().join("  ")
+    }
 }
 
-/// The beginning of a text that would make a table too wide.
-pub(crate) fn cut(text: &str, chars: usize) -> String {
-    match text.char_indices().nth(chars) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}..", text[..end].trim_end()),
+/// How wide the terminal is; `None` when standard output is none.
+pub(crate) fn columns() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
+    Some(usize::from(width.0))
+}
+
+/// A row whose last cell goes on below itself, or on lines of its own where there is no room.
+fn folded(cells: &str, last: &str, before: usize, columns: usize) -> String {
+    let beside = before + FOLDED_MIN <= columns;
+    let indent = if beside { before } else { INDENT };
+    let lines = fold(last, columns.saturating_sub(indent));
+    let text = lines.join(&format!("\n{}", " ".repeat(indent)));
+    match text.as_str() {
+        "" => cells.trim_end().to_owned(),
+        text if beside => format!("{cells}{text}"),
+        text => format!("{}\n{}{text}", cells.trim_end(), " ".repeat(indent)),
     }
+}
+
+/// The words of `text` in lines of `width` characters; a longer word has a line of its own.
+fn fold(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Where the character at `place` begins.
+fn byte_of(text: &str, place: usize) -> usize {
+    let at = text.char_indices().nth(place);
+    at.map_or(text.len(), |(at, _)| at)
 }
 
 /// `1,234,567`.
@@ -83,19 +144,18 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
-/// `1 file`, `2 files`; `branch or tag` becomes `branches or tags`.
+/// `1 file`, `2 data files`; `branch or tag` becomes `branches or tags`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
     if number == 1 {
         return format!("1 {noun}");
     }
-    let plural = |word: &str| match word {
-        "or" => word.to_owned(),
-        "expiry" => "expiries".to_owned(),
-        word if word.ends_with("ch") => format!("{word}es"),
-        word => format!("{word}s"),
+    let plural = |noun: &str| match noun.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None if noun.ends_with("ch") => format!("{noun}es"),
+        None => format!("{noun}s"),
     };
-    let words: Vec<String> = noun.split(' ').map(plural).collect();
-    format!("{} {}", count(number), words.join(" "))
+    let nouns: Vec<String> = noun.split(" or ").map(plural).collect();
+    format!("{} {}", count(number), nouns.join(" or "))
 }
 
 /// `once`, `2 times`.
@@ -164,8 +224,35 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut_between_characters() {
-        assert_eq!([cut("größe", 5), cut("größe", 3)], ["größe", "grö.."]);
+    fn sentences_are_folded_where_the_terminal_ends() {
+        let why = "12 of 12 data files are small and lie in größeren partitions";
+        let mut grid = Grid::new(&["TABLE", ">FILES", "~WHY"]);
+        grid.row(["db.größer", "12", why]);
+        grid.row(["db.a", "1,200", ""]);
+        let whole = format!(
+            "TABLE      FILES  WHY\n\
+             db.größer     12  {why}\n\
+             db.a       1,200\n"
+        );
+        assert_eq!(grid.within(None), whole, "no terminal");
+        assert_eq!(grid.within(Some(78)), whole, "wide enough");
+        assert_eq!(
+            grid.within(Some(60)),
+            "TABLE      FILES  WHY\n\
+             db.größer     12  12 of 12 data files are small and lie in\n\
+             \u{20}                 größeren partitions\n\
+             db.a       1,200\n"
+        );
+        assert_eq!(
+            grid.within(Some(50)),
+            "TABLE      FILES\n\
+             \u{20}     WHY\n\
+             db.größer     12\n\
+             \u{20}     12 of 12 data files are small and lie in\n\
+             \u{20}     größeren partitions\n\
+             db.a       1,200\n"
+        );
+        assert_eq!(fold("a-very-long-word b", 3), ["a-very-long-word", "b"]);
     }
 
     #[test]
@@ -182,9 +269,17 @@ mod tests {
             [
                 counted(1, "file"),
                 counted(0, "file"),
+                counted(0, "data file"),
+                counted(2, "earlier expiry"),
                 counted(2, "branch or tag")
             ],
-            ["1 file", "0 files", "2 branches or tags"]
+            [
+                "1 file",
+                "0 files",
+                "0 data files",
+                "2 earlier expiries",
+                "2 branches or tags"
+            ]
         );
         assert_eq!([times(1), times(2)], ["once", "2 times"]);
         assert_eq!([share(1, 3), share(0, 0)], ["33.3%", "-"]);

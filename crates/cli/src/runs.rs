@@ -12,9 +12,6 @@ use crate::out::Out;
 use crate::print::{self, Grid};
 use crate::session;
 
-/// Of why, what fits into a table; `snowpack explain` and `--output json` show all of it.
-pub(crate) const WHY_CHARS_MAX: usize = 100;
-
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   snowpack runs
@@ -69,7 +66,7 @@ fn list(listed: &[Run]) -> String {
         ">COMPLETED",
         ">FAILED",
         "BY",
-        "NOTE",
+        "~NOTE",
     ]);
     for run in listed {
         let counts = &run.counts;
@@ -172,7 +169,7 @@ fn text(run: &Run, reasons: &[ReasonCount], reason: Option<&str>, shown: &[Decid
 }
 
 fn grid(dry_run: bool, shown: &[Decided]) -> String {
-    let mut grid = Grid::new(&["TABLE", ">HEALTH", "DECISION", "ACTIONS", "JOB", "WHY"]);
+    let mut grid = Grid::new(&["TABLE", ">HEALTH", "DECISION", "ACTIONS", "JOB", "~WHY"]);
     for one in shown {
         grid.row([
             format!("{}.{}", one.database, one.table),
@@ -185,7 +182,7 @@ fn grid(dry_run: bool, shown: &[Decided]) -> String {
                 one.actions.join(", ")
             },
             job(one),
-            print::cut(&one.why, WHY_CHARS_MAX),
+            one.why.clone(),
         ]);
     }
     grid.render()

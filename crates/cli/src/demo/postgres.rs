@@ -165,6 +165,8 @@ impl Cluster {
         if let Some(account) = &self.account {
             initdb.uid(account.uid).gid(account.gid).current_dir("/");
         }
+        // Ctrl-C is for this program, which waits: initdb would leave half a cluster behind.
+        initdb.process_group(0);
         let made = initdb.output().context("run initdb")?;
         if !made.status.success() {
             bail!(

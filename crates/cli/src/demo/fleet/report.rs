@@ -17,7 +17,6 @@ use crate::print::{self, Grid};
 /// Of a part with more tables, so many of each kind are shown; the others are counted.
 const SHOWN_MAX: usize = 12;
 const OF_A_KIND_MAX: usize = 2;
-const WHY_CHARS_MAX: usize = 72;
 /// Lower bounds of the distribution's steps, the best first.
 const STEPS: [(f64, &str); 4] = [
     (HEALTHY_MIN, "90 to 100"),
@@ -159,7 +158,9 @@ impl Report {
     /// What was not, and why: as the last run that decided recorded it.
     fn left_alone(&self) -> String {
         let tables = self.with(|one| one.kind.fate() != Fate::Maintained);
-        let mut grid = Grid::new(&["LEFT ALONE AT LAST", ">HEALTH", "REASON", "WHY"]);
+        // What the report is indented by is not to be had.
+        let columns = print::columns().map(|columns| columns.saturating_sub(2));
+        let mut grid = Grid::new(&["LEFT ALONE AT LAST", ">HEALTH", "REASON", "~WHY"]);
         let shown = shown(&tables);
         for one in &shown {
             let (reason, why) = one
@@ -169,10 +170,10 @@ impl Report {
                 one.table.clone(),
                 points(&one.after),
                 reason.to_owned(),
-                print::cut(why, WHY_CHARS_MAX),
+                why.to_owned(),
             ]);
         }
-        let mut text = grid.render() + &more(tables.len() - shown.len());
+        let mut text = grid.within(columns) + &more(tables.len() - shown.len());
         let mut unread = self.tables.iter();
         if let Some((table, unread)) =
             unread.find_map(|one| Some((&one.table, one.unread.as_ref()?)))
