@@ -25,6 +25,12 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("", "SNOWPACK_DRY_RUN", "of one run: a trigger sets it"),
     ("", "SNOWPACK_TRIGGERED_BY", "of one run: a trigger sets it"),
     (
+        "snowpack-orchestrator",
+        "SNOWPACK_DRY_RUN",
+        "for one run: whoever triggers it puts it into its Job",
+    ),
+    ("snowpack-orchestrator", "SNOWPACK_TRIGGERED_BY", "likewise"),
+    (
         "snowpack-scaler",
         "SNOWPACK_PG_CONNECTIONS_MAX",
         "it has two for its counts and one to listen on, whoever asks",
