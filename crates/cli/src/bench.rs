@@ -1,19 +1,21 @@
 //! `snowpack bench`: figures of this version on this machine, each beside its target.
 //!
 //! Works on generated rows ([`fleet`]) in a database of its own, drives the real programs, and
-//! measures every part in a process of its own ([`part`], [`api`]), so that memory is that part's.
+//! measures every part in a process of its own ([`part`], [`server`]), so that memory is that part's.
 //! Judges no time: machines differ, so most figures come with a peer measured in the same run.
 
-mod api;
 mod args;
 mod caller;
 mod control_plane;
 mod fleet;
+mod load;
 mod pages;
 mod part;
 mod process;
 mod reads;
 mod report;
+mod scaler;
+mod server;
 
 use anyhow::Result;
 
@@ -46,6 +48,7 @@ impl Place<'_> {
 pub(crate) async fn run(args: Bench, out: &Out) -> Result<()> {
     match args.measure {
         Measure::ControlPlane(args) => control_plane::run(args, out).await,
+        Measure::Scaler(args) => scaler::run(args, out).await,
         Measure::Part(args) => part::run(*args).await,
     }
 }

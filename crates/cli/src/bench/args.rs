@@ -12,6 +12,7 @@ Examples:
   snowpack bench control-plane
   snowpack bench control-plane --tables 1000 --history 10000 --seconds 1
   snowpack bench control-plane --history 10000000 --output json
+  snowpack bench scaler
 
 With SNOWPACK_DATABASE_URL set, a scratch database is made on that server and dropped at the end;
 nothing that is there already is touched. Without, a private Postgres is started, as the demo does.
@@ -29,6 +30,9 @@ pub(super) enum Measure {
     /// The table cache, decisions, health, pages and reads of the API
     #[command(after_help = EXAMPLES)]
     ControlPlane(ControlPlane),
+    /// The scaler under load: counts over HTTP and gRPC, and the push of activity
+    #[command(after_help = EXAMPLES)]
+    Scaler(Scaler),
     /// One measurement in a process of its own, for `control-plane`
     #[command(hide = true)]
     Part(Box<OnePart>),
@@ -55,6 +59,24 @@ pub(super) struct ControlPlane {
     pub(super) history: u32,
     /// How long each kind of request is repeated
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub(super) seconds: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Scaler {
+    /// A Postgres to make a scratch database on, as a URL; without, a private one is started
+    #[arg(
+        long,
+        env = "SNOWPACK_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(super) database_url: Option<String>,
+    /// Requests a second of the callers that keep a pace
+    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) rate: u32,
+    /// How long each kind of request is repeated
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=600))]
     pub(super) seconds: u32,
 }
 

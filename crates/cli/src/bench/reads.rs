@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use pg::Pool;
 use tokio::task::JoinSet;
 
-use super::api::Api;
 use super::caller::Caller;
+use super::server::Server;
 
 /// Connections that ask at once: as many as the API has to Postgres.
 pub(super) const AT_ONCE: usize = 8;
@@ -21,7 +21,7 @@ pub(super) struct Rate {
 }
 
 /// Reads each of `paths` in turn, on some connections at once.
-pub(super) async fn of_api(api: &Api, paths: &[String], lasting: Duration) -> Result<Rate> {
+pub(super) async fn of_api(api: &Server, paths: &[String], lasting: Duration) -> Result<Rate> {
     let (before, begun) = (api.usage()?, Instant::now());
     let mut asking = JoinSet::new();
     for first in 0..AT_ONCE {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::print::{self, Grid};
 
@@ -30,6 +30,7 @@ impl Unit {
             Self::Seconds => format!("{value:.2} s"),
             Self::Milliseconds => format!("{value:.2} ms"),
             Self::Bytes => format!("{:.0} MB", value / 1e6),
+            Self::PerSecond if value < 10.0 => format!("{value:.1}/s"),
             Self::PerSecond => format!("{}/s", print::count(value as u64)),
         }
     }
@@ -151,9 +152,9 @@ impl Figure {
 /// All of it.
 #[derive(Debug, Clone)]
 pub(super) struct Report {
-    pub(super) tables: u32,
-    pub(super) databases: u32,
-    pub(super) history: u32,
+    /// What it was measured on, and how much of each.
+    pub(super) of: Vec<(&'static str, u32)>,
+    pub(super) note: &'static str,
     pub(super) figures: Vec<Figure>,
     pub(super) took: Duration,
 }
@@ -161,11 +162,14 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn document(&self) -> Value {
         let figures: Vec<Value> = self.figures.iter().map(Figure::document).collect();
+        let of: Map<String, Value> = self
+            .of
+            .iter()
+            .map(|&(what, count)| (what.replace(' ', "_"), count.into()))
+            .collect();
         json!({
             "success": true,
-            "tables": self.tables,
-            "databases": self.databases,
-            "history": self.history,
+            "of": of,
             "figures": figures,
             "seconds": self.took.as_secs_f64(),
         })
@@ -183,13 +187,16 @@ impl Report {
         for figure in &self.figures {
             grid.row(figure.row());
         }
+        let of: Vec<String> = self
+            .of
+            .iter()
+            .map(|&(what, count)| format!("{} {what}", print::count(count.into())))
+            .collect();
         format!(
-            "\n{}\n{} tables in {} databases, {} jobs of history; targets are for 100,000 tables. \
-             Done in {}.\n",
+            "\n{}\n{}; {}. Done in {}.\n",
             grid.render(),
-            print::count(self.tables.into()),
-            print::count(self.databases.into()),
-            print::count(self.history.into()),
+            of.join(", "),
+            self.note,
             print::seconds(self.took),
         )
     }

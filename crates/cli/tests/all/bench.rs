@@ -5,7 +5,7 @@ use testkit::Database;
 
 use crate::program::run;
 
-const TINY: [&str; 12] = [
+const TINY: [&str; 10] = [
     "bench",
     "control-plane",
     "--tables",
@@ -16,8 +16,6 @@ const TINY: [&str; 12] = [
     "1000",
     "--seconds",
     "1",
-    "--output",
-    "json",
 ];
 
 /// What must be measured; a figure of pages is named by what its listing is called.
@@ -41,15 +39,16 @@ const FIGURES: [&str; 17] = [
     "API, at most",
 ];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bench_control_plane_measures_everything_and_leaves_nothing() {
-    testkit::binary("snowpack-api");
+/// Runs a bench in JSON on a server that holds nothing else: every figure makes sense, and what it
+/// made is gone. Gives the report.
+async fn measured(program: &str, words: &[&str]) -> Value {
+    testkit::binary(program);
     let database = Database::empty().await;
-    let report = run(&TINY, &[("SNOWPACK_DATABASE_URL", database.url())])
+    let words = [words, &["--output", "json"]].concat();
+    let report = run(&words, &[("SNOWPACK_DATABASE_URL", database.url())])
         .expect(0)
         .json();
-    let figures = report["figures"].as_array().unwrap();
-    for figure in figures {
+    for figure in report["figures"].as_array().unwrap() {
         let value = figure["value"].as_f64().unwrap();
         assert!(0.0 < value && value.is_finite(), "{figure}");
         let peer = &figure["peer"];
@@ -63,37 +62,6 @@ async fn bench_control_plane_measures_everything_and_leaves_nothing() {
             "{figure}"
         );
     }
-    let named = |what: &str| {
-        let mut found = figures.iter().filter(|figure| figure["what"] == what);
-        let figure = found
-            .next()
-            .unwrap_or_else(|| panic!("{what} is missing in {report:#}"));
-        assert!(found.next().is_none(), "{what} is there twice");
-        figure
-    };
-    let figures = FIGURES.map(named);
-    let did = |figure: &Value| figure["did"].as_str().unwrap().to_owned();
-    assert!(
-        did(figures[0]).starts_with("300 tables, 300 loaded, 300 changed"),
-        "{report:#}"
-    );
-    assert!(
-        did(figures[2]).starts_with("300 tables, 0 loaded, 0 changed"),
-        "{report:#}"
-    );
-    assert!(
-        did(figures[3]).starts_with("300 tables, 3 loaded, 3 changed"),
-        "{report:#}"
-    );
-    assert!(
-        did(figures[4]).starts_with("150 assessed (150 changed)"),
-        "{report:#}"
-    );
-    assert!(
-        did(figures[5]).starts_with("150 assessed (0 changed)"),
-        "{report:#}"
-    );
-    assert!(did(figures[6]).starts_with("300 tables, "), "{report:#}");
     let client = database.client().await;
     let sql = "select count(*) from pg_database where datname like 'snowpack_bench_%'";
     testkit::until("the scratch database is gone", async || {
@@ -103,4 +71,56 @@ async fn bench_control_plane_measures_everything_and_leaves_nothing() {
     let sql = "select count(*) from pg_namespace where nspname = 'snowpack'";
     let schemas: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
     assert_eq!(schemas, 0, "the database given was touched");
+    report
+}
+
+/// The one figure of this name.
+fn named<'a>(report: &'a Value, what: &str) -> &'a Value {
+    let figures = report["figures"].as_array().unwrap();
+    let mut found = figures.iter().filter(|figure| figure["what"] == what);
+    let figure = found
+        .next()
+        .unwrap_or_else(|| panic!("{what} is missing in {report:#}"));
+    assert!(found.next().is_none(), "{what} is there twice");
+    figure
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bench_control_plane_measures_everything_and_leaves_nothing() {
+    let report = measured("snowpack-api", &TINY).await;
+    let figures = FIGURES.map(|what| named(&report, what));
+    let did = |figure: &Value| figure["did"].as_str().unwrap().to_owned();
+    for (figure, want) in [
+        (0, "300 tables, 300 loaded, 300 changed"),
+        (2, "300 tables, 0 loaded, 0 changed"),
+        (3, "300 tables, 3 loaded, 3 changed"),
+        (4, "150 assessed (150 changed)"),
+        (5, "150 assessed (0 changed)"),
+        (6, "300 tables, "),
+    ] {
+        assert!(did(figures[figure]).starts_with(want), "{want}: {report:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bench_scaler_measures_everything_and_leaves_nothing() {
+    let words = ["bench", "scaler", "--rate", "200", "--seconds", "1"];
+    let report = measured("snowpack-scaler", &words).await;
+    for what in [
+        "scaler, idle",
+        "scaler, at most",
+        "push, from the commit to `active`: p50",
+        "push, from the commit to `active`: slowest",
+    ] {
+        named(&report, what);
+    }
+    for how in ["JSON", "gRPC"] {
+        for what in ["p50", "queries behind it", "requests, flat out"] {
+            let figure = named(&report, &format!("{how}, {what}"));
+            assert_eq!(figure["peer"]["what"], "keda.sql", "{figure}");
+        }
+        named(&report, &format!("{how}, requests for a second of its CPU"));
+        let p99 = named(&report, &format!("{how}, p99"));
+        assert_eq!(p99["did"], "200 requests, 200 a second");
+    }
 }
