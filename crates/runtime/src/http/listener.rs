@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::Peer;
 use crate::{Error, Tls};
@@ -110,6 +110,10 @@ impl Listener {
     }
 
     fn accepted(&self, stream: TcpStream, peer: SocketAddr) -> Accepted {
+        // An answer in several frames does not wait for the caller's acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "answers may be delayed");
+        }
         Accepted {
             stream,
             peer: Peer(peer),
