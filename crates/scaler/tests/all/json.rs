@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use serde_json::json;
 use testkit::{Database, Process, get, request, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::scaler::{CANNOT_COUNT, SCALER, Scaler, one_of_each, renamed, submit};
 
@@ -245,6 +247,37 @@ async fn what_does_not_exist_is_refused_with_the_reason() {
     }
     let (_, problem) = scaler.json("/v1/lanes/other/ready").await;
     assert_eq!(problem["detail"], "no such lane; there is snowpack");
+    scaler.stop(&[]).await;
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused_with_the_right_status_and_harms_nobody() {
+    let database = Database::new().await;
+    let scaler = Scaler::start(database.url()).await;
+    let endless = format!("GET /ready-count HTTP/1.1\r\nx: {}", "x".repeat(100_000));
+    for (what, request, want) in [
+        ("words", &b"how many jobs wait?\r\n\r\n"[..], "HTTP/1.1 400"),
+        (
+            "TLS",
+            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\r\n\r\n",
+            "HTTP/1.1 400",
+        ),
+        ("an endless header", endless.as_bytes(), "HTTP/1.1 431"),
+    ] {
+        let mut stream = TcpStream::connect(scaler.address).await.unwrap();
+        // It may answer, and hang up, before it was told all.
+        stream.write_all(request).await.ok();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok();
+        let answer = String::from_utf8_lossy(&answer);
+        // What hangs up early may be all that arrives.
+        let lost = request.len() > 4_096 && answer.is_empty();
+        assert!(lost || answer.starts_with(want), "{what}: {answer}");
+    }
+    assert_eq!(
+        scaler.json("/ready-count").await,
+        (200, json!({"ready": 0}))
+    );
     scaler.stop(&[]).await;
 }
 
