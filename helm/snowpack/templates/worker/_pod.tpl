@@ -68,7 +68,7 @@ spec:
         {{- end }}
         {{- end }}
       ports:
-        - {name: admin, containerPort: 9090}
+        - {name: admin, containerPort: 9090, protocol: TCP}
       startupProbe:
         httpGet: {path: /healthz, port: admin}
         periodSeconds: 1
