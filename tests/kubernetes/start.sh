@@ -23,9 +23,9 @@ run() {
 
 # Waits until a command succeeds.
 await() {
-  local what=$1 tries
+  local what=$1 until=$((SECONDS + 90))
   shift
-  for tries in $(seq 600); do
+  while [ $SECONDS -lt $until ]; do
     if "$@" >/dev/null 2>&1; then return; fi
     sleep 0.1
   done

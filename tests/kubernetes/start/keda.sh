@@ -1,9 +1,10 @@
-# KEDA's operator and metrics adapter as processes of the host, where its own chart makes them pods.
+# KEDA's operator and metrics adapter as processes of the host, where its own chart makes them pods; of
+# others, whose kinds our chart makes too, the kinds alone.
 mkdir "$state/keda"
 cp "$pki/ca.crt" "$state/keda/ca.crt"
 cp "$pki/keda.crt" "$state/keda/tls.crt"
 cp "$pki/keda.key" "$state/keda/tls.key"
-kubectl apply --server-side --filename "$tools/keda.yaml" >/dev/null
+kubectl apply --server-side --filename "$tools/keda.yaml" --filename "$tools/kinds.yaml" >/dev/null
 kubectl apply --filename - >/dev/null <<Y
 apiVersion: v1
 kind: Namespace
@@ -32,8 +33,7 @@ spec:
   versionPriority: 100
   caBundle: $(base64 -w0 "$pki/ca.crt")
 Y
-await "KEDA's kinds are known" kubectl wait --for condition=Established --timeout 1s \
-  crd/scaledobjects.keda.sh crd/scaledjobs.keda.sh crd/triggerauthentications.keda.sh
+await "all kinds are known" kubectl wait --for condition=Established --timeout 20s crd --all
 keda=(env WATCH_NAMESPACE= POD_NAMESPACE=keda KEDA_CLUSTER_OBJECT_NAMESPACE=keda KEDA_HTTP_DEFAULT_TIMEOUT=3000)
 run keda-operator "${keda[@]}" keda-operator --cert-dir "$state/keda" --enable-cert-rotation=false \
   --metrics-bind-address 127.0.0.1:18080 --health-probe-bind-address 127.0.0.1:18081 \
