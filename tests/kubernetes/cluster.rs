@@ -50,6 +50,10 @@ impl Namespace {
         }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Runs kubectl in the namespace; panics when it fails.
     #[track_caller]
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
@@ -73,6 +77,17 @@ impl Namespace {
     pub(crate) fn get(&self, what: &str) -> Value {
         let text = self.kubectl(&["get", what, "--output", "json"]);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Every object of a kind, narrowed by a selector as in `app.kubernetes.io/component=worker`.
+    #[track_caller]
+    pub(crate) fn list(&self, kind: &str, selector: &str) -> Vec<Value> {
+        let text = self.kubectl(&["get", kind, "--selector", selector, "--output", "json"]);
+        let listed: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        listed["items"]
+            .as_array()
+            .unwrap_or_else(|| panic!("no items in {text}"))
+            .clone()
     }
 
     /// What somebody who looks for the cause wants to see.

@@ -1,6 +1,7 @@
-"""Makes a table of small files with PyIceberg, or looks at one as PyIceberg sees it.
+"""Makes tables of small files with PyIceberg, or looks at one as PyIceberg sees it.
 
-Input: uri, catalog, warehouse, table, and for `"op": "create"` files and rows_per_file.
+Input: uri, catalog, warehouse, table, and for `"op": "create"` files and rows_per_file; where wanted
+`properties` of the catalog (an S3 server) and `more`, tables to make before, of one file each.
 Output: row count and an order-free fingerprint, live data files, and the
 operation of every snapshot in order.
 """
@@ -17,6 +18,7 @@ catalog = SqlCatalog(
     asked["catalog"],
     uri=asked["uri"].replace("postgres://", "postgresql+psycopg2://", 1),
     warehouse=asked["warehouse"],
+    **asked.get("properties", {}),
 )
 namespace = asked["table"].rsplit(".", 1)[0]
 
@@ -32,11 +34,18 @@ def rows(start, count):
     )
 
 
+def create(name, files):
+    table = catalog.create_table(name, schema=rows(0, 1).schema)
+    for number in range(files):
+        table.append(rows(number * asked["rows_per_file"], asked["rows_per_file"]))
+    return table
+
+
 if asked["op"] == "create":
     catalog.create_namespace_if_not_exists(namespace)
-    table = catalog.create_table(asked["table"], schema=rows(0, 1).schema)
-    for number in range(asked["files"]):
-        table.append(rows(number * asked["rows_per_file"], asked["rows_per_file"]))
+    for name in asked.get("more", []):
+        create(name, 1)
+    table = create(asked["table"], asked["files"])
 else:
     table = catalog.load_table(asked["table"])
 

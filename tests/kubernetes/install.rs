@@ -1,0 +1,84 @@
+//! The chart's life in a namespace: installed, tested, upgraded, rolled back, gone.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use testkit::until;
+
+use crate::release::{API_PORT, NAME, Release, WORKERS};
+
+/// Kinds that Kubernetes fills by itself, and forgets by itself.
+const NOT_OURS: [&str; 3] = ["events", "leases.coordination", "endpoints"];
+
+/// Every object in the namespace, of every kind the API server lists.
+fn objects(release: &Release) -> BTreeSet<String> {
+    let arguments = [
+        "api-resources",
+        "--namespaced",
+        "--verbs",
+        "list,delete",
+        "--output",
+        "name",
+    ];
+    let kinds = release.namespace.kubectl(&arguments);
+    let kinds: Vec<_> = kinds
+        .lines()
+        .filter(|kind| !NOT_OURS.iter().any(|other| kind.starts_with(other)))
+        .collect();
+    let arguments = ["get", &kinds.join(","), "--output", "name"];
+    let listed = release.namespace.kubectl(&arguments);
+    listed.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_release_is_installed_tested_upgraded_rolled_back_and_leaves_nothing_behind() {
+    let release = Release::prepare("life").await;
+    let before = objects(&release);
+    release.helm(
+        "install",
+        json!({
+            "keda": {"enabled": true, "trigger": "metrics-api"},
+            "helmTest": {"table": "db.t"},
+        }),
+    );
+    release.house.table("t").await;
+    release.command("test", &["--timeout", "60s"]);
+    release.workers_ready(0).await;
+
+    let fixed = json!({"worker": {"slots": 2}, "helmTest": {"table": "db.t"}});
+    release.helm("upgrade", fixed);
+    release.workers_ready(1).await;
+    let pods = release.namespace.list("pods", WORKERS);
+    let env = pods[0]["spec"]["containers"][0]["env"].as_array().unwrap();
+    let slots = env
+        .iter()
+        .find(|one| one["name"] == "SNOWPACK_WORKER_SLOTS");
+    assert_eq!(slots.unwrap()["value"], "2");
+
+    release.command("rollback", &["1", "--wait", "--timeout", "90s"]);
+    release.command("test", &["--timeout", "60s"]);
+    let status = release.command("status", &["--output", "json"]);
+    assert!(status.contains("deployed"), "{status}");
+
+    release.command("uninstall", &["--wait", "--timeout", "90s"]);
+    until("nothing of the release is left", async || {
+        objects(&release) == before
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_releases_in_two_namespaces_do_not_meet() {
+    let one = Release::install("one", json!({})).await;
+    let two = Release::install("two", json!({})).await;
+    for release in [&one, &two] {
+        let before = release.house.table("t").await;
+        let (jobs, _) = release.house.submit(&["t".to_owned()]).await;
+        release.house.completed_once(&jobs).await;
+        release.house.rewritten_once("t", &before).await;
+    }
+    one.command("uninstall", &["--wait", "--timeout", "90s"]);
+    two.workers_ready(1).await;
+    assert_eq!(two.ask("GET", API_PORT, "/readyz").await.0, 200);
+    assert_eq!(NAME, "snowpack", "both releases had one name");
+}
