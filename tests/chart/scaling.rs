@@ -24,7 +24,7 @@ fn m33_the_trigger_asks_whom_the_value_says() {
     assert_eq!(
         trigger(&["--values", "ci/metrics-api-values.yaml"]),
         json!([{"type": "metrics-api", "metadata": {
-            "url": format!("http://snowpack-scaler.{NAMESPACE}.svc:9091/v1/lanes/snowpack/ready?pool=default"),
+            "url": format!("http://snowpack-scaler.{NAMESPACE}.svc:9091/v1/lanes/snowpack/ready?pool=default&jobsPerWorker=2"),
             "valueLocation": "demand", "targetValue": "2", "activationTargetValue": "0",
             "authMode": "bearer",
         }, "authenticationRef": {"name": "snowpack-keda"}}])
@@ -41,25 +41,29 @@ fn m33_the_trigger_asks_whom_the_value_says() {
     );
 }
 
-/// The statement of a file, as one line.
-fn statement(path: &str) -> String {
-    let text = read(path);
+const OWN: &str = "crates/queue/sql/keda.sql";
+
+/// The queue's own statement as one line, for an entry that serves `pools` by `slots`.
+fn statement(pools: &str, slots: u32) -> String {
+    let text = read(OWN);
     let lines = text.lines().filter(|line| !line.starts_with("--"));
-    let line = lines.collect::<Vec<_>>().join(" ");
-    line.trim().replace("{lane}", "snowpack")
+    let line = lines.map(str::trim).collect::<Vec<_>>().join(" ");
+    let asked = format!("array[{pools}] as pools, {slots} as slots");
+    let all = "null::text[] as pools, 1 as slots";
+    assert!(line.contains(all), "{line}");
+    line.replace("{lane}", "snowpack").replace(all, &asked)
 }
 
 #[test]
 fn m33_the_query_of_a_postgresql_trigger_is_the_queues_own() {
-    let own = "crates/queue/sql/keda.sql";
     assert_eq!(
         read("helm/snowpack/files/keda.sql"),
-        read(own),
-        "copy {own}"
+        read(OWN),
+        "copy {OWN}"
     );
     let spec = scaled(&["--set", "keda.trigger=postgresql"]);
     let metadata = &spec["triggers"][0]["metadata"];
-    assert_eq!(metadata["query"], statement(own));
+    assert_eq!(metadata["query"], statement("'default'", 2));
     assert_eq!(metadata["connectionFromEnv"], "SNOWPACK_DATABASE_URL");
     assert_eq!(metadata["activationTargetQueryValue"], "0");
     assert_eq!(spec["scaleTargetRef"]["envSourceContainerName"], "worker");
@@ -82,15 +86,8 @@ fn m33_each_pool_is_scaled_by_the_jobs_it_serves() {
         let object = find(&objects, &format!("ScaledObject/snowpack-worker-{pool}"));
         object["spec"]["triggers"][0]["metadata"]["query"].clone()
     };
-    assert_eq!(
-        query("s"),
-        "select (select demand from snowpack.depth_v1('s'))"
-    );
-    assert_eq!(
-        query("m"),
-        "select (select demand from snowpack.depth_v1('m')) + \
-         (select demand from snowpack.depth_v1('default'))"
-    );
+    assert_eq!(query("s"), statement("'s'", 4));
+    assert_eq!(query("m"), statement("'m', 'default'", 2));
 }
 
 #[tokio::test]

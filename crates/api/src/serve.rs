@@ -29,6 +29,9 @@ const CONNECTIONS_MIN: usize = 6;
 /// Tokens are long, and proxies add headers of their own.
 const BOUNDS: Bounds = Bounds {
     connections_max: 512,
+    // Behind a proxy all callers have its address.
+    connections_max_per_address: 512,
+    requests_max: 1,
     connection_within: Duration::from_mins(15),
     head_bytes_max: 64 * 1024,
     headers_max: 100,

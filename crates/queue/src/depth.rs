@@ -15,12 +15,22 @@ pub struct Depth {
     pub running: i64,
     /// Ready and running together: how many should be worked on.
     pub demand: i64,
+    /// Workers that hold a live lease.
+    pub busy: i64,
     /// Not due yet.
     pub scheduled: i64,
     /// How long the oldest ready job has been due.
     pub oldest_ready_seconds: f64,
     /// Expired on their last attempt: the next tick or sweep ends them.
     pub exhausted: i64,
+}
+
+impl Depth {
+    /// The demand on workers of `slots` jobs each. One that is busy counts with all of its slots, so that
+    /// `ceil(demand / slots)` workers are never fewer than are busy, however thinly their jobs lie.
+    pub fn demand_on(&self, slots: i64) -> i64 {
+        self.demand.max(self.busy.saturating_mul(slots))
+    }
 }
 
 impl Queue {
@@ -40,6 +50,7 @@ impl Queue {
             demand: row.get("demand"),
             scheduled: row.get("scheduled"),
             oldest_ready_seconds: row.get("oldest_ready_seconds"),
+            busy: row.get("busy"),
             exhausted: row.get("exhausted"),
         })
     }

@@ -6,10 +6,10 @@
 
 mod connection;
 mod listener;
+mod places;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,6 @@ use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -25,6 +24,7 @@ use tracing::debug;
 pub use connection::Closing;
 use connection::Connection;
 pub use listener::{Listener, bind};
+use places::Places;
 
 /// What a request is asked with, and what it is answered with.
 pub type Ask = Request<Incoming>;
@@ -43,6 +43,11 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub struct Bounds {
     /// Open connections; the next ones wait in the listen queue.
     pub connections_max: usize,
+    /// Those of one address, so that the others find a place; more are closed at once. A server
+    /// behind a proxy sees one address only.
+    pub connections_max_per_address: usize,
+    /// HTTP/2: requests under way at once on one connection. Each may hold a head.
+    pub requests_max: u32,
     /// One connection's life, so that nobody holds one by reading slowly.
     pub connection_within: Duration,
     /// Request head in bytes; hyper's smallest is 8 KiB.
@@ -56,6 +61,8 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             connections_max: CONNECTIONS_MAX,
+            connections_max_per_address: CONNECTIONS_MAX / 2,
+            requests_max: 64,
             connection_within: Duration::from_mins(5),
             head_bytes_max: 8 * 1024,
             headers_max: 64,
@@ -94,9 +101,9 @@ pub async fn serve_within<A, F, B>(
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
-    let slots = Arc::new(Semaphore::new(bounds.connections_max));
+    let places = Places::new(&bounds);
     let connections = TaskTracker::new();
-    while let Some((accepted, slot)) = listener.next(&slots, &stop).await {
+    while let Some((accepted, place)) = listener.next(&places, &stop).await {
         let connection = Connection {
             accepted,
             bounds,
@@ -105,7 +112,7 @@ pub async fn serve_within<A, F, B>(
         let answer = answer.clone();
         connections.spawn(async move {
             connection.serve(answer).await;
-            drop(slot);
+            drop(place);
         });
     }
     drop(listener);

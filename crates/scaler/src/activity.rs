@@ -56,7 +56,7 @@ impl Activity {
         loop {
             let count = self.counts.since(&self.trigger.pools, heard).await;
             if let Ok(depth) = count {
-                let active = 0 < self.trigger.mode.of(&depth);
+                let active = 0 < self.trigger.value(&depth);
                 if self.is_news(active) {
                     self.said = Some((active, Instant::now()));
                     return active;

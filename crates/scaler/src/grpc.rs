@@ -20,7 +20,7 @@ use crate::token::Token;
 use crate::trigger::Trigger;
 
 /// Callers that are told of activity at once.
-const STREAMS_MAX: usize = 256;
+const STREAMS_MAX: usize = 200;
 
 #[derive(Debug)]
 pub(crate) struct Grpc {
@@ -83,7 +83,7 @@ impl ExternalScaler for Grpc {
         let trigger = self.trigger(&about)?;
         let depth = self.depth(&trigger).await?;
         Ok(IsActiveResponse {
-            result: 0 < trigger.mode.of(&depth),
+            result: 0 < trigger.value(&depth),
         })
     }
 
@@ -137,7 +137,7 @@ impl ExternalScaler for Grpc {
             )));
         }
         let depth = self.depth(&trigger).await?;
-        let value = trigger.mode.of(&depth);
+        let value = trigger.value(&depth);
         Ok(GetMetricsResponse {
             metric_values: vec![MetricValue {
                 metric_name,

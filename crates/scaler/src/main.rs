@@ -39,6 +39,17 @@ const NAME: &str = "snowpack-scaler";
 /// a stream that ended, so connections last.
 const GRPC_CONNECTION_WITHIN: Duration = Duration::from_hours(1);
 
+/// KEDA needs one, each replica of its operator.
+const GRPC_CONNECTIONS_MAX: usize = 32;
+/// On one connection: a stream for each trigger, and a question or two.
+const GRPC_REQUESTS_MAX: u32 = 128;
+const GRPC_HEAD_BYTES_MAX: usize = 2 * 1024;
+// Heads that strangers send, each kept about four times over, are no third of 64 MiB, the memory the
+// chart gives.
+const _: () = assert!(
+    GRPC_CONNECTIONS_MAX * GRPC_REQUESTS_MAX as usize * GRPC_HEAD_BYTES_MAX * 4 <= 32 * 1024 * 1024
+);
+
 fn main() -> ExitCode {
     match runtime::arguments::<Args>() {
         Ok(args) => runtime::run(NAME, serve(args)),
@@ -79,6 +90,10 @@ async fn serve(args: Args) -> Result<()> {
     };
     let answer_grpc = move |ask: Ask| Arc::clone(&grpc).answer(ask);
     let bounds = Bounds {
+        connections_max: GRPC_CONNECTIONS_MAX,
+        connections_max_per_address: GRPC_CONNECTIONS_MAX / 2,
+        requests_max: GRPC_REQUESTS_MAX,
+        head_bytes_max: GRPC_HEAD_BYTES_MAX,
         connection_within: GRPC_CONNECTION_WITHIN,
         ..Bounds::default()
     };

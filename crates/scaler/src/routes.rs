@@ -16,6 +16,7 @@ use crate::counts::{Counts, NoCount};
 use crate::metrics::Gauges;
 use crate::pool::Pools;
 use crate::token::Token;
+use crate::trigger::{JOBS_PER_WORKER, jobs_per_worker};
 
 #[derive(Debug)]
 pub(crate) struct Routes {
@@ -41,8 +42,10 @@ struct LaneReady<'a> {
     pool: Option<String>,
     ready: i64,
     running: i64,
-    /// What a new pod could start plus what live leases still run.
+    /// What a new pod could start plus what live leases still run; a busy worker counts with all of
+    /// its jobs, so that no fewer workers are asked for than are busy.
     demand: i64,
+    busy: i64,
     scheduled: i64,
     oldest_ready_seconds: f64,
 }
@@ -55,9 +58,16 @@ struct Problem<'a> {
     detail: &'a str,
 }
 
+/// What `GET /v1/lanes/{lane}/ready` is asked with.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    pools: Pools,
+    jobs_per_worker: i64,
+}
+
 enum Route {
     ReadyCount,
-    LaneReady(Pools),
+    LaneReady(Asked),
 }
 
 impl Routes {
@@ -113,8 +123,8 @@ impl Routes {
                 Ok(depth) => json(&ReadyCount { ready: depth.ready }),
                 Err(no) => no.answer(),
             },
-            Route::LaneReady(pools) => match self.counts.get(&pools).await {
-                Ok(depth) => json(&self.lane_ready(&pools, &depth)),
+            Route::LaneReady(asked) => match self.counts.get(&asked.pools).await {
+                Ok(depth) => json(&self.lane_ready(&asked, &depth)),
                 Err(no) => no.answer(),
             },
         }
@@ -128,7 +138,7 @@ impl Routes {
             .strip_prefix("/v1/lanes/")
             .and_then(|rest| rest.strip_suffix("/ready"));
         match lane {
-            Some(lane) if lane == self.lane => pools(query)
+            Some(lane) if lane == self.lane => asked(query)
                 .map(Route::LaneReady)
                 .map_err(|why| Box::new(problem(StatusCode::BAD_REQUEST, "bad query", &why))),
             Some(_) => {
@@ -143,13 +153,15 @@ impl Routes {
         }
     }
 
-    fn lane_ready(&self, pools: &Pools, depth: &Depth) -> LaneReady<'_> {
+    fn lane_ready(&self, asked: &Asked, depth: &Depth) -> LaneReady<'_> {
+        let pools = &asked.pools;
         LaneReady {
             lane: &self.lane,
             pool: (!pools.are_all()).then(|| pools.to_string()),
             ready: depth.ready,
             running: depth.running,
-            demand: depth.demand,
+            demand: depth.demand_on(asked.jobs_per_worker),
+            busy: depth.busy,
             scheduled: depth.scheduled,
             oldest_ready_seconds: depth.oldest_ready_seconds,
         }
@@ -162,20 +174,29 @@ impl Routes {
     }
 }
 
-/// Reads `pool=NAMES`; nothing, or no name, is all pools.
-fn pools(query: &str) -> Result<Pools, String> {
-    let mut pools = None;
+/// Reads `pool=NAMES&jobsPerWorker=COUNT`; no pool is all pools, no count is 1.
+fn asked(query: &str) -> Result<Asked, String> {
+    let (mut pools, mut count) = (None, None);
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-        if key != "pool" {
-            return Err(format!("`{key}` is unknown: allowed is pool=NAMES"));
-        }
-        if pools.replace(Pools::read(&value)?).is_some() {
-            return Err(
-                "pool is given twice: allowed is once, with names between commas".to_owned(),
-            );
+        let again = if key == "pool" {
+            pools.replace(Pools::read(&value)?).is_some()
+        } else if key == JOBS_PER_WORKER {
+            count.replace(jobs_per_worker(&value)?).is_some()
+        } else {
+            return Err(format!(
+                "`{key}` is unknown: allowed are pool=NAMES, {JOBS_PER_WORKER}=COUNT"
+            ));
+        };
+        if again {
+            return Err(format!(
+                "{key} is given twice: allowed is once (pools are names between commas)"
+            ));
         }
     }
-    Ok(pools.unwrap_or_default())
+    Ok(Asked {
+        pools: pools.unwrap_or_default(),
+        jobs_per_worker: count.unwrap_or(1),
+    })
 }
 
 impl NoCount {
@@ -240,8 +261,8 @@ mod tests {
 
     #[track_caller]
     fn check(query: &str, want: Result<&str, &str>) {
-        match (pools(query), want) {
-            (Ok(got), Ok(want)) => assert_eq!(got.to_string(), want, "for {query}"),
+        match (asked(query), want) {
+            (Ok(got), Ok(want)) => assert_eq!(got.pools.to_string(), want, "for {query}"),
             (Err(got), Err(want)) => assert!(got.contains(want), "for {query}: {got}"),
             (got, want) => panic!("for {query}: {got:?} is not {want:?}"),
         }
@@ -257,6 +278,10 @@ mod tests {
         check("pool=m%2Cdefault", Ok("default,m"));
         check("pool=a%20b", Err("pool `a b`: allowed are up to 16"));
         check("pool=a&pool=b", Err("twice"));
-        check("lane=a", Err("`lane` is unknown: allowed is pool=NAMES"));
+        check("lane=a", Err("`lane` is unknown: allowed are pool=NAMES"));
+        check("jobsPerWorker=2&jobsPerWorker=2", Err("twice"));
+        check("jobsPerWorker=", Err("`jobsPerWorker` = ``: allowed is a"));
+        assert_eq!(asked("pool=a").unwrap().jobs_per_worker, 1);
+        assert_eq!(asked("jobsPerWorker=8&pool=a").unwrap().jobs_per_worker, 8);
     }
 }

@@ -13,6 +13,7 @@ use crate::token::Token;
 
 /// Keys of KEDA's own; it sends them along.
 const KEDAS: [&str; 3] = ["scalerAddress", "enableTLS", "unsafeSsl"];
+pub(crate) const JOBS_PER_WORKER: &str = "jobsPerWorker";
 const ALLOWED: &str = "lane, pool, jobsPerWorker, mode, token, tokenFromEnv";
 /// More than is ever counted.
 const JOBS_PER_WORKER_MAX: i64 = 10_000;
@@ -42,16 +43,17 @@ impl Mode {
             Self::Ready => "ready",
         }
     }
-
-    pub(crate) fn of(self, depth: &Depth) -> i64 {
-        match self {
-            Self::Demand => depth.demand,
-            Self::Ready => depth.ready,
-        }
-    }
 }
 
 impl Trigger {
+    /// The number that is the answer.
+    pub(crate) fn value(&self, depth: &Depth) -> i64 {
+        match self.mode {
+            Mode::Demand => depth.demand_on(self.jobs_per_worker),
+            Mode::Ready => depth.ready,
+        }
+    }
+
     /// Reads the metadata of a trigger for `lane`; the token first, so that a stranger learns
     /// nothing else.
     pub(crate) fn read(
@@ -85,7 +87,11 @@ impl Trigger {
         Ok(Self {
             pools,
             mode: mode(get("mode"))?,
-            jobs_per_worker: jobs_per_worker(get("jobsPerWorker"))?,
+            jobs_per_worker: match get(JOBS_PER_WORKER) {
+                None => 1,
+                Some(text) => jobs_per_worker(text)
+                    .map_err(|why| Status::invalid_argument(format!("metadata {why}")))?,
+            },
         })
     }
 }
@@ -100,17 +106,15 @@ fn mode(text: Option<&str>) -> Result<Mode, Status> {
     }
 }
 
-fn jobs_per_worker(text: Option<&str>) -> Result<i64, Status> {
-    let Some(text) = text else {
-        return Ok(1);
-    };
+/// Reads what one worker is meant to take, wherever it is asked with.
+pub(crate) fn jobs_per_worker(text: &str) -> Result<i64, String> {
     let number = text.parse().ok();
     let allowed = number.filter(|number| (1..=JOBS_PER_WORKER_MAX).contains(number));
     allowed.ok_or_else(|| {
-        Status::invalid_argument(format!(
-            "metadata `jobsPerWorker` = `{text}`: allowed is a whole number from 1 to \
+        format!(
+            "`{JOBS_PER_WORKER}` = `{text}`: allowed is a whole number from 1 to \
              {JOBS_PER_WORKER_MAX}"
-        ))
+        )
     })
 }
 

@@ -79,6 +79,42 @@ async fn m33_the_count_scales_from_zero_and_sees_expired_leases() {
 }
 
 #[tokio::test]
+async fn m33_workers_that_are_busy_with_one_job_of_many_slots_are_not_scaled_away() {
+    let lane = Lane::text().await;
+    let mut items: Vec<_> = (1..=4).map(|number| lane.item(number)).collect();
+    items[3].pool = "large".to_owned();
+    lane.add(&items).await;
+    // Two workers hold one job each, and one holds one whose lease ran out.
+    lane.run(
+        "update lane.job_queue as q
+         set claimed_at = now(), claimed_by = holder, attempt_id = q.job_id, attempt_count = 1,
+             visible_at = now() + lease
+         from (values ('job-000001', 'v', interval '1 h'), ('job-000002', 'w', '1 h'),
+                      ('job-000004', 'x', '-1 s')) as c (job_id, holder, lease)
+         where q.job_id = c.job_id",
+    )
+    .await;
+    for (pools, demand, busy) in [(&[][..], 4, 2), (&["default"], 3, 2), (&["large"], 1, 0)] {
+        let got = depth(&lane, pools).await;
+        assert_eq!((got.demand, got.busy), (demand, busy), "{pools:?}");
+        for slots in [1, 2, 8] {
+            let want = demand.max(busy * slots);
+            assert_eq!(got.demand_on(slots), want, "{pools:?} {slots}");
+            let pools = match pools {
+                [] => "null::text[]".to_owned(),
+                some => format!("array['{}']", some.join("','")),
+            };
+            let sql = lane.queue.keda_query().replace(
+                "null::text[] as pools, 1 as slots",
+                &format!("{pools} as pools, {slots} as slots"),
+            );
+            let row = lane.client.query_one(&sql, &[]).await.unwrap();
+            assert_eq!(row.get::<_, i64>(0), want, "{sql}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn m33_a_paused_lane_asks_for_no_new_workers() {
     let lane = Lane::text().await;
     lane.add_many(3).await;

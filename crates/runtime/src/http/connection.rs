@@ -19,8 +19,6 @@ use tracing::debug;
 use super::listener::{Accepted, Version};
 use super::{Ask, Bounds, HEAD_WITHIN};
 
-/// HTTP/2: requests under way at once on one connection.
-const REQUESTS_MAX: u32 = 256;
 /// HTTP/2: a connection that asks nothing for so long ends.
 const QUIET_MAX: Duration = Duration::from_mins(1);
 /// HTTP/2: a peer that is gone without a word is noticed: asked so often, given so long.
@@ -158,7 +156,7 @@ async fn two<A, F, B>(
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PONG_WITHIN)
-        .max_concurrent_streams(REQUESTS_MAX)
+        .max_concurrent_streams(bounds.requests_max)
         .max_header_list_size(u32::try_from(bounds.head_bytes_max).unwrap_or(u32::MAX))
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
@@ -196,8 +194,14 @@ impl Drop for Underway {
     }
 }
 
-/// Returns once no request was under way for [`QUIET_MAX`].
+/// Returns once no request came within [`HEAD_WITHIN`], or none was under way for [`QUIET_MAX`].
 async fn quiet(mut count: watch::Receiver<u32>) {
+    if tokio::time::timeout(HEAD_WITHIN, count.changed())
+        .await
+        .is_err()
+    {
+        return;
+    }
     loop {
         // It fails only with the connection, of which this is a part.
         let _ = count.wait_for(|count| *count == 0).await;

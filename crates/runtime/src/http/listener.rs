@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Peer;
+use super::places::{Place, Places};
 use crate::{Error, Tls};
 
 /// After a failed accept (out of file descriptors), before the next.
@@ -85,17 +85,23 @@ impl Listener {
         self.tcp.local_addr()
     }
 
-    /// The next connection with its slot; `None` once stopped.
+    /// The next connection with its place; `None` once stopped. One of an address that has its
+    /// share already is closed at once.
     pub(super) async fn next(
         &self,
-        slots: &Arc<Semaphore>,
+        places: &Arc<Places>,
         stop: &CancellationToken,
-    ) -> Option<(Accepted, OwnedSemaphorePermit)> {
+    ) -> Option<(Accepted, Place)> {
         let accepted = async {
-            let slot = Arc::clone(slots).acquire_owned().await.ok()?;
             loop {
+                let free = places.free().await?;
                 match self.tcp.accept().await {
-                    Ok((stream, peer)) => return Some((self.accepted(stream, peer), slot)),
+                    Ok((stream, peer)) => {
+                        if let Some(place) = places.give(free, peer.ip()) {
+                            return Some((self.accepted(stream, peer), place));
+                        }
+                        debug!(%peer, "an address holds too many connections");
+                    }
                     Err(error) => {
                         warn!(%error, "accept failed");
                         tokio::time::sleep(ACCEPT_PAUSE).await;

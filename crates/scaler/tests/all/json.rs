@@ -28,7 +28,8 @@ async fn m33_claimable_work_is_counted_expired_leases_included() {
         .unwrap();
     assert!(oldest.as_f64().unwrap() > 0.0, "{oldest}");
     let want = json!({
-        "lane": "snowpack", "pool": null, "ready": 3, "running": 1, "demand": 4, "scheduled": 1,
+        "lane": "snowpack", "pool": null, "ready": 3, "running": 1, "demand": 4, "busy": 1,
+        "scheduled": 1,
     });
     assert_eq!((status, all), (200, want));
 
@@ -38,6 +39,9 @@ async fn m33_claimable_work_is_counted_expired_leases_included() {
     assert_eq!(numbers, [Some(2), Some(1), Some(3), Some(1)]);
     let (_, large) = scaler.json("/v1/lanes/snowpack/ready?pool=l").await;
     assert_eq!((&large["ready"], &large["demand"]), (&json!(1), &json!(1)));
+    let path = "/v1/lanes/snowpack/ready?pool=default&jobsPerWorker=8";
+    let (_, thin) = scaler.json(path).await;
+    assert_eq!((&thin["busy"], &thin["demand"]), (&json!(1), &json!(8)));
     // As a worker that serves several pools is configured: no job counts twice.
     for path in [
         "pool=l,default",
@@ -62,8 +66,8 @@ async fn m33_an_empty_lane_counts_zero_and_the_first_job_wakes_it() {
     let database = Database::new().await;
     let scaler = Scaler::start(database.url()).await;
     let zero = json!({
-        "lane": "snowpack", "pool": null, "ready": 0, "running": 0, "demand": 0, "scheduled": 0,
-        "oldest_ready_seconds": 0.0,
+        "lane": "snowpack", "pool": null, "ready": 0, "running": 0, "demand": 0, "busy": 0,
+        "scheduled": 0, "oldest_ready_seconds": 0.0,
     });
     assert_eq!(
         scaler.json("/v1/lanes/snowpack/ready?pool=").await,

@@ -214,15 +214,15 @@ async fn streams_are_bounded_and_one_that_is_left_makes_room() {
     let mut keda = scaler.keda().await;
     let mut other = scaler.keda().await;
     let mut streams = Vec::new();
-    for _ in 0..256 {
-        let asker = if streams.len() < 200 {
+    for _ in 0..200 {
+        let asker = if streams.len() < 100 {
             &mut keda
         } else {
             &mut other
         };
         streams.push(asker.stream_is_active(trigger(&[])).await.unwrap());
     }
-    assert_eq!(scaler.metric(STREAMS).await, Some(256.0));
+    assert_eq!(scaler.metric(STREAMS).await, Some(200.0));
     let refused = other.stream_is_active(trigger(&[])).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     streams.truncate(100);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use testkit::{Certificate, Database, Process, get, request_on, until};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::scaler::{SCALER, Scaler, active, submit};
 
@@ -109,17 +109,20 @@ async fn a_renewed_certificate_is_taken_and_a_bad_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_never_ends_keeps_nobody_out() {
+async fn a_stranger_with_many_handshakes_that_never_end_keeps_nobody_out() {
     let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
     let certificate = Certificate::new();
     let scaler = start(&database, folder.path(), &certificate).await;
-    // More than there are places: the rest is served when these are thrown out.
+    // More than there are places; an address gets half of them.
     let mut silent = Vec::new();
     for _ in 0..runtime::http::CONNECTIONS_MAX + 10 {
-        silent.push(TcpStream::connect(scaler.grpc).await.unwrap());
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        silent.push(socket.connect(scaler.grpc).await.unwrap());
     }
     let mut asked = keda(&scaler, &certificate).await;
     assert_eq!(active(&mut asked, &[]).await, Ok(false));
+    // Those that got a place lose it as well.
     let mut first = silent.swap_remove(0);
     assert_eq!(
         first.read(&mut [0]).await.unwrap_or(0),

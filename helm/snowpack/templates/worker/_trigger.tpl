@@ -1,5 +1,6 @@
-{{/* One trigger of one pool: dict "root" $ "pool" the entry. A ScaledObject counts what runs, too: KEDA
-never scales below the busy pods. A ScaledJob counts what waits: its running Jobs are counted by KEDA,
+{{/* One trigger of one pool: dict "root" $ "pool" the entry. A ScaledObject counts what runs, too, and a
+busy pod with all its slots: KEDA never scales below the busy pods (but with prometheus, which knows no
+workers: there only with one slot each). A ScaledJob counts what waits: its running Jobs are counted by KEDA,
 which does not listen to pushes for it. */}}
 {{- define "snowpack.worker.trigger" -}}
 {{- $keda := .root.Values.keda -}}
@@ -24,7 +25,7 @@ which does not listen to pushes for it. */}}
 {{- else if eq $keda.trigger "metrics-api" -}}
 - type: metrics-api
   metadata:
-    url: {{ ternary "https" "http" $tls }}://{{ $host }}:9091/v1/lanes/snowpack/ready?pool={{ join "," .pool.serves }}
+    url: {{ ternary "https" "http" $tls }}://{{ $host }}:9091/v1/lanes/snowpack/ready?pool={{ join "," .pool.serves }}&jobsPerWorker={{ .pool.slots }}
     valueLocation: {{ $count }}
     targetValue: {{ .pool.slots | quote }}
     activationTargetValue: "0"
@@ -64,20 +65,17 @@ which does not listen to pushes for it. */}}
 {{- end }}
 {{- end -}}
 
-{{/* files/keda.sql for all pools, or for those this entry serves. */}}
+{{/* files/keda.sql for the pools this entry serves and its slots. KEDA itself counts a ScaledJob's
+running Jobs. */}}
 {{- define "snowpack.worker.query" -}}
 {{- $lines := list -}}
 {{- range splitList "\n" (.root.Files.Get "files/keda.sql") -}}
 {{- if not (or (hasPrefix "--" .) (empty (trim .))) -}}{{- $lines = append $lines (trim .) -}}{{- end -}}
 {{- end -}}
-{{- $query := join " " $lines | replace "{lane}" "snowpack" -}}
-{{- if eq .root.Values.keda.kind "ScaledJob" -}}{{- $query = $query | replace "select demand" "select ready" -}}{{- end -}}
-{{- if gt (len .root.Values.worker.pools) 1 -}}
-{{- $sum := list -}}
-{{- range .pool.serves -}}
-{{- $sum = append $sum (printf "(%s)" ($query | replace "depth_v1()" (printf "depth_v1('%s')" .))) -}}
-{{- end -}}
-{{- $query = printf "select %s" (join " + " $sum) -}}
+{{- $asked := printf "array['%s'] as pools, %v as slots" (join "', '" .pool.serves) .pool.slots -}}
+{{- $query := join " " $lines | replace "{lane}" "snowpack" | replace "null::text[] as pools, 1 as slots" $asked -}}
+{{- if eq .root.Values.keda.kind "ScaledJob" -}}
+{{- $query = $query | replace "depth.demand" "depth.ready" | replace "asked.slots *" "0 *" -}}
 {{- end -}}
 {{- $query -}}
 {{- end -}}
