@@ -73,7 +73,7 @@ fn the_plain_manifests_are_the_chart_s() {
     );
     for (path, text) in &all {
         keep(&format!("deploy/manifests/{path}"), &plain(text));
-        list += &format!("  - manifests/{path}\n");
+        list.extend(["  - manifests/", path, "\n"]);
     }
     keep("deploy/kustomization.yaml", &list);
     let mut open = vec![root().join("deploy/manifests")];

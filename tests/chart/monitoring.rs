@@ -169,7 +169,8 @@ fn m32_promtool_takes_every_expression_of_the_dashboards() {
     let expressions = all_expressions();
     for (number, expression) in expressions.iter().enumerate() {
         let expression = expression.replace("$namespace", "lake").replace('\'', "''");
-        file += &format!("      - {{record: 'panel:{number}', expr: '{expression}'}}\n");
+        let rule = format!("      - {{record: 'panel:{number}', expr: '{expression}'}}\n");
+        file.push_str(&rule);
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("panels.yaml");

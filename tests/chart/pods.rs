@@ -69,8 +69,8 @@ fn only_pods_that_talk_to_the_api_server_have_a_token_and_rights() {
     });
     none(&complaints);
     for Shape { file, objects } in shapes() {
-        let roles = objects.iter().filter(|object| object["kind"] == "Role");
-        let rules: Vec<&Value> = roles
+        let in_roles = objects.iter().filter(|object| object["kind"] == "Role");
+        let rules: Vec<&Value> = in_roles
             .flat_map(|role| role["rules"].as_array().unwrap())
             .collect();
         assert_eq!(rules.is_empty(), file.contains("keda-off"), "{file}");
@@ -154,14 +154,11 @@ fn a_changed_setting_restarts_the_pods_it_is_for_and_no_others() {
     assert!(before[0].is_string());
     let worker = sums("worker.stallSeconds=901");
     assert_eq!(
-        (&worker[0] == &before[0], &worker[1] == &before[1]),
+        (worker[0] == before[0], worker[1] == before[1]),
         (true, false)
     );
     let api = sums("api.proxies=1");
-    assert_eq!(
-        (&api[0] == &before[0], &api[1] == &before[1]),
-        (false, true)
-    );
+    assert_eq!((api[0] == before[0], api[1] == before[1]), (false, true));
     // Draining is a row in Postgres.
     assert_eq!(sums("drain=true"), before);
 }

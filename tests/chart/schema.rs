@@ -102,9 +102,8 @@ const REFUSED: &[(&str, &[&str])] = &[
 #[test]
 fn wrong_values_are_refused_with_their_path_and_what_is_allowed() {
     for (set, wanted) in REFUSED {
-        let refusal = match template("snowpack", &["--set", set]) {
-            Ok(_) => panic!("{set} was taken"),
-            Err(refusal) => refusal,
+        let Err(refusal) = template("snowpack", &["--set", set]) else {
+            panic!("{set} was taken");
         };
         for part in *wanted {
             assert!(refusal.contains(part), "{set}: no {part} in\n{refusal}");
