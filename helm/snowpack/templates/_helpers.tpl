@@ -20,17 +20,17 @@
 - name: {{ .name }}
   valueFrom:
     secretKeyRef:
-      name: {{ .secret }}
-      key: {{ .key }}
+      name: {{ .secret | quote }}
+      key: {{ .key | quote }}
 {{- end -}}
 
 {{/* Labels: dict "root" $ "component" "api". Selectors never change; workers have `pool` besides. */}}
 {{- define "snowpack.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "snowpack.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .pool }}
-snowpack/pool: {{ . }}
+snowpack/pool: {{ . | quote }}
 {{- end }}
 {{- end -}}
 

@@ -14,6 +14,16 @@
 {{- if ne (len $names) (len (uniq $names)) -}}
 {{- fail (printf "worker.pools: each entry needs a name of its own; there are %s" (join ", " $names)) -}}
 {{- end -}}
+{{- $served := list -}}
+{{- range $pools -}}
+{{- $served = concat $served .serves -}}
+{{- if gt (int .minReplicas) (int .maxReplicas) -}}
+{{- fail (printf "worker.pools: %s has minReplicas %v above maxReplicas %v" .name .minReplicas .maxReplicas) -}}
+{{- end -}}
+{{- end -}}
+{{- if ne (len $served) (len (uniq $served)) -}}
+{{- fail (printf "worker.pools: a pool of the queue belongs to one entry, or its jobs are counted twice; served are %s" (join ", " $served)) -}}
+{{- end -}}
 {{- toJson $pools -}}
 {{- end -}}
 
@@ -44,7 +54,7 @@ spec:
         - configMapRef: {name: {{ $full }}-worker}
       env:
         - name: SNOWPACK_WORKER_POOLS
-          value: {{ join "," .pool.serves }}
+          value: {{ join "," .pool.serves | quote }}
         - name: SNOWPACK_WORKER_SLOTS
           value: {{ .pool.slots | quote }}
         # Three quarters of the limit.
