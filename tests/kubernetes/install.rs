@@ -42,6 +42,11 @@ async fn a_release_is_installed_tested_upgraded_rolled_back_and_leaves_nothing_b
         }),
     );
     release.house.table("t").await;
+    until("the API has found the table", async || {
+        let (status, tables) = release.ask("GET", API_PORT, "/tables").await;
+        status == 200 && tables.contains("\"t\"")
+    })
+    .await;
     release.command("test", &["--timeout", "60s"]);
     release.workers_ready(0).await;
 
