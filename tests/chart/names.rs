@@ -71,6 +71,18 @@ fn no_name_is_too_long_however_long_release_and_override_are() {
 }
 
 #[test]
+fn a_release_with_dots_and_a_tag_that_ends_oddly_give_legal_names() {
+    let tag = format!("image.tag={}.x", "t".repeat(62));
+    for object in render("lake.eu", &["--set", &tag]) {
+        let called = object["metadata"]["name"].as_str().expect("a name");
+        assert!(!called.contains('.'), "{called}");
+        for (key, value) in labels(&object).filter(|(key, _)| key.ends_with("/version")) {
+            assert_eq!(value, "t".repeat(62), "{key}");
+        }
+    }
+}
+
+#[test]
 fn two_long_names_that_begin_alike_stay_apart() {
     let names = |last: &str| -> BTreeSet<String> {
         let release = "r".repeat(RELEASE_BYTES - 1) + last;

@@ -56,15 +56,25 @@ fn every_pod_runs_with_the_least_rights() {
 }
 
 #[test]
-fn only_pods_that_talk_to_the_api_server_have_a_token_and_rights() {
+fn only_containers_that_talk_to_the_api_server_have_a_token_and_rights() {
     let mut complaints = Vec::new();
     each(|at, object, pod| {
-        let component = &object["metadata"]["labels"]["app.kubernetes.io/component"];
-        let talks = component == "api" || component == "worker";
-        let enabled = !at.contains("keda-off");
-        let token = &pod["spec"]["automountServiceAccountToken"];
-        if *token != (talks && enabled) {
-            complaints.push(format!("{at}: automountServiceAccountToken is {token}"));
+        let automount = &pod["spec"]["automountServiceAccountToken"];
+        if *automount != false {
+            complaints.push(format!("{at}: automountServiceAccountToken is {automount}"));
+        }
+        let lasting = ["Deployment", "ScaledJob"].contains(&object["kind"].as_str().unwrap());
+        let enabled = lasting && !at.contains("keda-off");
+        for container in containers(pod) {
+            let talks = ["api", "worker"].contains(&container["name"].as_str().unwrap());
+            let mounts = container["volumeMounts"].as_array().into_iter().flatten();
+            let tokens = mounts.filter(|mount| {
+                mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+            });
+            if tokens.count() != usize::from(talks && enabled) {
+                let mounts = &container["volumeMounts"];
+                complaints.push(format!("{at}: {} mounts {mounts}", container["name"]));
+            }
         }
     });
     none(&complaints);

@@ -88,6 +88,23 @@ const REFUSED: &[(&str, &[&str])] = &[
         &["/healthSync", "'timezone' not allowed"],
     ),
     (
+        "orchestrator.schedule=7 minutes",
+        &["/orchestrator/schedule", "pattern"],
+    ),
+    (
+        "healthSync.timeZone=Europe Berlin",
+        &["/healthSync/timeZone", "pattern"],
+    ),
+    // Selectors find pods by these.
+    (
+        "worker.podLabels.app\\.kubernetes\\.io/name=mine",
+        &["/worker/podLabels/app.kubernetes.io~1name"],
+    ),
+    (
+        "commonLabels.snowpack/pool=mine",
+        &["/commonLabels/snowpack~1pool"],
+    ),
+    (
         "networkPolicy.databasePorts={70000}",
         &["/networkPolicy/databasePorts/0"],
     ),

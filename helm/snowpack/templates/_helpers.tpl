@@ -9,6 +9,8 @@
 {{- if not $full -}}
 {{- $full = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
 {{- end -}}
+{{- /* A release may have dots in its name; a Service may not. */ -}}
+{{- $full = replace "." "-" $full -}}
 {{- if le (len $full) 39 -}}
 {{- $full -}}
 {{- else -}}
@@ -36,7 +38,7 @@ snowpack/pool: {{ . | quote }}
 
 {{- define "snowpack.labels" -}}
 {{ include "snowpack.selectorLabels" . }}
-app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | trunc 63 | trimSuffix "-" | quote }}
+app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | trunc 63 | trimAll "._-" | quote }}
 app.kubernetes.io/part-of: snowpack
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- with .root.Values.commonLabels }}
@@ -93,11 +95,11 @@ labels:
   {{- end }}
 {{- end -}}
 
-{{/* What every pod's spec has: dict "root" "component" "values", "token" when it talks to the API server,
-"account" when it runs as another component. */}}
+{{/* What every pod's spec has: dict "root" "component" "values", "account" when it runs as another component.
+Who talks to the API server mounts a token of its own: see `snowpack.token.mount`. */}}
 {{- define "snowpack.podSpec" -}}
 serviceAccountName: {{ .account | default (include "snowpack.serviceAccountName" .) }}
-automountServiceAccountToken: {{ .token | default false }}
+automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -128,7 +130,7 @@ topologySpreadConstraints:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
@@ -141,6 +143,29 @@ securityContext:
   readOnlyRootFilesystem: true
   capabilities:
     drop: [ALL]
+{{- end -}}
+
+{{/* The service account's token, for the one container of a pod that talks to the API server. */}}
+{{- define "snowpack.token.mount" -}}
+{{- if .Values.kubernetes.enabled }}
+- name: kube-api-access
+  mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "snowpack.token.volume" -}}
+{{- if .Values.kubernetes.enabled }}
+- name: kube-api-access
+  projected:
+    sources:
+      - serviceAccountToken: {path: token}
+      - configMap:
+          name: kube-root-ca.crt
+          items: [{key: ca.crt, path: ca.crt}]
+      - downwardAPI:
+          items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
+{{- end }}
 {{- end -}}
 
 {{- define "snowpack.waitForDatabase" -}}
@@ -176,6 +201,6 @@ initContainers:
 {{- with .root.Values.storage.volume.existingClaim }}
 - name: warehouse
   persistentVolumeClaim:
-    claimName: {{ . }}
+    claimName: {{ . | quote }}
 {{- end }}
 {{- end -}}

@@ -32,7 +32,7 @@
 {{- $root := .root -}}
 {{- $full := include "snowpack.fullname" $root -}}
 {{- $job := and $root.Values.keda.enabled (eq $root.Values.keda.kind "ScaledJob") -}}
-{{- $this := dict "root" $root "component" "worker" "values" $root.Values.worker "pool" .pool.name "token" $root.Values.kubernetes.enabled -}}
+{{- $this := dict "root" $root "component" "worker" "values" $root.Values.worker "pool" .pool.name -}}
 metadata:
   {{- $config := include (print $root.Template.BasePath "/worker/configmap.yaml") $root }}
   {{- include "snowpack.podMetadata" (set $this "checksum" (sha256sum $config)) | trim | nindent 2 }}
@@ -97,6 +97,12 @@ spec:
         limits: {memory: {{ .pool.memoryMiB }}Mi}
       volumeMounts:
         {{- include "snowpack.mounts" $root | nindent 8 }}
+        {{- with include "snowpack.token.mount" $root | trim }}
+        {{- . | nindent 8 }}
+        {{- end }}
   volumes:
     {{- include "snowpack.volumes" (dict "root" $root "tmp" $root.Values.worker.tmpSizeLimit) | nindent 4 }}
+    {{- with include "snowpack.token.volume" $root | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
 {{- end -}}
