@@ -108,15 +108,15 @@ impl Routes {
         if let Some(answer) = self.admin.answer(method, path).await {
             return answer;
         }
+        if !self.admits(ask.headers()) {
+            return unauthorized();
+        }
         let route = match self.route(path, ask.uri().query().unwrap_or("")) {
             Ok(route) => route,
             Err(refusal) => return *refusal,
         };
         if !http::reads(method) {
             return http::not_allowed();
-        }
-        if !self.admits(ask.headers()) {
-            return unauthorized();
         }
         match route {
             Route::ReadyCount => match self.counts.get(&Pools::default()).await {

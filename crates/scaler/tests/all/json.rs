@@ -225,6 +225,10 @@ async fn a_token_opens_the_counts_and_only_them() {
             );
         }
     }
+    // A stranger learns neither what lanes there are nor how to ask.
+    for path in ["/v1/lanes/other/ready", "/v1/lanes/snowpack/ready?pol=a"] {
+        assert_eq!(get(scaler.address, path, &[]).await.0, 401, "{path}");
+    }
     assert_eq!(get(scaler.address, "/metrics", &[]).await.0, 200);
     assert!(!scaler.process.log().contains("s3cret"));
     scaler.stop(&[]).await;
