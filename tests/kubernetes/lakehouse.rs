@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use maintenance::Submission;
 use model::{Action, JobId, JobStatus};
 use serde_json::{Value, json};
-use testkit::{Database, S3, until};
+use testkit::{Database, S3, SmallTable, until};
 use tokio_postgres::Client;
 
 /// Where pods and tests find the S3 server.
@@ -17,16 +17,6 @@ const FILES: u64 = 6;
 #[derive(Debug)]
 pub(crate) struct Lakehouse {
     pub(crate) database: Database,
-}
-
-/// A table as PyIceberg sees it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Look {
-    rows: u64,
-    fingerprint: String,
-    files: u64,
-    /// Of every snapshot, the oldest first.
-    operations: Vec<String>,
 }
 
 impl Lakehouse {
@@ -42,7 +32,7 @@ impl Lakehouse {
     }
 
     /// A new table of [`FILES`] small files.
-    pub(crate) async fn table(&self, name: &str) -> Look {
+    pub(crate) async fn table(&self, name: &str) -> SmallTable {
         self.oracle("create", name, &[]).await
     }
 
@@ -51,7 +41,7 @@ impl Lakehouse {
         self.oracle("create", "last", names).await;
     }
 
-    async fn oracle(&self, op: &str, name: &str, more: &[String]) -> Look {
+    async fn oracle(&self, op: &str, name: &str, more: &[String]) -> SmallTable {
         let more: Vec<_> = more.iter().map(|name| format!("db.{name}")).collect();
         let asked = json!({
             "op": op,
@@ -69,28 +59,13 @@ impl Lakehouse {
             "files": FILES,
             "rows_per_file": 10,
         });
-        let run = move || testkit::oracle("small_table", &asked);
-        let look = tokio::task::spawn_blocking(run).await.unwrap();
-        let operations = look["operations"].as_array().unwrap().iter();
-        Look {
-            rows: look["rows"].as_u64().unwrap(),
-            fingerprint: look["fingerprint"].as_str().unwrap().to_owned(),
-            files: look["files"].as_u64().unwrap(),
-            operations: operations
-                .map(|name| name.as_str().unwrap().to_owned())
-                .collect(),
-        }
+        SmallTable::ask(asked).await
     }
 
     /// The table was rewritten exactly once since `before`, and holds the same rows.
-    pub(crate) async fn rewritten_once(&self, name: &str, before: &Look) {
+    pub(crate) async fn rewritten_once(&self, name: &str, before: &SmallTable) {
         let after = self.oracle("look", name, &[]).await;
-        let replaces = after.operations.iter().filter(|one| *one == "replace");
-        assert_eq!((after.files, replaces.count()), (1, 1), "{after:?}");
-        assert_eq!(
-            (after.rows, &after.fingerprint),
-            (before.rows, &before.fingerprint)
-        );
+        after.is_rewritten_once(before);
     }
 
     /// Submits a rewrite of each table in one transaction; says when it was committed.

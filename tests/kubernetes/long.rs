@@ -1,8 +1,9 @@
 //! Jobs that are at work for as long as a test wants.
 
 use model::JobId;
+use testkit::SmallTable;
 
-use crate::lakehouse::{Hold, Look};
+use crate::lakehouse::Hold;
 use crate::release::Release;
 
 /// Long jobs, each held where it looks at its table.
@@ -10,7 +11,7 @@ use crate::release::Release;
 pub(crate) struct Long {
     hold: Hold,
     jobs: Vec<JobId>,
-    tables: Vec<(String, Look)>,
+    tables: Vec<(String, SmallTable)>,
 }
 
 impl Long {

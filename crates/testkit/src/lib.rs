@@ -16,6 +16,7 @@ mod process;
 mod proxy;
 mod s3;
 mod seed;
+mod small_table;
 mod wait;
 
 pub use binary::binary;
@@ -29,4 +30,5 @@ pub use process::Process;
 pub use proxy::{Fate, Proxy};
 pub use s3::S3;
 pub use seed::{seed, seeds};
+pub use small_table::SmallTable;
 pub use wait::{WAIT_MAX, until};

@@ -1,8 +1,9 @@
 //! Workers that die or freeze: the next one completes the job, the old one changes nothing.
 
 use model::{JobId, JobStatus};
+use testkit::SmallTable;
 
-use crate::lakehouse::{Hold, Lakehouse, Look};
+use crate::lakehouse::{Hold, Lakehouse};
 
 /// The shortest lease there is, and what a worker says about it.
 const LEASE: (&str, &str) = ("SNOWPACK_LEASE_SECONDS", "2");
@@ -86,7 +87,7 @@ async fn m11_q08_a_worker_frozen_while_it_writes_down_its_files_holds_nobody_up(
 }
 
 /// A worker is frozen in the held step, the next one does the job, the first one wakes up.
-async fn wakes_too_late(house: &Lakehouse, hold: Hold, job: &JobId, before: &Look) {
+async fn wakes_too_late(house: &Lakehouse, hold: Hold, job: &JobId, before: &SmallTable) {
     let frozen = house.worker(&[LEASE], &[]);
     hold.holds().await;
     frozen.signal("STOP");

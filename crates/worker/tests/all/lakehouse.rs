@@ -9,7 +9,7 @@ use maintenance::{Job, Submission};
 use model::{Action, JobId, JobStatus};
 use serde_json::json;
 use tempfile::TempDir;
-use testkit::{Database, Process, get, until};
+use testkit::{Database, Process, SmallTable, get, until};
 use tokio_postgres::Client;
 
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_snowpack-worker");
@@ -25,16 +25,6 @@ pub(crate) struct Lakehouse {
     files: Mutex<BTreeSet<String>>,
 }
 
-/// A table as PyIceberg sees it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Look {
-    pub(crate) rows: u64,
-    pub(crate) fingerprint: String,
-    pub(crate) files: u64,
-    /// Of every snapshot, the oldest first.
-    pub(crate) operations: Vec<String>,
-}
-
 impl Lakehouse {
     pub(crate) async fn new() -> Self {
         let warehouse = tempfile::tempdir().unwrap();
@@ -46,7 +36,7 @@ impl Lakehouse {
     }
 
     /// A new table of [`FILES`] small files.
-    pub(crate) async fn table(&self, name: &str) -> Look {
+    pub(crate) async fn table(&self, name: &str) -> SmallTable {
         let look = self.oracle("create", name).await;
         let mut found = BTreeSet::new();
         files_below(self.warehouse.path(), &mut found);
@@ -54,7 +44,7 @@ impl Lakehouse {
         look
     }
 
-    pub(crate) async fn look(&self, name: &str) -> Look {
+    pub(crate) async fn look(&self, name: &str) -> SmallTable {
         self.oracle("look", name).await
     }
 
@@ -68,7 +58,7 @@ impl Lakehouse {
             .collect()
     }
 
-    async fn oracle(&self, op: &str, name: &str) -> Look {
+    async fn oracle(&self, op: &str, name: &str) -> SmallTable {
         let asked = json!({
             "op": op,
             "uri": self.database.url(),
@@ -78,17 +68,7 @@ impl Lakehouse {
             "files": FILES,
             "rows_per_file": ROWS_PER_FILE,
         });
-        let run = move || testkit::oracle("small_table", &asked);
-        let look = tokio::task::spawn_blocking(run).await.unwrap();
-        let operations = look["operations"].as_array().unwrap().iter();
-        Look {
-            rows: look["rows"].as_u64().unwrap(),
-            fingerprint: look["fingerprint"].as_str().unwrap().to_owned(),
-            files: look["files"].as_u64().unwrap(),
-            operations: operations
-                .map(|name| name.as_str().unwrap().to_owned())
-                .collect(),
-        }
+        SmallTable::ask(asked).await
     }
 
     pub(crate) fn warehouse(&self) -> String {
@@ -96,18 +76,8 @@ impl Lakehouse {
     }
 
     /// The table was rewritten exactly once since `before`, and holds the same rows.
-    pub(crate) async fn rewritten_once(&self, name: &str, before: &Look) {
-        let after = self.look(name).await;
-        let replaces = after
-            .operations
-            .iter()
-            .filter(|name| *name == "replace")
-            .count();
-        assert_eq!((after.files, replaces), (1, 1), "{after:?}");
-        assert_eq!(
-            (after.rows, &after.fingerprint),
-            (before.rows, &before.fingerprint)
-        );
+    pub(crate) async fn rewritten_once(&self, name: &str, before: &SmallTable) {
+        self.look(name).await.is_rewritten_once(before);
     }
 
     pub(crate) async fn submit(&self, table: &str) -> JobId {

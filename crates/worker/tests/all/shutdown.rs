@@ -1,9 +1,9 @@
 //! SIGTERM and SIGINT in every phase: what runs is committed or handed back, never lost.
 
 use model::{JobId, JobStatus};
-use testkit::Process;
+use testkit::{Process, SmallTable};
 
-use crate::lakehouse::{Hold, Lakehouse, Look, readiness};
+use crate::lakehouse::{Hold, Lakehouse, readiness};
 
 /// What a worker says when a step does not answer although it has to go.
 const DROPPED: &str = "dropped an engine that did not stop";
@@ -137,7 +137,7 @@ async fn handed_back_at_once(
     worker: &Process,
     hold: Hold,
     job: &JobId,
-    before: &Look,
+    before: &SmallTable,
 ) {
     worker.mentions(DROPPED).await;
     hold.release().await;
