@@ -202,6 +202,19 @@ pub(crate) struct MaybeDatabase {
     pub(crate) database_url: Option<String>,
 }
 
+/// Where a program makes a database of its own, to be dropped at its end
+#[derive(Debug, clap::Args)]
+pub(crate) struct ScratchServer {
+    /// A Postgres to make a scratch database on, as a URL; without, a private one is started
+    #[arg(
+        long,
+        env = "SNOWPACK_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) database_url: Option<String>,
+}
+
 /// Where tables are
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Lakehouse {
@@ -213,14 +226,8 @@ pub(crate) struct Lakehouse {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Demo {
-    /// A Postgres to make a scratch database on, as a URL; without, a private one is started
-    #[arg(
-        long,
-        env = "SNOWPACK_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
-    pub(crate) database_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ScratchServer,
     /// Show a lakehouse of so many tables that runs by itself, instead of one table
     #[arg(
         long,

@@ -86,7 +86,7 @@ async fn at_home<T>(
     let shutdown = runtime::Shutdown::on_signals(Duration::ZERO)?;
     let interrupted = || anyhow::anyhow!("interrupted; everything the demo started is stopped");
     let home = tokio::select! {
-        home = Home::open("demo", args.database_url.as_deref(), steps) => home?,
+        home = Home::open("demo", args.server.database_url.as_deref(), steps) => home?,
         () = shutdown.drain.cancelled() => return Err(interrupted()),
     };
     let told = tokio::select! {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::part::Part;
-use crate::args::{Lakehouse, MaybeDatabase};
+use crate::args::{Lakehouse, MaybeDatabase, ScratchServer};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -40,14 +40,8 @@ pub(super) enum Measure {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ControlPlane {
-    /// A Postgres to make a scratch database on, as a URL; without, a private one is started
-    #[arg(
-        long,
-        env = "SNOWPACK_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
-    pub(super) database_url: Option<String>,
+    #[command(flatten)]
+    pub(super) server: ScratchServer,
     /// Tables of the catalog
     #[arg(long, value_name = "COUNT", default_value = "100000", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     pub(super) tables: u32,
@@ -64,14 +58,8 @@ pub(super) struct ControlPlane {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Scaler {
-    /// A Postgres to make a scratch database on, as a URL; without, a private one is started
-    #[arg(
-        long,
-        env = "SNOWPACK_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
-    pub(super) database_url: Option<String>,
+    #[command(flatten)]
+    pub(super) server: ScratchServer,
     /// Requests a second of the callers that keep a pace
     #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) rate: u32,

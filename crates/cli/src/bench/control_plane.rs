@@ -42,7 +42,7 @@ pub(super) async fn run(args: ControlPlane, out: &Out) -> Result<()> {
     server::find(API)?;
     let interrupted = || anyhow!("interrupted; everything the bench made is removed");
     let home = tokio::select! {
-        home = Home::open("bench", args.database_url.as_deref(), steps) => home?,
+        home = Home::open("bench", args.server.database_url.as_deref(), steps) => home?,
         () = shutdown.drain.cancelled() => return Err(interrupted()),
     };
     let measured = tokio::select! {

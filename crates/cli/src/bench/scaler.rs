@@ -49,7 +49,7 @@ pub(super) async fn run(args: Scaler, out: &Out) -> Result<()> {
     server::find(SCALER)?;
     let interrupted = || anyhow!("interrupted; everything the bench made is removed");
     let home = tokio::select! {
-        home = Home::open("bench", args.database_url.as_deref(), steps) => home?,
+        home = Home::open("bench", args.server.database_url.as_deref(), steps) => home?,
         () = shutdown.drain.cancelled() => return Err(interrupted()),
     };
     let bench = Bench {
