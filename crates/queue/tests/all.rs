@@ -18,6 +18,8 @@ mod lane;
 mod lease;
 #[path = "all/lock.rs"]
 mod lock;
+#[path = "all/model_check/mod.rs"]
+mod model_check;
 #[path = "all/order.rs"]
 mod order;
 #[path = "all/retry.rs"]
