@@ -10,6 +10,7 @@ use maintenance::deletions::{PAGE_MAX, State};
 use model::{Action, JobId, JobStatus, TableName};
 
 use crate::bench;
+use crate::demo::home::ScratchServer;
 use crate::option::ActionOption;
 
 const STYLES: Styles = Styles::styled()
@@ -193,19 +194,6 @@ A drain refuses new jobs at every door; `snowpack pause` stops the handing out o
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct MaybeDatabase {
     /// Postgres, as a URL; also where the SQL catalog is looked for by default
-    #[arg(
-        long,
-        env = "SNOWPACK_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
-    pub(crate) database_url: Option<String>,
-}
-
-/// Where a program makes a database of its own, to be dropped at its end
-#[derive(Debug, clap::Args)]
-pub(crate) struct ScratchServer {
-    /// A Postgres to make a scratch database on, as a URL; without, a private one is started
     #[arg(
         long,
         env = "SNOWPACK_DATABASE_URL",

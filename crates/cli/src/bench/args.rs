@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::part::Part;
-use crate::args::{Lakehouse, MaybeDatabase, ScratchServer};
+use crate::args::{Lakehouse, MaybeDatabase};
+use crate::demo::home::ScratchServer;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:

@@ -7,6 +7,19 @@ use uuid::Uuid;
 use super::postgres::Postgres;
 use super::steps::Steps;
 
+/// Where a program makes a database of its own, to be dropped at its end
+#[derive(Debug, clap::Args)]
+pub(crate) struct ScratchServer {
+    /// A Postgres to make a scratch database on, as a URL; without, a private one is started
+    #[arg(
+        long,
+        env = "SNOWPACK_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) database_url: Option<String>,
+}
+
 /// A database nobody else uses. [`Home::close`] leaves nothing behind.
 #[derive(Debug)]
 pub(crate) enum Home {
