@@ -32,6 +32,10 @@ const REFUSED: &[(&str, &[&str])] = &[
         "storage.warehouse=gs://bucket/x",
         &["/storage/warehouse", "s3"],
     ),
+    (
+        "storage.locations={lake}",
+        &["/storage/locations/0", "pattern"],
+    ),
     ("policy.enrolment=all", &["/policy/enrolment", "opt-in"]),
     (
         "policy.rewriteDataDeleteRatioThreshold=0",

@@ -2,6 +2,8 @@
 //! folder, PyIceberg and DuckDB as independent writers and readers.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "all/allowed.rs"]
+mod allowed;
 #[path = "all/broken.rs"]
 mod broken;
 #[path = "all/conflict.rs"]

@@ -8,6 +8,11 @@ pub struct Args {
     #[arg(long, env = "SNOWPACK_WAREHOUSE")]
     pub warehouse: Option<String>,
 
+    /// What tables may consist of, as locations between commas; default: whatever the keys reach,
+    /// and local files unless the warehouse lies in an object store
+    #[arg(long, env = "SNOWPACK_LOCATIONS")]
+    pub locations: Option<String>,
+
     /// S3 server, as in https://minio.example:9000; default: AWS
     #[arg(long, env = "SNOWPACK_S3_ENDPOINT", hide_env_values = true)]
     pub s3_endpoint: Option<String>,
@@ -38,6 +43,7 @@ impl std::fmt::Debug for Args {
         // Keys never reach a log.
         f.debug_struct("Args")
             .field("warehouse", &self.warehouse)
+            .field("locations", &self.locations)
             .finish_non_exhaustive()
     }
 }

@@ -20,6 +20,9 @@ pub enum Error {
         scheme: String,
         built: &'static str,
     },
+    /// The settings forbid it, whatever the keys allow.
+    #[error("{location} {why}")]
+    NotAllowed { location: String, why: String },
     #[error("{name} = `{value}`: allowed: {allowed}")]
     BadSetting {
         name: &'static str,
@@ -102,6 +105,7 @@ impl Error {
             | Self::AlreadyExists { .. }
             | Self::BadLocation { .. }
             | Self::Unsupported { .. }
+            | Self::NotAllowed { .. }
             | Self::BadSetting { .. }
             | Self::HalfSet { .. }
             | Self::OutOfRange { .. } => Advice::GiveUp,

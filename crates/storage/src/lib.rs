@@ -12,6 +12,7 @@
 //! | what was not finished goes | temporary file: at drop, else when its name is deleted | multipart upload: at drop, else by a lifecycle rule |
 //! | deleting what is not there succeeds | yes | yes |
 
+mod allowed;
 mod args;
 mod error;
 mod local;

@@ -11,6 +11,7 @@ use futures::FutureExt as _;
 use model::Advice;
 use tokio::sync::Semaphore;
 
+use crate::allowed::Allowed;
 use crate::retry::Retry;
 use crate::s3::{self, S3, Settings};
 use crate::{Args, Error, Location, Scheme, local};
@@ -30,6 +31,7 @@ pub struct Storage {
     calls: Arc<Semaphore>,
     /// `None`: local files only.
     s3: Option<Arc<S3>>,
+    allowed: Allowed,
 }
 
 /// An object, and what reaches it.
@@ -41,7 +43,9 @@ enum Place {
 impl Storage {
     /// Local files and S3, as the arguments say. Nothing is connected to yet.
     pub fn new(args: &Args) -> Result<Self, Error> {
-        Ok(Self::with(Settings::parse(args)?))
+        let allowed = Allowed::parse(args)?;
+        let all = Self::with(Settings::parse(args)?);
+        Ok(Self { allowed, ..all })
     }
 
     pub(crate) fn with(settings: Settings) -> Self {
@@ -58,7 +62,16 @@ impl Storage {
         Self {
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
             s3: None,
+            allowed: Allowed::Everything,
         }
+    }
+
+    /// Whether the settings allow this location to be touched; fails with [`Error::NotAllowed`],
+    /// or as [`Location::parse`] does.
+    pub fn admit(&self, location: &str) -> Result<Location, Error> {
+        let location = Location::parse(location)?;
+        self.allowed.admit(&location)?;
+        Ok(location)
     }
 
     /// The whole object.
@@ -202,7 +215,7 @@ impl Storage {
     }
 
     fn place(&self, text: &str) -> Result<Place, Error> {
-        let location = Location::parse(text)?;
+        let location = self.admit(text)?;
         match (location.scheme(), &self.s3) {
             (Scheme::File, _) => Ok(Place::Local(local::Place::new(text, &location))),
             (Scheme::S3, Some(s3)) => Ok(Place::S3(s3.clone(), s3.object(text, &location)?)),

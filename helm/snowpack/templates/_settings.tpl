@@ -34,6 +34,7 @@ everything else is in one ConfigMap for each component. The names are the progra
   "SNOWPACK_CATALOG_TYPE" .Values.catalog.type
   "SNOWPACK_CATALOG_NAME" .Values.catalog.name
   "SNOWPACK_WAREHOUSE" .Values.storage.warehouse
+  "SNOWPACK_LOCATIONS" (join "," .Values.storage.locations)
   "SNOWPACK_S3_ENDPOINT" .Values.storage.s3.endpoint
   "SNOWPACK_S3_REGION" .Values.storage.s3.region
   "SNOWPACK_S3_PATH_STYLE" .Values.storage.s3.pathStyle

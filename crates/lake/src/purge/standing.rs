@@ -133,7 +133,7 @@ async fn judge(
     let mut kept = HashMap::new();
     let mut free = Candidates::default();
     for due in files {
-        let why = match Location::parse(&due.path) {
+        let why = match table.storage.admit(&due.path) {
             Err(error) => Some(error.to_string()),
             Ok(file) if !in_a_folder(&file) || own.as_ref().is_some_and(|own| file.holds(own)) => {
                 Some("it is not a file in a folder".to_owned())

@@ -45,7 +45,7 @@ impl World {
         self.execute(&plan).await
     }
 
-    async fn purge(&self) -> Purge {
+    pub(crate) async fn purge(&self) -> Purge {
         let report = self.try_purge().await.unwrap();
         report
             .purge
