@@ -3,3 +3,4 @@
 mod demo;
 mod fleet;
 mod metrics;
+mod secrets;
