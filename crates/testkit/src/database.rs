@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use tokio_postgres::{Client, NoTls};
 
+use crate::Server;
+
 /// Databases older than this are leftovers of earlier runs.
 const LEFTOVER_AFTER_SECONDS: u64 = 2 * 60 * 60;
 
@@ -23,16 +25,21 @@ pub struct Database {
 impl Database {
     /// A database with the maintenance lane migrated.
     pub async fn new() -> Self {
-        Self::from_template(true)
-            .await
-            .expect("create a test database")
+        Self::on(&server_url(), true).await
     }
 
     /// A database with nothing in it.
     pub async fn empty() -> Self {
-        Self::from_template(false)
-            .await
-            .expect("create a test database")
+        Self::on(&server_url(), false).await
+    }
+
+    /// The database of the same name on another server, which follows this one's.
+    #[must_use]
+    pub fn on_standby(&self, standby: &Server) -> Self {
+        Self {
+            url: with_database(&standby.url(), &self.name),
+            name: self.name.clone(),
+        }
     }
 
     pub fn url(&self) -> &str {
@@ -57,15 +64,20 @@ impl Database {
             .expect("connect to the test database")
     }
 
-    async fn from_template(migrated: bool) -> Result<Self> {
-        let server = server_url();
-        let admin = connect(&server).await?;
+    pub(crate) async fn on(server: &str, migrated: bool) -> Self {
+        Self::from_template(server, migrated)
+            .await
+            .expect("create a test database")
+    }
+
+    async fn from_template(server: &str, migrated: bool) -> Result<Self> {
+        let admin = connect(server).await?;
         admin
             .execute("select pg_advisory_lock($1)", &[&SETUP_LOCK])
             .await?;
         drop_leftovers(&admin).await?;
         let template = if migrated {
-            Some(template(&admin, &server).await?)
+            Some(template(&admin, server).await?)
         } else {
             None
         };
@@ -79,7 +91,7 @@ impl Database {
             .execute("select pg_advisory_unlock($1)", &[&SETUP_LOCK])
             .await?;
         Ok(Self {
-            url: with_database(&server, &name),
+            url: with_database(server, &name),
             name,
         })
     }

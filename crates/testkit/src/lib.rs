@@ -1,9 +1,10 @@
-//! For tests only: throwaway databases, S3 servers, Kubernetes control planes and proxies that
-//! break, our programs as processes, the oracle programs, certificates, waiting, seeds, log scan.
+//! For tests only: throwaway databases and Postgres servers, poolers, S3 servers, Kubernetes control
+//! planes and proxies that break, our programs as processes, the oracle programs, certificates,
+//! waiting, seeds, log scan.
 //!
 //! `tests/run` starts Postgres and makes the others, and says where they are through
-//! `SNOWPACK_TEST_DATABASE_URL`, `SNOWPACK_TEST_PYTHON`, `SNOWPACK_TEST_S3` and
-//! `SNOWPACK_TEST_KUBERNETES`. Absence is a failure, never a pass.
+//! `SNOWPACK_TEST_DATABASE_URL`, `SNOWPACK_TEST_PYTHON`, `SNOWPACK_TEST_S3`,
+//! `SNOWPACK_TEST_PGBOUNCER` and `SNOWPACK_TEST_KUBERNETES`. Absence is a failure, never a pass.
 
 mod binary;
 mod certificate;
@@ -12,10 +13,12 @@ mod http;
 mod kubernetes;
 mod logs;
 mod oracle;
+mod pooler;
 mod process;
 mod proxy;
 mod s3;
 mod seed;
+mod server;
 mod small_table;
 mod wait;
 
@@ -26,9 +29,11 @@ pub use http::{get, request, request_on};
 pub use kubernetes::Kubernetes;
 pub use logs::unexpected_lines;
 pub use oracle::{oracle, python};
+pub use pooler::Pooler;
 pub use process::Process;
 pub use proxy::{Fate, Proxy};
 pub use s3::S3;
 pub use seed::{seed, seeds};
+pub use server::{Server, Stop};
 pub use small_table::SmallTable;
 pub use wait::{WAIT_MAX, until};
