@@ -386,6 +386,34 @@ async fn q67_a_held_row_makes_a_write_elsewhere_a_fenced_one() {
 }
 
 #[tokio::test]
+async fn q67_a_write_behind_the_held_row_does_not_wait_for_ever() {
+    let lane = Lane::text().await;
+    lane.add_many(1).await;
+    let fence = lane.claim_only().await.fence;
+    let mut client = lane.database.client().await;
+    let limit = async |tx: &tokio_postgres::Transaction<'_>| -> String {
+        let sql = "select current_setting('lock_timeout')";
+        tx.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    let tx = client.transaction().await.unwrap();
+    lane.queue.hold(&tx, &fence).await.unwrap();
+    assert_eq!(limit(&tx).await, "10s");
+    tx.commit().await.unwrap();
+    let guard = lane.queue.guard(&mut client, &fence, LEASE / 2).await;
+    let guard = guard.unwrap();
+    let guarded = limit(guard.transaction()).await;
+    assert!(guarded != "0" && guarded != "10s", "{guarded}");
+    guard.rollback().await.unwrap();
+    client
+        .batch_execute("set lock_timeout = '500ms'")
+        .await
+        .unwrap();
+    let tx = client.transaction().await.unwrap();
+    lane.queue.hold(&tx, &fence).await.unwrap();
+    assert_eq!(limit(&tx).await, "500ms", "the server's own limit stands");
+}
+
+#[tokio::test]
 async fn q67_whoever_holds_the_row_is_thrown_out_when_silent() {
     let lane = Lane::text().await;
     lane.add_many(2).await;
