@@ -10,22 +10,36 @@ mod claim;
 mod depth;
 #[path = "all/enqueue.rs"]
 mod enqueue;
+#[path = "all/exclusion.rs"]
+mod exclusion;
+#[path = "all/failover.rs"]
+mod failover;
 #[path = "all/fence.rs"]
 mod fence;
+#[path = "all/horizon.rs"]
+mod horizon;
 #[path = "all/lane.rs"]
 mod lane;
 #[path = "all/lease.rs"]
 mod lease;
+#[path = "all/limits.rs"]
+mod limits;
 #[path = "all/lock.rs"]
 mod lock;
+#[path = "all/million.rs"]
+mod million;
 #[path = "all/model_check/mod.rs"]
 mod model_check;
 #[path = "all/order.rs"]
 mod order;
+#[path = "all/pooler.rs"]
+mod pooler;
 #[path = "all/retry.rs"]
 mod retry;
 #[path = "all/schedule.rs"]
 mod schedule;
+#[path = "all/storm.rs"]
+mod storm;
 #[path = "all/sweep.rs"]
 mod sweep;
 #[path = "all/wake.rs"]

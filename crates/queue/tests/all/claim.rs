@@ -1,8 +1,10 @@
-//! Cases 1 to 5, 11 and 16: one claim of one job.
+//! Cases 1 to 5, 11, 16, 18 and 36: who gets a job, and what of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures::future::{Either, join_all, select};
+use queue::RenewState;
 use tokio_postgres::types::Type;
 
 use crate::lane::{LEASE, Lane};
@@ -301,10 +303,13 @@ async fn a_worker_takes_only_from_its_pools_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_paused_lane_hands_out_nothing_and_goes_on_when_resumed() {
+async fn q36_a_paused_lane_hands_out_nothing_and_goes_on_when_resumed() {
     let lane = Lane::text().await;
-    lane.add_many(2).await;
-    let running = lane.claim_only().await;
+    let mut items: Vec<_> = (1..=4).map(|number| lane.item(number)).collect();
+    items[3].run_after = Some(Duration::from_hours(1));
+    lane.add(&items).await;
+    let mut worker = lane.claimer("w");
+    let mut running = worker.claim(&lane.client, 2).await.unwrap();
     lane.queue
         .pause(&lane.client, "ann", "upgrade")
         .await
@@ -314,22 +319,31 @@ async fn a_paused_lane_hands_out_nothing_and_goes_on_when_resumed() {
         (paused.by.as_str(), paused.reason.as_str()),
         ("ann", "upgrade")
     );
-    assert!(lane.claim(5).await.is_empty());
-    let job = lane.id(2);
-    assert!(
-        lane.queue
-            .claim_one(&lane.client, &job, LEASE, "w")
-            .await
-            .unwrap()
-            .is_none()
-    );
-    // The running job loses its lease: it waits again, as the lane's other jobs do.
+    // From the very next claim on, by name too.
+    assert!(worker.claim(&lane.client, 5).await.unwrap().is_empty());
+    let named = lane.id(3);
+    let named = lane.queue.claim_one(&lane.client, &named, LEASE, "w");
+    assert!(named.await.unwrap().is_none());
+    // What runs is renewed and finishes.
+    let first = running.remove(0).fence;
+    let ids = [first.ids()];
+    let renewed = lane.queue.renew(&lane.client, &ids, LEASE);
+    assert!(matches!(
+        renewed.await.unwrap()[0].state,
+        RenewState::Renewed { .. }
+    ));
+    lane.complete(first).await.unwrap();
+    assert_eq!(lane.record(&lane.id(1)).await.status, "completed");
+    // A job that loses its lease waits again, one that was delayed becomes due; both stay.
     lane.expire_all().await;
+    lane.delays_pass().await;
     assert!(lane.claim(5).await.is_empty());
-    assert_eq!(lane.record(running.fence.job()).await.status, "pending");
+    assert_eq!(lane.record(&lane.id(2)).await.status, "pending");
+    assert_eq!(lane.count("job_queue where scheduled").await, 0);
+    assert_eq!(lane.count("job_queue where attempt_count > 1").await, 0);
     lane.queue.resume(&lane.client).await.unwrap();
     assert_eq!(lane.queue.paused(&lane.client).await.unwrap(), None);
-    assert_eq!(lane.claim(5).await.len(), 2);
+    assert_eq!(worker.claim(&lane.client, 5).await.unwrap().len(), 3);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The counts that fleets are scaled by.
+//! Case 62: the counts that fleets are scaled by.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn keda(lane: &Lane) -> i64 {
 }
 
 #[tokio::test]
-async fn m33_the_count_scales_from_zero_and_sees_expired_leases() {
+async fn m33_q62_the_count_scales_from_zero_and_sees_expired_leases() {
     for lane in Lane::both().await {
         assert_eq!(depth(&lane, &[]).await, Depth::default());
         assert_eq!(keda(&lane).await, 0, "a number on an empty lane too");
@@ -115,7 +115,7 @@ async fn m33_workers_that_are_busy_with_one_job_of_many_slots_are_not_scaled_awa
 }
 
 #[tokio::test]
-async fn m33_a_paused_lane_asks_for_no_new_workers() {
+async fn m33_q62_a_paused_lane_asks_for_no_new_workers() {
     let lane = Lane::text().await;
     lane.add_many(3).await;
     lane.claim_only().await;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use model::JobId;
-use queue::{Ask, Claimed, Claimer, Enqueue, IdType, Queue, lane_migration};
+use queue::{Ask, Claimed, Claimer, End, Enqueue, Fence, IdType, Queue, lane_migration};
 use testkit::Database;
-use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 pub(crate) const LEASE: Duration = Duration::from_mins(1);
 
@@ -76,7 +77,11 @@ pub(crate) struct Record {
 
 impl Lane {
     pub(crate) async fn new(id: IdType) -> Self {
-        let database = Database::empty().await;
+        Self::on(Database::empty().await, id).await
+    }
+
+    /// In a database with nothing in it.
+    pub(crate) async fn on(database: Database, id: IdType) -> Self {
         let client = database.client().await;
         client
             .batch_execute(&RECORDS.replace("ID", id.as_str()))
@@ -141,7 +146,8 @@ impl Lane {
         let jobs: Vec<&str> = items.iter().map(|item| item.job.as_str()).collect();
         let id = self.id.as_str();
         let insert = format!("insert into lane.jobs (job_id) select unnest($1::text[])::{id}");
-        tx.execute(&insert, &[&jobs]).await.unwrap();
+        let jobs = [(&jobs as _, Type::TEXT_ARRAY)];
+        tx.execute_typed(&insert, &jobs).await.unwrap();
     }
 
     /// Jobs 1 to `count`, due and without locks.
@@ -250,6 +256,65 @@ impl Lane {
         }
     }
 
+    /// Buffers of one call.
+    pub(crate) async fn buffers(&self, call: &str) -> i64 {
+        let sql = format!("explain (analyze, buffers, format json) {call}");
+        let row = self.client.query_one(&sql, &[]).await.unwrap();
+        let plan: serde_json::Value = row.get(0);
+        let plan = &plan[0]["Plan"];
+        ["Shared Hit Blocks", "Shared Read Blocks"]
+            .iter()
+            .map(|k| plan[k].as_i64().unwrap())
+            .sum()
+    }
+
+    /// The same once the session knows the catalogs, which first calls read too.
+    pub(crate) async fn warm_buffers(&self, call: &str) -> i64 {
+        for _ in 0..2 {
+            self.buffers(call).await;
+        }
+        self.buffers(call).await
+    }
+
+    /// The plans of every statement inside the function called.
+    pub(crate) async fn plans(&self, call: &str) -> String {
+        let (client, mut connection) = tokio_postgres::connect(self.database.url(), NoTls)
+            .await
+            .unwrap();
+        let (sender, mut notices) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(Ok(message)) =
+                futures::future::poll_fn(|cx| connection.poll_message(cx)).await
+            {
+                if let AsyncMessage::Notice(notice) = message {
+                    sender.send(notice.message().to_owned()).unwrap();
+                }
+            }
+        });
+        let explain = "load 'auto_explain';
+            set auto_explain.log_min_duration = 0;
+            set auto_explain.log_nested_statements = on;
+            set client_min_messages = log;";
+        client.batch_execute(explain).await.unwrap();
+        client.batch_execute(call).await.unwrap();
+        drop(client);
+        let mut text = String::new();
+        while let Some(notice) = notices.recv().await {
+            text.push_str(&notice);
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Ends a claimed job well.
+    pub(crate) async fn complete(&self, fence: Fence) -> Result<(), queue::Error> {
+        let mut client = self.database.client().await;
+        let tx = client.transaction().await.unwrap();
+        self.queue.finish(&tx, fence, &End::completed()).await?;
+        tx.commit().await.unwrap();
+        Ok(())
+    }
+
     /// Who holds `key`.
     pub(crate) async fn holder(&self, key: &str) -> Option<String> {
         let sql = "select holder::text from lane.table_locks where table_key = $1";
@@ -260,6 +325,9 @@ impl Lane {
             .map(|row| row.get(0))
     }
 }
+
+/// A claim of ten by whoever serves the pool `default`.
+pub(crate) const CLAIM: &str = "select * from lane.claim_v1(10, '60 s', 'w', '{default}')";
 
 /// Everything one process counted under a metric and some of its labels.
 pub(crate) fn counted(name: &str, labels: &[(&str, &str)]) -> f64 {

@@ -235,7 +235,7 @@ async fn q46_batches_with_keys_in_opposite_orders_do_not_deadlock() {
 }
 
 #[tokio::test]
-async fn a_stale_attempt_neither_extends_nor_releases_the_lock() {
+async fn q41_a_stale_attempt_neither_extends_nor_releases_the_lock() {
     let lane = Lane::text().await;
     add_with_key(&lane, 1).await;
     let stale = lane.claim_only().await.fence;

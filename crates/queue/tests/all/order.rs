@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use model::JobId;
 use queue::HandBack;
-use tokio_postgres::{AsyncMessage, NoTls};
 
-use crate::lane::Lane;
+use crate::lane::{CLAIM, Lane};
 
 fn jobs(claimed: &[queue::Claimed]) -> Vec<JobId> {
     claimed
@@ -90,58 +89,6 @@ async fn flood(lane: &Lane) {
     .await;
 }
 
-/// Buffers of one call.
-async fn buffers(lane: &Lane, call: &str) -> i64 {
-    let sql = format!("explain (analyze, buffers, format json) {call}");
-    let row = lane.client.query_one(&sql, &[]).await.unwrap();
-    let plan: serde_json::Value = row.get(0);
-    let plan = &plan[0]["Plan"];
-    ["Shared Hit Blocks", "Shared Read Blocks"]
-        .iter()
-        .map(|k| plan[k].as_i64().unwrap())
-        .sum()
-}
-
-/// The same once the session knows the catalogs, which first calls read too.
-async fn warm_buffers(lane: &Lane, call: &str) -> i64 {
-    for _ in 0..2 {
-        buffers(lane, call).await;
-    }
-    buffers(lane, call).await
-}
-
-/// The plans of every statement inside the function called.
-async fn plans(lane: &Lane, call: &str) -> String {
-    let (client, mut connection) = tokio_postgres::connect(lane.database.url(), NoTls)
-        .await
-        .unwrap();
-    let (sender, mut notices) = tokio::sync::mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Some(Ok(message)) =
-            futures::future::poll_fn(|cx| connection.poll_message(cx)).await
-        {
-            if let AsyncMessage::Notice(notice) = message {
-                sender.send(notice.message().to_owned()).unwrap();
-            }
-        }
-    });
-    let explain = "load 'auto_explain';
-        set auto_explain.log_min_duration = 0;
-        set auto_explain.log_nested_statements = on;
-        set client_min_messages = log;";
-    client.batch_execute(explain).await.unwrap();
-    client.batch_execute(call).await.unwrap();
-    drop(client);
-    let mut text = String::new();
-    while let Some(notice) = notices.recv().await {
-        text.push_str(&notice);
-        text.push('\n');
-    }
-    text
-}
-
-const CLAIM: &str = "select * from lane.claim_v1(10, '60 s', 'w', '{default}')";
-
 #[tokio::test]
 async fn q33_a_claim_walks_its_index_whatever_the_statistics_say() {
     let lane = Lane::text().await;
@@ -152,7 +99,7 @@ async fn q33_a_claim_walks_its_index_whatever_the_statistics_say() {
         "update pg_class set reltuples = 10, relpages = 1 where relname = 'job_queue'",
     ] {
         lane.run(statistics).await;
-        let text = plans(&lane, CLAIM).await;
+        let text = lane.plans(CLAIM).await;
         let pick = text
             .split("Query Text:")
             .find(|plan| plan.contains("idx_job_queue_claim"));
@@ -162,7 +109,7 @@ async fn q33_a_claim_walks_its_index_whatever_the_statistics_say() {
             !text.contains("Seq Scan on job_queue"),
             "{statistics}: {text}"
         );
-        let cost = warm_buffers(&lane, CLAIM).await;
+        let cost = lane.warm_buffers(CLAIM).await;
         assert!(cost < 500, "{statistics}: {cost} buffers");
     }
     let claimed = lane.claim(1).await;
@@ -180,7 +127,7 @@ async fn q49_scheduled_rows_cost_a_claim_nothing() {
         .await;
     lane.add_many(200).await;
     let tick = "select * from lane.tick_v1(1000)";
-    let without = warm_buffers(&lane, CLAIM).await;
+    let without = lane.warm_buffers(CLAIM).await;
     lane.run(
         "alter table lane.job_queue drop constraint job_queue_job_id_fkey;
          insert into lane.job_queue (job_id, visible_at, scheduled, pool)
@@ -188,18 +135,18 @@ async fn q49_scheduled_rows_cost_a_claim_nothing() {
          from generate_series(1, 200000) n;",
     )
     .await;
-    let with = warm_buffers(&lane, CLAIM).await;
+    let with = lane.warm_buffers(CLAIM).await;
     // Ten rows, five indexes that hold every row, each a level or two deeper.
     assert!(
         with <= without + 100,
         "{without} buffers without, {with} with 200,000 scheduled"
     );
-    let ticking = warm_buffers(&lane, tick).await;
+    let ticking = lane.warm_buffers(tick).await;
     assert!(ticking < 100, "a tick with nothing due: {ticking} buffers");
     lane.run("delete from lane.job_queue where not scheduled")
         .await;
     lane.run("vacuum lane.job_queue").await;
-    let idle = warm_buffers(&lane, CLAIM).await;
+    let idle = lane.warm_buffers(CLAIM).await;
     assert!(idle < 50, "nothing ready: {idle} buffers");
 }
 
@@ -232,8 +179,8 @@ async fn a_held_snapshot_does_not_slow_a_claim_that_starts_at_its_floor() {
     let from_floor = format!(
         "select * from lane.claim_v1(10, '60 s', 'w', '{{default}}', array['{floor}'::timestamptz])"
     );
-    let with = warm_buffers(&lane, &from_floor).await;
-    let without = warm_buffers(&lane, CLAIM).await;
+    let with = lane.warm_buffers(&from_floor).await;
+    let without = lane.warm_buffers(CLAIM).await;
     assert!(
         with < 500 && with * 4 < without,
         "{with} buffers from the floor, {without} without"
