@@ -34,3 +34,7 @@ mod schema;
 mod stalest;
 #[path = "all/submit.rs"]
 mod submit;
+#[path = "all/unique.rs"]
+mod unique;
+#[path = "all/versions.rs"]
+mod versions;

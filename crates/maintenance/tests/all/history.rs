@@ -1,4 +1,4 @@
-//! Jobs outlive operational retention: moved with all they hold, listed together, found by table.
+//! Jobs outlive operational retention (case 65): moved with all they hold, listed together, found by table.
 
 use std::collections::BTreeSet;
 
@@ -304,4 +304,59 @@ async fn m30_old_history_health_and_runs_go_but_each_tables_newest_health_stays(
             .await,
         2
     );
+}
+
+/// Submits jobs for other tables and for the tables whose jobs are being put away, while that is
+/// not committed, and waits for nobody.
+async fn submissions_go_on(lane: &Lane, when: &str) {
+    let mut client = lane.database.client().await;
+    let limit = "set lock_timeout = '100ms'";
+    client.batch_execute(limit).await.unwrap();
+    for name in [format!("db.{when}"), "db.t0".to_owned()] {
+        let tx = client.transaction().await.unwrap();
+        maintenance::submit(&tx, &submission(&name)).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let rest = "delete from snowpack.job_queue; delete from snowpack.table_locks; \
+                delete from snowpack.jobs where status = 'pending'";
+    client.batch_execute(rest).await.unwrap();
+}
+
+#[tokio::test]
+async fn q65_putting_jobs_away_is_bounded_and_holds_up_no_submission() {
+    let mut lane = Lane::new().await;
+    for number in 0..23 {
+        let id = ended(&mut lane, &format!("db.t{number}"), &End::completed()).await;
+        age(&lane, &id, 800).await;
+    }
+    for (old, days, when) in [(Old::Jobs, 30, "archived"), (Old::History, 730, "deleted")] {
+        let mut counts = Vec::new();
+        loop {
+            let mut mover = lane.database.client().await;
+            let sql = "select pg_backend_pid()";
+            let pid: i32 = mover.query_one(sql, &[]).await.unwrap().get(0);
+            let tx = mover.transaction().await.unwrap();
+            counts.push(batch(&tx, old, days, 10).await.unwrap());
+            submissions_go_on(&lane, when).await;
+            // What it holds on tables keeps nobody from reading or writing them.
+            let sql = format!(
+                "select count(*) from pg_locks where pid = {pid} and locktype = 'relation' \
+                 and mode not in ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')"
+            );
+            assert_eq!(lane.count(&sql).await, 0, "{when}");
+            tx.commit().await.unwrap();
+            if *counts.last().unwrap() < 10 {
+                break;
+            }
+        }
+        assert_eq!(
+            counts,
+            [10, 10, 3],
+            "{when}: no more than asked for at once"
+        );
+    }
+    let left = "select (select count(*) from snowpack.jobs) \
+                + (select count(*) from snowpack.job_history) \
+                + (select count(*) from snowpack.job_actions)";
+    assert_eq!(lane.count(left).await, 0);
 }

@@ -1,13 +1,13 @@
-//! A job that did not do well is tried again as a new job; any other is not.
+//! Case 28: a job that did not do well is tried again as a new job; any other is not.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use maintenance::{Error, Submission, Submitted, settings};
-use model::{Action, EndReason, JobId};
+use maintenance::{ActionResult, Error, Submission, Submitted, actions, history, settings};
+use model::{Action, ActionOutcome, EndReason, JobId};
 use queue::{Cancel, End};
 
-use crate::lane::{Lane, submission};
+use crate::lane::{LEASE, Lane, submission};
 
 fn asked() -> Submission {
     let options = BTreeMap::from([("min-input-files".to_owned(), "2".to_owned())]);
@@ -55,7 +55,7 @@ impl Lane {
 }
 
 #[tokio::test]
-async fn a_failed_job_is_tried_again_as_it_was_asked() {
+async fn q28_a_failed_job_is_tried_again_as_it_was_asked() {
     let mut lane = Lane::new().await;
     let job = lane.failed().await;
     let Submitted::New(retried) = lane.retry(&job).await.unwrap() else {
@@ -65,6 +65,47 @@ async fn a_failed_job_is_tried_again_as_it_was_asked() {
     // A second retry beside the first is a second job for the table.
     let refused = lane.retry(&job).await.unwrap_err();
     assert!(matches!(refused, Error::Locked { holder, .. } if holder == retried));
+}
+
+#[tokio::test]
+async fn q28_a_job_out_of_attempts_is_tried_again_with_a_budget_of_its_own_and_kept_as_it_was() {
+    let mut lane = Lane::new().await;
+    let job = lane.try_submit(&asked()).await.unwrap().job().clone();
+    let result = ActionResult {
+        action: Action::RewriteDataFiles,
+        outcome: ActionOutcome::Failed,
+        error: Some("disk full".to_owned()),
+        message: None,
+        elapsed: Duration::from_secs(2),
+        result: None,
+    };
+    for _ in 0..3 {
+        let claimed = lane.claim(&job).await;
+        let tx = lane.client.transaction().await.unwrap();
+        let recorded = actions::record(&tx, &claimed.fence, &result).await;
+        recorded.unwrap();
+        tx.commit().await.unwrap();
+        lane.expire(&job).await;
+    }
+    let queue = maintenance::queue();
+    let spent = queue.claim_one(&lane.client, &job, LEASE, "w").await;
+    assert!(spent.unwrap().is_none());
+    let kept = async |lane: &Lane| {
+        let job = history::get(&lane.client, &job).await.unwrap().unwrap();
+        assert_eq!(job.1.len(), 3, "every attempt's result");
+        assert_eq!(job.0.job.reason, Some(EndReason::Exhausted));
+        job
+    };
+    let before = kept(&lane).await;
+    let retried = lane.retry(&job).await.unwrap().job().clone();
+    lane.assert_repeats(&retried, &job).await;
+    for attempt in 1..=3 {
+        assert_eq!(lane.claim(&retried).await.attempt_count, attempt);
+        lane.expire(&retried).await;
+    }
+    let spent = queue.claim_one(&lane.client, &retried, LEASE, "w").await;
+    assert!(spent.unwrap().is_none(), "three attempts of its own");
+    assert_eq!(kept(&lane).await, before);
 }
 
 #[tokio::test]
@@ -86,7 +127,7 @@ async fn a_cancelled_job_is_tried_again_and_a_retry_too() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_archived_is_tried_again() {
+async fn q28_a_job_that_was_archived_is_tried_again() {
     let mut lane = Lane::new().await;
     let job = lane.failed().await;
     let archive = "insert into snowpack.job_history (job_id, database_name, table_name, status, \

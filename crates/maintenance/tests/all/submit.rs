@@ -115,6 +115,23 @@ async fn m05_drained_submissions_are_refused_and_reads_go_on() {
 }
 
 #[tokio::test]
+async fn q36_a_drain_stops_neither_claims_nor_the_end_of_leases() {
+    let mut lane = Lane::new().await;
+    let (waiting, running) = (lane.submit("db.t").await, lane.submit("db.u").await);
+    lane.claim(&running).await;
+    settings::drain(&lane.client, "ann", None).await.unwrap();
+    lane.expire(&running).await;
+    for job in [waiting, running] {
+        // A job that waited, and one whose worker died meanwhile.
+        let claimed = lane.claim(&job).await;
+        lane.finish(&claimed, &End::completed()).await.unwrap();
+    }
+    lane.assert_nothing_is_live().await;
+    let refused = lane.try_submit(&submission("db.t")).await.unwrap_err();
+    assert!(matches!(refused, Error::Draining { .. }));
+}
+
+#[tokio::test]
 async fn the_same_key_is_the_same_job_and_other_work_is_refused() {
     let mut lane = Lane::new().await;
     let mut asked = submission("db.t");
