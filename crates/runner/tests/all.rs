@@ -22,3 +22,5 @@ mod rig;
 mod shutdown;
 #[path = "all/stale.rs"]
 mod stale;
+#[path = "all/steady.rs"]
+mod steady;

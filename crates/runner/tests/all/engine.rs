@@ -14,6 +14,9 @@ use planner::{
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+/// Of [`Step::TellThenCommit`].
+const UNITS: u64 = 100_000;
+
 /// What one call of `execute` does. Without a script it is [`Step::Commit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -24,6 +27,8 @@ pub(crate) enum Step {
     Hang,
     /// As `Hang`, and calls itself alive all the time.
     Busy,
+    /// Tells of every one of a hundred thousand units, then commits.
+    TellThenCommit,
     /// Never ends, whatever it is told.
     Deaf,
     /// Waits until the test lets it go on, then commits.
@@ -90,6 +95,12 @@ impl Fake {
 
     pub(crate) fn executed(&self) -> usize {
         self.executed.load(Ordering::SeqCst)
+    }
+
+    /// As engines would that hold on to what the pool gives them.
+    pub(crate) async fn take_every_connection(&self) -> Vec<pg::Client> {
+        let all = (0..self.pool.connections_max()).map(|_| self.pool.get());
+        futures::future::try_join_all(all).await.unwrap()
     }
 
     /// The last execution was told to stop at once.
@@ -318,6 +329,11 @@ impl Engine for Fake {
             Step::Busy => {
                 Self::busy(attempt).await;
                 Err(EngineError::Stopped)
+            }
+            Step::TellThenCommit => {
+                attempt.progress.total(UNITS);
+                (0..UNITS).for_each(|_| attempt.progress.advance(1));
+                self.commit(attempt).await
             }
             Step::Deaf => std::future::pending().await,
             Step::HoldThenCommit => {

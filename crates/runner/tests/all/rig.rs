@@ -46,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) lies: Lies,
     pub(crate) lease: Duration,
     pub(crate) config: Config,
+    /// Settings of the database, for every connection of the attempt's.
+    pub(crate) settings: &'static [&'static str],
 }
 
 impl Default for Setup {
@@ -62,6 +64,7 @@ impl Default for Setup {
                 backoff,
                 ..Config::new(memory, "lakehouse")
             },
+            settings: &[],
         }
     }
 }
@@ -78,6 +81,10 @@ impl Rig {
             .batch_execute("create table lake (job_id text not null)")
             .await
             .unwrap();
+        for setting in setup.settings {
+            let sql = format!("alter database {} set {setting}", database.name());
+            client.batch_execute(&sql).await.unwrap();
+        }
         let pool = database.pool().await;
         let engine = Arc::new(Fake::new(pool.clone(), setup.lies));
         engine.script(script);
