@@ -12,6 +12,10 @@ mod kubernetes;
 mod lakehouse;
 #[path = "all/life.rs"]
 mod life;
+#[path = "all/outages.rs"]
+mod outages;
+#[path = "all/pooler.rs"]
+mod pooler;
 #[path = "all/proxy.rs"]
 mod proxy;
 #[path = "all/shutdown.rs"]

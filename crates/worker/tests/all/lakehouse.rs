@@ -27,9 +27,13 @@ pub(crate) struct Lakehouse {
 
 impl Lakehouse {
     pub(crate) async fn new() -> Self {
+        Self::on(Database::new().await)
+    }
+
+    pub(crate) fn on(database: Database) -> Self {
         let warehouse = tempfile::tempdir().unwrap();
         Self {
-            database: Database::new().await,
+            database,
             warehouse,
             files: Mutex::default(),
         }
@@ -89,6 +93,22 @@ impl Lakehouse {
         table: &str,
         change: impl FnOnce(&mut Submission),
     ) -> JobId {
+        let job = self.submit_unheard_with(table, change).await;
+        let client = self.database.client().await;
+        maintenance::queue().notify(&client).await.unwrap();
+        job
+    }
+
+    /// Submits and tells nobody.
+    pub(crate) async fn submit_unheard(&self, table: &str) -> JobId {
+        self.submit_unheard_with(table, |_| {}).await
+    }
+
+    async fn submit_unheard_with(
+        &self,
+        table: &str,
+        change: impl FnOnce(&mut Submission),
+    ) -> JobId {
         let mut client = self.database.client().await;
         let tx = client.transaction().await.unwrap();
         let actions = vec![Action::RewriteDataFiles];
@@ -100,8 +120,16 @@ impl Lakehouse {
             .job()
             .clone();
         tx.commit().await.unwrap();
-        maintenance::queue().notify(&client).await.unwrap();
         job
+    }
+
+    pub(crate) async fn cancel(&self, job: &JobId) {
+        let mut client = self.database.client().await;
+        let tx = client.transaction().await.unwrap();
+        maintenance::cancel(&tx, job).await.unwrap();
+        tx.commit().await.unwrap();
+        let told = maintenance::queue().notify_cancel(&client, job).await;
+        told.unwrap();
     }
 
     pub(crate) async fn job(&self, job: &JobId) -> Job {
@@ -116,7 +144,9 @@ impl Lakehouse {
     /// Waits until the job has this status.
     pub(crate) async fn becomes(&self, job: &JobId, status: JobStatus) {
         until(&format!("the job is {status}"), async || {
-            self.status(job).await == status
+            let now = self.status(job).await;
+            assert!(now == status || !now.terminal(), "it is {now}");
+            now == status
         })
         .await;
     }
