@@ -2,6 +2,7 @@
 //!
 //! Every check prints file:line and the fix.
 
+mod cases;
 mod docs;
 mod limits;
 mod policy_words;
