@@ -18,6 +18,8 @@ mod failover;
 mod fence;
 #[path = "all/horizon.rs"]
 mod horizon;
+#[path = "all/interleaved/mod.rs"]
+mod interleaved;
 #[path = "all/lane.rs"]
 mod lane;
 #[path = "all/lease.rs"]

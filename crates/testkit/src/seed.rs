@@ -10,15 +10,16 @@ pub fn seed() -> u64 {
     seed
 }
 
-/// The seeds of a run of many random cases: `SNOWPACK_TEST_SEED` alone when set, else
-/// `SNOWPACK_TEST_HISTORIES` of them, or `count`, counted up from a fresh one.
-pub fn seeds(count: usize) -> Vec<u64> {
+/// The seeds of a run of many random cases: `SNOWPACK_TEST_SEED` alone when set, else as many as
+/// the environment's `variable` says, or `count`, counted up from a fresh one.
+pub fn seeds(variable: &str, count: usize) -> Vec<u64> {
     let first = seed();
     if std::env::var("SNOWPACK_TEST_SEED").is_ok() {
         return vec![first];
     }
-    let count = std::env::var("SNOWPACK_TEST_HISTORIES").map_or(count, |text| {
-        text.parse().expect("SNOWPACK_TEST_HISTORIES is a number")
+    let count = std::env::var(variable).map_or(count, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is a number"))
     });
     (0..count as u64)
         .map(|next| first.wrapping_add(next))

@@ -48,7 +48,10 @@ struct Run {
 
 #[test]
 fn any_history_keeps_every_row_and_every_file() {
-    let (seeds, run) = (testkit::seeds(COUNT), Run::default());
+    let (seeds, run) = (
+        testkit::seeds("SNOWPACK_TEST_HISTORIES", COUNT),
+        Run::default(),
+    );
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers {
