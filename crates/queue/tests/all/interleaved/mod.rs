@@ -6,7 +6,8 @@
 //! every answer. `broken.rs` takes one rule out of the real statements, as a test of this test.
 //!
 //! `SNOWPACK_TEST_SCHEDULES=1000` runs more; `SNOWPACK_TEST_SEED=..` replays one. A failure prints
-//! its seed and the steps up to it.
+//! its seed and the steps up to it. What becomes of a commit whose connection is killed is the
+//! server's choice, so a schedule that has one may need a second replay.
 
 mod broken;
 mod reference;
