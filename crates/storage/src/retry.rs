@@ -1,6 +1,9 @@
-//! The one retry loop: bounded tries, pauses with full jitter.
+//! The one retry loop: bounded tries, pauses with full jitter, a server's own wish heard.
 
 use std::time::Duration;
+
+/// A server that says when to come again is waited for up to this, and no longer.
+pub(crate) const ASKED_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Retry {
@@ -9,8 +12,17 @@ pub(crate) struct Retry {
     /// Longest pause before the second try; it doubles from try to try, and each pause is drawn
     /// from zero to it.
     pub(crate) first_pause: Duration,
-    /// No pause is longer.
+    /// No pause is longer, but where a server asked for one.
     pub(crate) pause_max: Duration,
+}
+
+/// Whether the call that failed may succeed when it is made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Again {
+    Never,
+    Later,
+    /// Not before this is over, as the server said.
+    After(Duration),
 }
 
 impl Retry {
@@ -18,7 +30,7 @@ impl Retry {
     pub(crate) async fn run<T, E, F>(
         &self,
         location: &str,
-        passing: impl Fn(&E) -> bool,
+        again: impl Fn(&E) -> Again,
         mut call: impl FnMut() -> F,
     ) -> Result<T, E>
     where
@@ -27,29 +39,38 @@ impl Retry {
     {
         let mut tries = 1;
         loop {
-            match call().await {
-                Err(error) if tries < self.tries_max && passing(&error) => {
-                    tracing::debug!(location, tries, ?error, "try again");
-                    self.pause(tries).await;
-                    tries += 1;
-                }
-                done => return done,
+            let error = match call().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let again = again(&error);
+            if tries >= self.tries_max || again == Again::Never {
+                return Err(error);
             }
+            self.pause(location, tries, again).await;
+            tries += 1;
         }
     }
 
     /// Waits before the try after number `tries`.
-    pub(crate) async fn pause(&self, tries: u32) {
-        tokio::time::sleep(self.drawn(tries)).await;
+    pub(crate) async fn pause(&self, location: &str, tries: u32, again: Again) {
+        let pause = self.drawn(tries, again);
+        tracing::debug!(location, tries, ?again, ?pause, "trying again");
+        tokio::time::sleep(pause).await;
     }
 
-    fn drawn(&self, tries: u32) -> Duration {
+    /// What a server asks for is the least, so that those it told the same do not come at once.
+    fn drawn(&self, tries: u32, again: Again) -> Duration {
         let doubled = self
             .first_pause
             .saturating_mul(2u32.saturating_pow(tries - 1));
-        doubled
+        let own = doubled
             .min(self.pause_max)
-            .mul_f64(rand::random_range(0.0..1.0))
+            .mul_f64(rand::random_range(0.0..1.0));
+        match again {
+            Again::After(asked) => asked.min(ASKED_MAX) + own,
+            Again::Never | Again::Later => own,
+        }
     }
 }
 
@@ -67,12 +88,17 @@ mod tests {
 
     #[tokio::test]
     async fn what_may_pass_is_tried_again_up_to_the_limit_and_nothing_else() {
-        for (passing, want) in [(true, RETRY.tries_max), (false, 1)] {
+        let soon = Again::After(Duration::from_micros(1));
+        for (again, want) in [
+            (Again::Later, RETRY.tries_max),
+            (soon, RETRY.tries_max),
+            (Again::Never, 1),
+        ] {
             let tries = Cell::new(0);
             let done: Result<(), ()> = RETRY
                 .run(
                     "/a",
-                    |()| passing,
+                    |()| again,
                     || {
                         tries.set(tries.get() + 1);
                         async { Err(()) }
@@ -80,7 +106,7 @@ mod tests {
                 )
                 .await;
             assert!(done.is_err());
-            assert_eq!(tries.get(), want, "passing: {passing}");
+            assert_eq!(tries.get(), want, "{again:?}");
         }
     }
 
@@ -92,7 +118,29 @@ mod tests {
             } else {
                 RETRY.pause_max
             };
-            assert!(RETRY.drawn(tries) <= limit, "{tries}");
+            assert!(RETRY.drawn(tries, Again::Later) <= limit, "{tries}");
+        }
+    }
+
+    #[test]
+    fn pauses_are_spread_over_their_whole_range() {
+        let drawn: Vec<_> = (0..200).map(|_| RETRY.drawn(9, Again::Later)).collect();
+        let part = |from, to| {
+            let (from, to) = (RETRY.pause_max * from / 4, RETRY.pause_max * to / 4);
+            drawn.iter().any(|pause| (from..to).contains(pause))
+        };
+        assert!(part(0, 1) && part(3, 4), "{drawn:?}");
+    }
+
+    #[test]
+    fn what_a_server_asks_for_is_the_least_and_has_a_limit() {
+        let asked = Duration::from_secs(3);
+        for (asked, least) in [(asked, asked), (Duration::from_hours(9), ASKED_MAX)] {
+            for tries in 1..9 {
+                let pause = RETRY.drawn(tries, Again::After(asked));
+                let most = least + RETRY.pause_max;
+                assert!((least..=most).contains(&pause), "{asked:?}: {pause:?}");
+            }
         }
     }
 }

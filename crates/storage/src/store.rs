@@ -12,7 +12,7 @@ use model::Advice;
 use tokio::sync::Semaphore;
 
 use crate::allowed::Allowed;
-use crate::retry::Retry;
+use crate::retry::{Again, Retry};
 use crate::s3::{self, S3, Settings};
 use crate::{Args, Error, Location, Scheme, local};
 
@@ -183,7 +183,7 @@ impl Storage {
                 ends.unwrap_or_else(|_| asked.iter().map(|p| Err(unsaid(p.location()))).collect());
             for ((at, place), end) in ats.into_iter().zip(asked).zip(ends) {
                 match end {
-                    Err(error) if tries < RETRY.tries_max && passing(&error) => {
+                    Err(error) if tries < RETRY.tries_max && again(&error) != Again::Never => {
                         open.push((at, place));
                     }
                     end => told.push((at, end)),
@@ -192,7 +192,7 @@ impl Storage {
             if open.is_empty() {
                 break;
             }
-            RETRY.pause(tries).await;
+            RETRY.pause("files", tries, Again::Later).await;
         }
         told
     }
@@ -238,12 +238,15 @@ impl Storage {
         F: Fn() -> Result<T, Error> + Clone + Send + 'static,
     {
         let once = || blocking(&self.calls, location, call.clone());
-        RETRY.run(location, passing, once).await
+        RETRY.run(location, again, once).await
     }
 }
 
-fn passing(error: &Error) -> bool {
-    error.advice() == Advice::RetryLater
+fn again(error: &Error) -> Again {
+    match error.advice() {
+        Advice::RetryLater => Again::Later,
+        _ => Again::Never,
+    }
 }
 
 fn unsaid(location: &str) -> Error {

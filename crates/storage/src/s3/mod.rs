@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 use self::bucket::{Bucket, Maker};
 use self::refusal::{Problem, explain, explain_delete, no_key, unsaid};
 use crate::ranges::{Joining, cut, join, outside};
+use crate::retry::Again;
 use crate::{Error, Location};
 
 pub(crate) use self::bucket::Object;
@@ -175,7 +176,7 @@ impl S3 {
             Ok((found.meta.size, mark.map(|mark| mark.as_ref().to_owned())))
         });
         match head.await {
-            Err(problem @ Problem::Other(_)) if !problem.passing() => {
+            Err(problem @ Problem::Other(_)) if problem.again() == Again::Never => {
                 // The answer to HEAD has no words. A read that fails alike has.
                 match self.read_range(object, 0..1).await {
                     Err(told @ Problem::Other(_)) => Err(told),
@@ -236,13 +237,19 @@ impl S3 {
         let retry = self.settings.limits.retry;
         let mut ends: Vec<_> = self.delete_once(batch).await;
         for tries in 1..retry.tries_max {
+            let again = |at: usize| {
+                ends[at]
+                    .as_ref()
+                    .map_or_else(Problem::again, |()| Again::Never)
+            };
             let open: Vec<usize> = (0..batch.len())
-                .filter(|at| matches!(&ends[*at], Err(problem) if problem.passing()))
+                .filter(|at| again(*at) != Again::Never)
                 .collect();
-            if open.is_empty() {
+            let Some(longest) = open.iter().map(|at| again(*at)).max() else {
                 break;
-            }
-            retry.pause(tries).await;
+            };
+            let first = &batch[open[0]].location;
+            retry.pause(first, tries, longest).await;
             let again: Vec<Object> = open.iter().map(|at| batch[*at].clone()).collect();
             for (at, end) in open.into_iter().zip(self.delete_once(&again).await) {
                 ends[at] = end;
@@ -311,7 +318,7 @@ impl S3 {
             call().await.map_err(|error| explain(doing, object, &error))
         };
         let retry = self.settings.limits.retry;
-        retry.run(&object.location, Problem::passing, once).await
+        retry.run(&object.location, Problem::again, once).await
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
+use model::Advice;
 use object_store::HeaderMap;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::bucket::Object;
+use crate::retry::Again;
 use crate::{BucketError, Error, Fault};
 
 /// Longest text of a server that is passed on, in characters.
@@ -22,6 +25,8 @@ pub(crate) struct Refusal {
     message: String,
     /// Where the bucket lies, if the answer says so.
     region: Option<String>,
+    /// When to come again, if the answer says so in seconds.
+    retry_after: Option<Duration>,
 }
 
 impl Refusal {
@@ -38,6 +43,10 @@ impl Refusal {
             // Advice follows in the same sentence.
             message: short(message.trim_end_matches('.')),
             region: region.map(str::to_owned),
+            retry_after: headers
+                .get("retry-after")
+                .and_then(|seconds| seconds.to_str().ok()?.trim().parse().ok())
+                .map(Duration::from_secs),
         }
     }
 }
@@ -77,14 +86,15 @@ pub(crate) enum Problem {
 
 impl Problem {
     /// Whether the same call may succeed a moment later.
-    pub(crate) fn passing(&self) -> bool {
+    pub(crate) fn again(&self) -> Again {
         match self {
             // Whoever gives out keys was asked long enough.
             Self::Other(Error::Bucket(error)) if matches!(error.fault, Fault::NoKey { .. }) => {
-                false
+                Again::Never
             }
-            Self::Exists | Self::OutOfRange | Self::NoUpload => false,
-            Self::Other(error) => error.advice() == model::Advice::RetryLater,
+            Self::Exists | Self::OutOfRange | Self::NoUpload => Again::Never,
+            Self::Other(error) if error.advice() != Advice::RetryLater => Again::Never,
+            Self::Other(error) => asked(error).map_or(Again::Later, Again::After),
         }
     }
 
@@ -97,6 +107,14 @@ impl Problem {
             Self::NoUpload | Self::OutOfRange => Error::NotFound { location },
         }
     }
+}
+
+/// When the server said to come again.
+fn asked(error: &Error) -> Option<Duration> {
+    let Error::Failed { source, .. } = error else {
+        return None;
+    };
+    source.get_ref()?.downcast_ref::<Refusal>()?.retry_after
 }
 
 /// Puts the library's error in our words.
@@ -241,6 +259,7 @@ pub(crate) fn explain_delete(object: &Object, error: &object_store::Error) -> Re
                 code,
                 message: String::new(),
                 region: None,
+                retry_after: None,
             };
             Err(refused("delete", object, &refusal))
         }
@@ -255,4 +274,35 @@ pub(crate) fn explain_delete(object: &Object, error: &object_store::Error) -> Re
 fn unread(source: &io::Error) -> bool {
     source.kind() == io::ErrorKind::Other
         && !matches!(source.get_ref(), Some(inner) if inner.is::<Refusal>())
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_when_to_come_again_if_its_answer_does_in_seconds() {
+        for (told, want) in [
+            (Some("7"), Again::After(Duration::from_secs(7))),
+            (Some(" 0 "), Again::After(Duration::ZERO)),
+            (Some("Fri, 31 Dec 1999 23:59:59 GMT"), Again::Later),
+            (Some("-1"), Again::Later),
+            (None, Again::Later),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(told) = told {
+                headers.insert("retry-after", HeaderValue::from_static(told));
+            }
+            let refusal = Refusal::new(503, &headers, b"<Error><Code>SlowDown</Code></Error>");
+            let source = io::Error::new(kind(&refusal), refusal);
+            let error = Error::Failed {
+                doing: "read",
+                location: "s3://b/a".to_owned(),
+                source,
+            };
+            assert_eq!(Problem::Other(error).again(), want, "{told:?}");
+        }
+    }
 }

@@ -117,3 +117,57 @@ async fn calls_at_once_are_bounded() {
     let most = proxy.open_most();
     assert!((8..=64).contains(&most), "{most} at once");
 }
+
+/// An object of this many bytes at `w/a`.
+const LENGTH: usize = 10_000;
+/// Parts of it, which are read together.
+const PARTS: [std::ops::Range<u64>; 2] = [5..9, 9_000..9_995];
+
+#[tokio::test]
+async fn an_answer_that_ends_early_is_asked_for_again_and_never_taken_for_the_whole() {
+    let server = S3::start().await;
+    let (location, want) = (at("/a"), long(LENGTH));
+    let reads = |call: &str| call.starts_with("GET");
+    reach(&server)
+        .write_new(&location, want.clone())
+        .await
+        .unwrap();
+    for length in [0, LENGTH - 1] {
+        let cut = Fate::Cut(length);
+        let (_proxy, storage) = first(&server, 1, cut, reads).await;
+        assert_eq!(storage.read(&location).await.unwrap(), want);
+        let (_proxy, storage) = first(&server, 1, cut, reads).await;
+        let parts = storage.read_ranges(&location, &PARTS).await.unwrap();
+        assert_eq!(parts, [want.slice(5..9), want.slice(9_000..9_995)]);
+    }
+    let (proxy, storage) = first(&server, u32::MAX, Fate::Cut(LENGTH - 1), reads).await;
+    let error = storage.read(&location).await.unwrap_err();
+    assert_eq!(error.advice(), Advice::RetryLater, "{error:?}");
+    assert!(error.to_string().contains(&location), "{error}");
+    assert_eq!(proxy.seen().len(), 7);
+}
+
+#[tokio::test]
+async fn a_slow_answer_arrives_whole() {
+    let server = S3::start().await;
+    let (location, want) = (at("/a"), long(LENGTH));
+    let (proxy, storage) = first(&server, u32::MAX, Fate::Trickle(100), |_| true).await;
+    storage.write_new(&location, want.clone()).await.unwrap();
+    assert_eq!(storage.read(&location).await.unwrap(), want);
+    let parts = storage.read_ranges(&location, &PARTS).await.unwrap();
+    assert_eq!(parts, [want.slice(5..9), want.slice(9_000..9_995)]);
+    assert_eq!(proxy.seen().len(), 3, "{:?}", proxy.seen());
+}
+
+/// Bytes of another place would become rows of the table.
+#[tokio::test]
+async fn an_answer_for_another_range_is_never_taken() {
+    let server = S3::start().await;
+    let (location, want) = (at("/a"), long(LENGTH));
+    reach(&server).write_new(&location, want).await.unwrap();
+    for fate in [Fate::Misplace, Fate::Whole] {
+        let (_proxy, storage) = first(&server, u32::MAX, fate, |_| true).await;
+        let error = storage.read_ranges(&location, &PARTS).await.unwrap_err();
+        assert!(error.to_string().contains(&location), "{fate:?}: {error}");
+    }
+}
