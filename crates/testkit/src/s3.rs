@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::{Process, until};
@@ -104,6 +105,17 @@ impl S3 {
                 Self::SECRET_ACCESS_KEY.to_owned(),
             ),
         ]
+    }
+
+    /// What leads `PyIceberg` here.
+    pub fn oracle_properties(&self) -> Value {
+        json!({
+            "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
+            "s3.endpoint": self.endpoint(),
+            "s3.region": Self::REGION,
+            "s3.access-key-id": Self::ACCESS_KEY_ID,
+            "s3.secret-access-key": Self::SECRET_ACCESS_KEY,
+        })
     }
 
     /// Every file the server keeps of its bucket, objects and unfinished parts, below the

@@ -22,6 +22,14 @@ impl SmallTable {
     pub async fn ask(asked: Value) -> Self {
         let run = move || oracle("small_table", &asked);
         let seen = tokio::task::spawn_blocking(run).await.expect("the oracle");
+        Self::of(&seen)
+    }
+
+    /// What an oracle answered of one table.
+    ///
+    /// # Panics
+    /// When that is something else.
+    pub fn of(seen: &Value) -> Self {
         let operations = seen["operations"].as_array().expect("operations").iter();
         Self {
             rows: seen["rows"].as_u64().expect("rows"),

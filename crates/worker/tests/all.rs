@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "all/broken.rs"]
+mod broken;
 #[path = "all/faults.rs"]
 mod faults;
-#[path = "all/killed.rs"]
-mod killed;
+#[path = "all/files.rs"]
+mod files;
 #[path = "all/kubernetes.rs"]
 mod kubernetes;
 #[path = "all/lakehouse.rs"]
@@ -14,10 +16,10 @@ mod lakehouse;
 mod life;
 #[path = "all/outages.rs"]
 mod outages;
+#[path = "all/points.rs"]
+mod points;
 #[path = "all/pooler.rs"]
 mod pooler;
-#[path = "all/proxy.rs"]
-mod proxy;
 #[path = "all/shutdown.rs"]
 mod shutdown;
 #[path = "all/start.rs"]

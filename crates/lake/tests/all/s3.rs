@@ -21,15 +21,8 @@ async fn world(server: &S3, endpoint: &str, scheme: &str) -> World {
         s3_secret_access_key: Some(S3::SECRET_ACCESS_KEY.to_owned()),
         ..Args::default()
     });
-    let properties = json!({
-        "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
-        "s3.endpoint": server.endpoint(),
-        "s3.region": S3::REGION,
-        "s3.access-key-id": S3::ACCESS_KEY_ID,
-        "s3.secret-access-key": S3::SECRET_ACCESS_KEY,
-    });
     let warehouse = format!("{scheme}://{}/warehouse", S3::BUCKET);
-    World::on(&storage.unwrap(), warehouse, properties).await
+    World::on(&storage.unwrap(), warehouse, server.oracle_properties()).await
 }
 
 /// Makes a table of `files` files, rewrites it, and compares what PyIceberg reads.

@@ -3,16 +3,20 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use maintenance::{Job, Submission};
 use model::{Action, JobId, JobStatus};
-use serde_json::json;
+use serde_json::{Value, json};
+use storage::Storage;
 use tempfile::TempDir;
-use testkit::{Database, Process, SmallTable, get, until};
+use testkit::{Database, Process, S3, SmallTable, get, until};
 use tokio_postgres::Client;
 
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_snowpack-worker");
+
+pub(crate) const CATALOG: &str = "snowpack";
+const BUCKET: &str = S3::BUCKET;
 
 /// Small files of a test's table; more than the five a rewrite needs to begin.
 pub(crate) const FILES: u64 = 6;
@@ -20,9 +24,17 @@ const ROWS_PER_FILE: u64 = 10;
 
 pub(crate) struct Lakehouse {
     pub(crate) database: Database,
-    warehouse: TempDir,
+    /// `None`: the catalog lies in the database.
+    catalog: Option<Database>,
+    pub(crate) place: Place,
     /// What the oracle wrote.
     files: Mutex<BTreeSet<String>>,
+}
+
+/// Where tables lie.
+pub(crate) enum Place {
+    Folder(TempDir),
+    Bucket(Arc<S3>),
 }
 
 impl Lakehouse {
@@ -31,52 +43,111 @@ impl Lakehouse {
     }
 
     pub(crate) fn on(database: Database) -> Self {
-        let warehouse = tempfile::tempdir().unwrap();
         Self {
             database,
-            warehouse,
+            catalog: None,
+            place: Place::Folder(tempfile::tempdir().unwrap()),
             files: Mutex::default(),
+        }
+    }
+
+    /// Tables in S3; their catalog in a database of its own, or in the one of the queue.
+    pub(crate) async fn in_s3(server: &Arc<S3>, elsewhere: bool) -> Self {
+        let catalog = if elsewhere {
+            Some(Database::empty().await)
+        } else {
+            None
+        };
+        Self {
+            catalog,
+            place: Place::Bucket(Arc::clone(server)),
+            ..Self::new().await
         }
     }
 
     /// A new table of [`FILES`] small files.
     pub(crate) async fn table(&self, name: &str) -> SmallTable {
-        let look = self.oracle("create", name).await;
-        let mut found = BTreeSet::new();
-        files_below(self.warehouse.path(), &mut found);
-        *self.files.lock().unwrap() = found;
+        let look = self.oracle("create", name, json!({})).await;
+        *self.files.lock().unwrap() = self.there();
         look
     }
 
     pub(crate) async fn look(&self, name: &str) -> SmallTable {
-        self.oracle("look", name).await
+        self.oracle("look", name, json!({})).await
     }
 
     /// Files that were not there when the last table was created.
     pub(crate) fn files_of_workers(&self) -> Vec<String> {
-        let mut found = BTreeSet::new();
-        files_below(self.warehouse.path(), &mut found);
-        found
-            .difference(&self.files.lock().unwrap())
-            .cloned()
-            .collect()
+        let found = self.there();
+        let own = self.files.lock().unwrap();
+        found.difference(&own).cloned().collect()
     }
 
-    async fn oracle(&self, op: &str, name: &str) -> SmallTable {
+    /// Every file below the warehouse, as [`plain`] writes it.
+    pub(crate) fn there(&self) -> BTreeSet<String> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let mut found = BTreeSet::new();
+                files_below(folder.path(), &mut found);
+                found
+            }
+            Place::Bucket(server) => {
+                let files = server.files().into_iter();
+                let below = files.map(|path| format!("{BUCKET}/{}", path.display()));
+                let warehouse = plain(&self.warehouse());
+                below.filter(|path| path.starts_with(&warehouse)).collect()
+            }
+        }
+    }
+
+    /// What reaches the tables' files, without any proxy.
+    pub(crate) fn storage(&self) -> Storage {
+        match &self.place {
+            Place::Folder(_) => Storage::local(),
+            Place::Bucket(server) => Storage::new(&storage::Args {
+                s3_endpoint: Some(server.endpoint()),
+                s3_region: Some(S3::REGION.to_owned()),
+                s3_access_key_id: Some(S3::ACCESS_KEY_ID.to_owned()),
+                s3_secret_access_key: Some(S3::SECRET_ACCESS_KEY.to_owned()),
+                ..storage::Args::default()
+            })
+            .unwrap(),
+        }
+    }
+
+    /// Where the catalog lies.
+    pub(crate) fn catalog(&self) -> &Database {
+        self.catalog.as_ref().unwrap_or(&self.database)
+    }
+
+    async fn oracle(&self, op: &str, name: &str, set: Value) -> SmallTable {
         let asked = json!({
             "op": op,
-            "uri": self.database.url(),
-            "catalog": "snowpack",
-            "warehouse": self.warehouse(),
             "table": format!("db.{name}"),
             "files": FILES,
             "rows_per_file": ROWS_PER_FILE,
+            "set": set,
         });
-        SmallTable::ask(asked).await
+        SmallTable::ask(self.placed(asked)).await
+    }
+
+    /// The question with where this house's tables are.
+    pub(crate) fn placed(&self, mut asked: Value) -> Value {
+        asked["uri"] = self.catalog().url().into();
+        asked["catalog"] = CATALOG.into();
+        asked["warehouse"] = self.warehouse().into();
+        if let Place::Bucket(server) = &self.place {
+            asked["properties"] = server.oracle_properties();
+        }
+        asked
     }
 
     pub(crate) fn warehouse(&self) -> String {
-        format!("file://{}", self.warehouse.path().display())
+        match &self.place {
+            Place::Folder(folder) => format!("file://{}", folder.path().display()),
+            // The server is shared, the database is not.
+            Place::Bucket(_) => format!("s3://{BUCKET}/{}", self.database.name()),
+        }
     }
 
     /// The table was rewritten exactly once since `before`, and holds the same rows.
@@ -151,6 +222,15 @@ impl Lakehouse {
         .await;
     }
 
+    /// The lease of the job's worker is over, or the pause before its next attempt.
+    pub(crate) async fn make_due(&self, job: &JobId) {
+        let sql = "update snowpack.job_queue \
+                   set visible_at = now() - interval '1 second', scheduled = false \
+                   where job_id = $1";
+        let client = self.database.client().await;
+        client.execute(sql, &[&job.as_str()]).await.unwrap();
+    }
+
     /// How often the job was claimed and not handed back for free.
     pub(crate) async fn attempts(&self, job: &JobId) -> i32 {
         self.one(
@@ -206,13 +286,25 @@ impl Lakehouse {
     }
 
     pub(crate) fn worker(&self, more: &[(&str, &str)], arguments: &[&str]) -> Process {
-        let warehouse = self.warehouse();
-        let own = [
-            ("SNOWPACK_DATABASE_URL", self.database.url()),
-            ("SNOWPACK_WAREHOUSE", &warehouse),
-            ("SNOWPACK_ADMIN_ADDR", "127.0.0.1:0"),
-        ];
+        let own = self.settings();
+        let own: Vec<(&str, &str)> = own.iter().map(|(k, v)| (*k, v.as_str())).collect();
         Process::start(WORKER, &[&own, more].concat(), arguments)
+    }
+
+    /// What a worker must know; what is added to it wins.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let mut own = vec![
+            ("SNOWPACK_DATABASE_URL", self.database.url().to_owned()),
+            ("SNOWPACK_WAREHOUSE", self.warehouse()),
+            ("SNOWPACK_ADMIN_ADDR", "127.0.0.1:0".to_owned()),
+        ];
+        if let Some(catalog) = &self.catalog {
+            own.push(("SNOWPACK_CATALOG_URI", catalog.url().to_owned()));
+        }
+        if let Place::Bucket(server) = &self.place {
+            own.extend(server.settings());
+        }
+        own
     }
 
     /// Runs a worker until nothing is left to do.
@@ -263,7 +355,13 @@ impl Lakehouse {
     }
 }
 
-pub(crate) fn files_below(folder: &Path, found: &mut BTreeSet<String>) {
+/// A location without its scheme.
+pub(crate) fn plain(location: &str) -> String {
+    let (_, path) = location.split_once("://").unwrap_or(("", location));
+    path.to_owned()
+}
+
+fn files_below(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
