@@ -1,7 +1,8 @@
 """Makes tables of small files with PyIceberg, or looks at one as PyIceberg sees it.
 
 Input: uri, catalog, warehouse, table, and for `"op": "create"` files and rows_per_file; where wanted
-`properties` of the catalog (an S3 server) and `more`, tables to make before, of one file each.
+`properties` of the catalog (an S3 server), `more`, tables to make before, of one file each, and `set`,
+properties the table gets when it is made.
 Output: row count and an order-free fingerprint, live data files, and the
 operation of every snapshot in order.
 """
@@ -46,6 +47,9 @@ if asked["op"] == "create":
     for name in asked.get("more", []):
         create(name, 1)
     table = create(asked["table"], asked["files"])
+    if asked.get("set"):
+        with table.transaction() as change:
+            change.set_properties(asked["set"])
 else:
     table = catalog.load_table(asked["table"])
 

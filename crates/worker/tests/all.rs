@@ -24,3 +24,5 @@ mod pooler;
 mod shutdown;
 #[path = "all/start.rs"]
 mod start;
+#[path = "all/storms.rs"]
+mod storms;

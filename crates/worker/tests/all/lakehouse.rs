@@ -67,7 +67,12 @@ impl Lakehouse {
 
     /// A new table of [`FILES`] small files.
     pub(crate) async fn table(&self, name: &str) -> SmallTable {
-        let look = self.oracle("create", name, json!({})).await;
+        self.table_with(name, json!({})).await
+    }
+
+    /// The same, with these properties set once it is made.
+    pub(crate) async fn table_with(&self, name: &str, properties: Value) -> SmallTable {
+        let look = self.oracle("create", name, properties).await;
         *self.files.lock().unwrap() = self.there();
         look
     }
