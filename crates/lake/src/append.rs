@@ -44,6 +44,8 @@ pub struct Changes {
     pub based_on: Option<i64>,
     /// The branch committed to, `main` when not said. A new one begins at the snapshot of `main`.
     pub branch: Option<String>,
+    /// Said in the snapshot's summary beside the counts, as a writer's own name of the commit.
+    pub summary: BTreeMap<String, String>,
 }
 
 impl Changes {
@@ -266,7 +268,8 @@ async fn try_commit(
     added.for_each(|file| counts.grow(file));
     let removed = next.removed.iter();
     removed.for_each(|entry| counts.shrink(&entry.file));
-    let summary = counts.into_summary(operation(changes));
+    let mut summary = counts.into_summary(operation(changes));
+    summary.extend(changes.summary.clone());
     let mut files = next.files;
     let next = snapshot::next(base, snapshot_id, next.manifests, summary, now_ms)
         .on(changes.branch())
