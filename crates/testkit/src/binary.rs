@@ -8,11 +8,13 @@ use std::path::PathBuf;
 /// When it is not there.
 #[track_caller]
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .expect("a test lies in target/<profile>/deps");
+    let ours = std::env::current_exe().expect("a test has a path");
+    let folder = ours.parent().expect("a test lies in a folder");
+    // A test lies in target/<profile>/deps, a program in target/<profile>.
+    let profile = match folder.parent() {
+        Some(above) if folder.ends_with("deps") => above,
+        _ => folder,
+    };
     let path = profile.join(name);
     assert!(
         path.exists(),

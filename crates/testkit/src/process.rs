@@ -4,12 +4,12 @@
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::{unexpected_lines, until};
 
@@ -17,7 +17,9 @@ use crate::{unexpected_lines, until};
 #[derive(Debug)]
 pub struct Process {
     child: Mutex<Child>,
-    log: NamedTempFile,
+    log: PathBuf,
+    /// Goes with it, unless the caller said where its log is.
+    _temporary: Option<TempPath>,
 }
 
 impl Process {
@@ -33,9 +35,37 @@ impl Process {
         arguments: &[&str],
     ) -> Self {
         let log = NamedTempFile::new().expect("create a log file");
+        let log = log.into_temp_path();
+        let path = log.to_path_buf();
+        Self::start_logging(program, variables, arguments, path, Some(log))
+    }
+
+    /// The same with a log that outlives it: at `log`, or after what is there.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[track_caller]
+    pub fn start_with_log(
+        program: impl AsRef<Path>,
+        variables: &[(&str, &str)],
+        arguments: &[&str],
+        log: &Path,
+    ) -> Self {
+        Self::start_logging(program, variables, arguments, log.to_owned(), None)
+    }
+
+    #[track_caller]
+    fn start_logging(
+        program: impl AsRef<Path>,
+        variables: &[(&str, &str)],
+        arguments: &[&str],
+        log: PathBuf,
+        temporary: Option<TempPath>,
+    ) -> Self {
         let stderr = File::options()
             .append(true)
-            .open(log.path())
+            .create(true)
+            .open(&log)
             .expect("open the log file");
         let mut command = Command::new(program.as_ref());
         for (name, _) in std::env::vars_os() {
@@ -55,13 +85,14 @@ impl Process {
         Self {
             child: Mutex::new(child),
             log,
+            _temporary: temporary,
         }
     }
 
     /// What it has written to stderr so far.
     pub fn log(&self) -> String {
         let mut text = String::new();
-        File::open(self.log.path())
+        File::open(&self.log)
             .and_then(|mut file| file.read_to_string(&mut text))
             .expect("read the log file");
         text
