@@ -45,6 +45,13 @@ pub enum Error {
         end: u64,
         size: u64,
     },
+    /// Not read, for it would take more memory than it may.
+    #[error("{location} has {size} bytes, at most {max} are read at once")]
+    TooLong {
+        location: String,
+        size: u64,
+        max: u64,
+    },
     #[error("{doing} {location}")]
     Failed {
         doing: &'static str,
@@ -108,7 +115,8 @@ impl Error {
             | Self::NotAllowed { .. }
             | Self::BadSetting { .. }
             | Self::HalfSet { .. }
-            | Self::OutOfRange { .. } => Advice::GiveUp,
+            | Self::OutOfRange { .. }
+            | Self::TooLong { .. } => Advice::GiveUp,
         }
     }
 

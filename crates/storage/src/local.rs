@@ -59,13 +59,26 @@ impl Place {
     }
 }
 
-pub(crate) fn read(place: &Place) -> Result<Bytes, Error> {
-    let (mut file, size) = place.open()?;
+pub(crate) fn read(place: &Place, max: u64) -> Result<Bytes, Error> {
+    let (file, size) = place.open()?;
+    let too_long = |size| Error::TooLong {
+        location: place.location.clone(),
+        size,
+        max,
+    };
+    if size > max {
+        return Err(too_long(size));
+    }
     let mut bytes = Vec::new();
     bytes
         .try_reserve_exact(size as usize)
         .map_err(|_| place.fail("find memory for")(io::Error::from(io::ErrorKind::OutOfMemory)))?;
-    file.read_to_end(&mut bytes).map_err(place.fail("read"))?;
+    // What is no plain file may go on for ever.
+    let read = file.take(max + 1).read_to_end(&mut bytes);
+    read.map_err(place.fail("read"))?;
+    if bytes.len() as u64 > max {
+        return Err(too_long(bytes.len() as u64));
+    }
     Ok(bytes.into())
 }
 

@@ -18,6 +18,8 @@ use crate::{Args, Error, Location, Scheme, local};
 
 /// Calls at once: open files and requests; the rest wait.
 const CALLS_MAX: usize = 64;
+/// Longest object read whole, in bytes: whoever reads more reads it by ranges.
+const READ_BYTES_MAX: u64 = 1 << 30;
 /// Tries of one call on a local file.
 const RETRY: Retry = Retry {
     tries_max: 4,
@@ -76,9 +78,14 @@ impl Storage {
 
     /// The whole object.
     pub async fn read(&self, location: &str) -> Result<Bytes, Error> {
+        self.read_at_most(location, READ_BYTES_MAX).await
+    }
+
+    /// The whole object, unless it is longer than `max` bytes: [`Error::TooLong`].
+    pub async fn read_at_most(&self, location: &str, max: u64) -> Result<Bytes, Error> {
         match self.place(location)? {
-            Place::Local(place) => self.call(location, move || local::read(&place)).await,
-            Place::S3(s3, object) => s3.read(&object).boxed().await,
+            Place::Local(place) => self.call(location, move || local::read(&place, max)).await,
+            Place::S3(s3, object) => s3.read(&object, max).boxed().await,
         }
     }
 

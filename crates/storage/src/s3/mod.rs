@@ -104,12 +104,21 @@ impl S3 {
         made.as_ref().map_err(Clone::clone)
     }
 
-    pub(crate) async fn read(&self, object: &Object) -> Result<Bytes, Error> {
+    pub(crate) async fn read(&self, object: &Object, max: u64) -> Result<Bytes, Error> {
         let read = self.tried("read", object, || async {
             let found = object.bucket.store.get_opts(&object.key, GetOptions::new());
-            found.await?.bytes().await
+            let found = found.await?;
+            match found.meta.size {
+                size if size > max => Ok(Err(size)),
+                _ => found.bytes().await.map(Ok),
+            }
         });
-        read.await.map_err(|problem| problem.error(object))
+        let read = read.await.map_err(|problem| problem.error(object))?;
+        read.map_err(|size| Error::TooLong {
+            location: object.location.clone(),
+            size,
+            max,
+        })
     }
 
     pub(crate) async fn read_ranges(

@@ -44,6 +44,38 @@ async fn a_second_writer_is_refused_and_the_first_content_stays() {
 }
 
 #[tokio::test]
+async fn an_object_longer_than_its_reader_allows_is_not_read() {
+    both(async |storage, root| {
+        let location = format!("{root}/a");
+        let bytes = Bytes::from(content(1000));
+        storage.write_new(&location, bytes.clone()).await.unwrap();
+        let read = storage.read_at_most(&location, 1000).await;
+        assert_eq!(read.unwrap(), bytes);
+        let error = storage.read_at_most(&location, 999).await.unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                Error::TooLong { location: named, size: 1000, max: 999 } if *named == location
+            ),
+            "{error}"
+        );
+        assert_eq!(error.advice(), model::Advice::GiveUp);
+    })
+    .await;
+}
+
+/// What has no length may have no end.
+#[tokio::test]
+async fn a_file_without_an_end_is_not_read() {
+    let storage = Storage::local();
+    let error = storage
+        .read_at_most("/dev/zero", 1 << 20)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::TooLong { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn ranges_come_back_in_the_order_asked() {
     both(async |storage, root| {
         let (location, content) = (format!("{root}/a"), content(2_000_000));
