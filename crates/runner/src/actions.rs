@@ -1,8 +1,11 @@
 //! The actions of one attempt, in order, through the engine.
 
 use std::collections::BTreeSet;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::atomic::AtomicBool;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use maintenance::{ActionResult, ActionRow, Job};
@@ -198,7 +201,7 @@ impl Work<'_> {
     ) -> Result<T, Outcome> {
         tokio::select! {
             biased;
-            done = step => {
+            done = caught(step) => {
                 self.beat.moved();
                 done.map_err(|error| self.broke(at, error))
             }
@@ -351,7 +354,7 @@ impl Work<'_> {
             signals: self.beat.signals(),
             memory_bytes: permit.bytes(),
         };
-        let mut execution = self.runner.engine.execute(plan, &attempt);
+        let mut execution = pin!(caught(self.runner.engine.execute(plan, &attempt)));
         let executed = tokio::select! {
             biased;
             executed = &mut execution => executed,
@@ -366,6 +369,22 @@ impl Work<'_> {
         };
         executed.map_err(|error| self.broke(at, error))
     }
+}
+
+/// A panic of the engine is this attempt's failure and says why, at once and not when its lease
+/// is over. What it had done by then the next attempt finds out.
+async fn caught<T>(step: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+    let mut step = pin!(step);
+    poll_fn(|ctx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| step.as_mut().poll(ctx)));
+        polled.unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+            let why = format!("the engine panicked: {}", said.unwrap_or("no reason"));
+            Poll::Ready(Err(EngineError::failed(Advice::FindOut, why)))
+        })
+    })
+    .await
 }
 
 /// An error with its causes, each said once.

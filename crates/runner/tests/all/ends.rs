@@ -115,6 +115,23 @@ async fn q23_a_failure_that_may_pass_is_tried_again_after_a_pause() {
     }
 }
 
+/// The worker and its other jobs go on, and nobody waits for the lease.
+#[tokio::test]
+async fn q23_a_panic_of_the_engine_is_a_failure_with_its_words() {
+    let mut rig = Rig::new(&[Step::Panic]).await;
+    let (job, claimed) = rig.submit_and_claim(&[REWRITE]).await;
+    assert_eq!(rig.run(claimed).await, How::HandedBack);
+    let rows = rig.rows(&job).await;
+    let error = rows[0].result.error.clone().unwrap();
+    assert!(
+        error.contains("the engine panicked: scripted panic"),
+        "{error}"
+    );
+    rig.make_due(&job).await;
+    assert_eq!(rig.attempt(&job).await, How::Completed);
+    assert_eq!(rig.commits(&job).await, 1);
+}
+
 #[tokio::test]
 async fn m17_q25_failing_the_last_attempt_ends_as_losing_its_lease_does() {
     let mut rig = Rig::new(&[Step::Fail(Advice::RetryLater)]).await;

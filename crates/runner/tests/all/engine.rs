@@ -23,6 +23,7 @@ pub(crate) enum Step {
     /// Reserves a file and commits it.
     Commit,
     Fail(Advice),
+    Panic,
     /// Waits until it is told to stop.
     Hang,
     /// As `Hang`, and calls itself alive all the time.
@@ -322,6 +323,7 @@ impl Engine for Fake {
         match step {
             Step::Commit | Step::Conflict | Step::HoldInSwap => self.commit_as(attempt, step).await,
             Step::Fail(advice) => Err(EngineError::failed(advice, "scripted failure")),
+            Step::Panic => panic!("scripted panic"),
             Step::Hang => {
                 self.told(attempt).await;
                 Err(EngineError::Stopped)
