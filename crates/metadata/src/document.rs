@@ -69,7 +69,7 @@ impl TableMetadata {
                 format!("is longer than {DOCUMENT_BYTES_MAX} bytes"),
             ));
         }
-        match serde_json::from_slice(text).map_err(|error| unreadable(error.into()))? {
+        match crate::json::parse(text).map_err(|error| unreadable(error.into()))? {
             Value::Object(raw) => Self::from_raw(raw),
             other => At::root(&other, WHAT)
                 .object()

@@ -6,6 +6,34 @@ use serde_json::{Map, Value};
 
 use crate::Error;
 
+/// Values any text may hold, and bytes of text each further one needs. A value takes some 100 bytes
+/// once parsed; written densely (`[0,0,…`) in a few packed bytes, values would take all memory
+/// there is. No honest document comes near: its keys alone are longer.
+const VALUES_FREE: usize = 1 << 20;
+const BYTES_PER_VALUE: usize = 8;
+/// Values a text may hold however long it is.
+const VALUES_MAX: usize = 16 << 20;
+
+/// Parses JSON of somebody else's.
+pub(crate) fn parse(text: &[u8]) -> Result<Value, Unparsed> {
+    let begins = |byte: &&u8| matches!(byte, b',' | b'[' | b'{');
+    let values = text.iter().filter(begins).count();
+    let max = VALUES_MAX.min(VALUES_FREE + text.len() / BYTES_PER_VALUE);
+    if values > max {
+        return Err(Unparsed::Values { values, max });
+    }
+    Ok(serde_json::from_slice(text)?)
+}
+
+/// Why a text was not parsed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unparsed {
+    #[error("it holds about {values} values, at most {max} are read")]
+    Values { values: usize, max: usize },
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
+
 /// Longest piece of a wrong value repeated in an error, in characters.
 const SHOWN_MAX: usize = 40;
 
@@ -206,6 +234,18 @@ mod tests {
         assert!(
             error.contains("table metadata") && error.contains("`uuid` is missing"),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn a_text_that_is_all_values_is_not_parsed() {
+        let dense = format!("[{}0]", "0,".repeat(2 << 20));
+        let why = parse(dense.as_bytes()).unwrap_err().to_string();
+        assert!(why.contains("2097153 values"), "{why}");
+        let honest = format!("[{}{{}}]", "{\"a-key\":\"a value\"},".repeat(200_000));
+        assert_eq!(
+            parse(honest.as_bytes()).unwrap().as_array().unwrap().len(),
+            200_001
         );
     }
 

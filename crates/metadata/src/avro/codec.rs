@@ -9,8 +9,8 @@ use flate2::write::DeflateEncoder;
 
 use super::Malformed;
 
-/// What one decompressed block may take, in bytes.
-const BLOCK_BYTES_MAX: u64 = 512 << 20;
+/// What one decompressed block may take, in bytes. Writers close a block long before.
+const BLOCK_BYTES_MAX: u64 = 128 << 20;
 /// Snappy cannot compress better than 64 bytes into 3.
 const SNAPPY_RATIO_MAX: usize = 32;
 /// Bytes of the checksum behind a snappy block.

@@ -16,6 +16,48 @@ const CODEC: &str = "avro.codec";
 /// A block is closed once it holds this many uncompressed bytes (Java's default interval).
 const BLOCK_BYTES: usize = 64_000;
 
+/// Values any file may hold, and bytes of the file each further one needs: a value takes far more
+/// memory than its bytes, and packed ones that are all alike next to none.
+const VALUES_FREE: u64 = 1 << 16;
+const BYTES_PER_VALUE: u64 = 4;
+/// What any file may unpack to, and how many times its own length beyond that. Deflate cannot
+/// pack tighter.
+const UNPACKED_FREE_BYTES: u64 = 64 << 20;
+const UNPACKED_RATIO_MAX: u64 = 1032;
+
+/// What a file may still hold.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    values: u64,
+    bytes: u64,
+}
+
+impl Room {
+    fn of(file: &[u8]) -> Self {
+        let length = file.len() as u64;
+        Self {
+            values: VALUES_FREE + length / BYTES_PER_VALUE,
+            bytes: UNPACKED_FREE_BYTES.saturating_add(length.saturating_mul(UNPACKED_RATIO_MAX)),
+        }
+    }
+
+    fn take(&mut self, values: u64, bytes: u64) -> Result<(), Malformed> {
+        match (
+            self.values.checked_sub(values),
+            self.bytes.checked_sub(bytes),
+        ) {
+            (Some(values), Some(bytes)) => {
+                *self = Self { values, bytes };
+                Ok(())
+            }
+            (None, _) => Err(Malformed::new(
+                "it holds more values than its length allows",
+            )),
+            (_, None) => Err(Malformed::new("it unpacks to more than its length allows")),
+        }
+    }
+}
+
 /// One container being read.
 #[derive(Debug)]
 pub(crate) struct Container<'a> {
@@ -25,6 +67,7 @@ pub(crate) struct Container<'a> {
     pub(crate) root: Arc<Node>,
     sync: &'a [u8],
     cursor: Cursor<'a>,
+    room: Room,
 }
 
 /// One decompressed block.
@@ -59,7 +102,7 @@ impl<'a> Container<'a> {
         let schema = header
             .get(SCHEMA)
             .ok_or_else(|| Malformed::new("the header lacks avro.schema"))?;
-        let schema: Value = serde_json::from_slice(schema)
+        let schema = crate::json::parse(schema)
             .map_err(|error| Malformed::new(format!("avro.schema: {error}")))?;
         Ok(Self {
             root: Node::parse(&schema)?,
@@ -67,6 +110,7 @@ impl<'a> Container<'a> {
             codec,
             sync,
             cursor,
+            room: Room::of(bytes),
         })
     }
 
@@ -97,6 +141,7 @@ impl<'a> Container<'a> {
                 bytes.len()
             )));
         }
+        self.room.take(count, bytes.len() as u64)?;
         Ok(Some(Block { count, bytes }))
     }
 

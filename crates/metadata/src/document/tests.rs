@@ -1,7 +1,10 @@
 //! Reading documents: what is refused, and with which words.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -140,6 +143,21 @@ fn statistics_and_logs_are_told_and_the_metadata_log_forgets_the_oldest() {
 fn a_gzipped_document_is_the_same_document() {
     let plain = TableMetadata::parse(document().to_string().as_bytes()).unwrap();
     assert_eq!(TableMetadata::parse(&plain.to_gzip()).unwrap(), plain);
+}
+
+/// Packed a thousandfold, and parsed into fifty times that again.
+#[test]
+fn a_packed_document_that_would_take_all_memory_is_not_parsed() {
+    let mut bomb = b"{\"format-version\":2,\"x\":[".to_vec();
+    bomb.extend(b"0,".repeat(32 << 20));
+    bomb.extend(b"0]}");
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(&bomb).unwrap();
+    let packed = packed.finish().unwrap();
+    assert!(packed.len() < 1 << 20);
+    let error = TableMetadata::parse(&packed).unwrap_err();
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    assert!(why.contains("33554435 values, at most"), "{why}");
 }
 
 #[test]

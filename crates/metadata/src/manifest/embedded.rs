@@ -10,7 +10,7 @@ use storage::Storage;
 use super::count::count;
 use super::list::blank;
 use super::partition::SpecTypes;
-use super::read::{decode, open};
+use super::read::{decode, open, panicked};
 use super::{EntryStatus, Fields, ManifestFile};
 use crate::avro::Malformed;
 use crate::{Error, Snapshot};
@@ -48,14 +48,10 @@ async fn read_one(
         added_snapshot_id: snapshot_id,
         ..blank()
     };
-    let told = tokio::task::spawn_blocking(move || {
-        let named = manifest.manifest_path.clone();
-        tell(&bytes, manifest, &types).map_err(|why| Error::malformed(named, why))
-    });
+    let told = tokio::task::spawn_blocking(move || tell(&bytes, manifest, &types));
     match told.await {
-        Ok(told) => told,
-        // Blocking work is cancelled only when the runtime ends, and then nobody polls this.
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Ok(told) => told.map_err(|why| Error::malformed(path, why)),
+        Err(lost) => Err(panicked(path, lost)),
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) async fn fold<T: Send + 'static>(
     add: impl Fn(&mut T, Entry) -> Result<(), Malformed> + Send + 'static,
 ) -> Result<T, Error> {
     let bytes = storage.read(&manifest.manifest_path).await?;
-    let manifest = manifest.clone();
+    let (path, manifest) = (manifest.manifest_path.clone(), manifest.clone());
     let whole = tokio::task::spawn_blocking(move || {
         each(&bytes, &manifest, &types, fields, |entry| {
             add(&mut folded, entry)
@@ -57,8 +57,15 @@ pub(crate) async fn fold<T: Send + 'static>(
     });
     match whole.await {
         Ok(whole) => whole,
-        // Blocking work is cancelled only when the runtime ends, and then nobody polls this.
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(lost) => Err(panicked(&path, lost)),
+    }
+}
+
+/// A manifest whose decoding panicked: an error like any other, for it is this file's alone.
+pub(super) fn panicked(path: &str, lost: tokio::task::JoinError) -> Error {
+    Error::Unreadable {
+        at: path.to_owned(),
+        source: lost.into(),
     }
 }
 

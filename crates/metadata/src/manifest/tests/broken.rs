@@ -32,9 +32,8 @@ fn schema() -> Value {
     serde_json::from_str(container.text("avro.schema").unwrap()).unwrap()
 }
 
-/// The manifest of one file whose entry `write` encodes.
-fn manifest(spec_id: &str, write: impl FnOnce(&mut Encoder)) -> Bytes {
-    let header = [
+fn header(spec_id: &str) -> [(&'static str, String); 3] {
+    [
         ("schema", "{}".to_owned()),
         ("partition-spec-id", spec_id.to_owned()),
         (
@@ -44,10 +43,14 @@ fn manifest(spec_id: &str, write: impl FnOnce(&mut Encoder)) -> Bytes {
                 {"source-id": 2, "name": "ratio", "transform": "identity"}])
             .to_string(),
         ),
-    ];
+    ]
+}
+
+/// The manifest of one file whose entry `write` encodes.
+fn manifest(spec_id: &str, write: impl FnOnce(&mut Encoder)) -> Bytes {
     let mut value = Encoder::default();
     write(&mut value);
-    let mut container = ContainerWriter::new(&schema(), Codec::Null, &header);
+    let mut container = ContainerWriter::new(&schema(), Codec::Null, &header(spec_id));
     container.push(value.as_bytes());
     Bytes::from(container.finish())
 }
@@ -130,6 +133,22 @@ fn no_announced_length_is_believed_before_its_bytes_are_there() {
         let header = Bytes::from(header.into_bytes());
         refused(&header, &[]);
         assert!(decode_list(&header).is_err());
+    }
+}
+
+/// A value takes some hundred bytes in memory, and next to none where it repeats the one before.
+#[test]
+fn a_packed_manifest_that_would_take_all_memory_is_not_read() {
+    for codec in [Codec::DEFLATE, Codec::Zstandard { level: 3 }] {
+        let mut value = Encoder::default();
+        entry(&mut value, 1, 3, 10);
+        let mut container = ContainerWriter::new(&schema(), codec, &header("0"));
+        for _ in 0..200_000 {
+            container.push(value.as_bytes());
+        }
+        let bytes = Bytes::from(container.finish());
+        assert!(bytes.len() < 100_000, "{}", bytes.len());
+        refused(&bytes, &["more values than its length allows"]);
     }
 }
 
