@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "all/bad_bytes.rs"]
+mod bad_bytes;
 #[path = "all/document.rs"]
 mod document;
 #[path = "all/manifest.rs"]
