@@ -4,6 +4,8 @@
 
 #[path = "all/allowed.rs"]
 mod allowed;
+#[path = "all/bad_bytes.rs"]
+mod bad_bytes;
 #[path = "all/broken.rs"]
 mod broken;
 #[path = "all/conflict.rs"]

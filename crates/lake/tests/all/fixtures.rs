@@ -13,8 +13,8 @@ use crate::world::{ALL, World};
 const HOME: &str = "/tmp/snowpack-fixtures";
 
 /// One fixture, put where it was made. Whoever else wants it waits.
-struct Fixture {
-    world: World,
+pub(crate) struct Fixture {
+    pub(crate) world: World,
     /// What Spark said of it.
     known: Value,
     _lock: File,
@@ -34,7 +34,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 impl Fixture {
-    async fn take(name: &str) -> Self {
+    pub(crate) async fn take(name: &str) -> Self {
         let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/spark");
         let home = Path::new(HOME).join("db").join(name);
         fs::create_dir_all(home.parent().unwrap()).unwrap();

@@ -107,6 +107,13 @@ impl TestLedger {
         self.go.add_permits(1);
     }
 
+    /// The reserved files that have `part` in their path.
+    pub(crate) fn reserved_paths(&self, part: &str) -> Vec<String> {
+        let reserved = self.reserved.lock().unwrap();
+        let with = reserved.iter().filter(|path| path.contains(part));
+        with.cloned().collect()
+    }
+
     /// How many reserved files have `part` in their name.
     pub(crate) fn reserved_with(&self, part: &str) -> usize {
         let reserved = self.reserved.lock().unwrap();
