@@ -36,7 +36,7 @@ const RANKS: &[(&str, u8)] = &[
 const WORDS: &str = "model";
 
 /// For tests only: never a normal dependency.
-const TESTS_ONLY: &[&str] = &["sim", "testkit", "tests"];
+const TESTS_ONLY: &[&str] = &["fuzz", "sim", "testkit", "tests"];
 
 /// The only crates that may see Arrow or Parquet.
 const MAY_SEE_ARROW: &[&str] = &["lake", "worker", "cli"];

@@ -20,6 +20,7 @@ use super::merge;
 use super::sets::KeySet;
 use crate::Error;
 use crate::files::constant::identities;
+use crate::files::sound::guarded;
 use crate::files::source::InputFile;
 
 /// Rows of inputs looked up at once.
@@ -204,7 +205,8 @@ impl Equality<'_> {
     /// Reads on until the set is full or the row group ends.
     async fn read(&self, mut reading: Reading) -> Result<Reading, Error> {
         let (budget, stop) = (self.budget_bytes, self.stop.clone());
-        self.on_a_core(move || {
+        let location = reading.batches.location.clone();
+        self.on_a_core(location, move || {
             reading.fill(budget, &stop)?;
             Ok(reading)
         })
@@ -256,7 +258,7 @@ impl Equality<'_> {
         let chunk = self.chunk(target.file, &target.origins, row_group).await?;
         let (set, keys, stop) = (Arc::clone(set), Arc::clone(keys), self.stop.clone());
         let sequence_number = target.sequence_number;
-        let found = self.on_a_core(move || {
+        let found = self.on_a_core(chunk.location.clone(), move || {
             let mut found = Vec::new();
             let mut row = first_row;
             for batch in KeyBatches::open(keys, chunk, BATCH_ROWS)? {
@@ -275,15 +277,17 @@ impl Equality<'_> {
         Ok((target.input, found.await?))
     }
 
+    /// Decodes the file at `location` on a thread that may block.
     async fn on_a_core<T: Send + 'static>(
         &self,
+        location: String,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let core = Arc::clone(&self.cores).acquire_owned().await;
         let core = core.expect("the semaphore is never closed");
         let run = tokio::task::spawn_blocking(move || {
             let _core = core;
-            work()
+            guarded(&location, work)
         });
         run.await.map_err(|lost| Error::Lost(lost.to_string()))?
     }

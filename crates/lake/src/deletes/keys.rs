@@ -24,6 +24,7 @@ use crate::Error;
 use crate::files::constant::repeated;
 use crate::files::schema::arrow_field;
 use crate::files::shape::{Matched, Origin, match_column, reshape};
+use crate::files::sound::{guarded, pages};
 use crate::files::source::{Fetched, InputFile};
 
 /// The columns of one set of equality ids, each in the widest type it ever had.
@@ -111,7 +112,7 @@ pub(crate) struct Chunk {
 
 /// The keys of a row group's rows, batch by batch, in order. Decoding blocks.
 pub(crate) struct KeyBatches {
-    location: String,
+    pub(crate) location: String,
     keys: Arc<Keys>,
     origins: Origins,
     roots: Vec<usize>,
@@ -121,7 +122,19 @@ pub(crate) struct KeyBatches {
 
 impl KeyBatches {
     pub(crate) fn open(keys: Arc<Keys>, chunk: Chunk, batch_rows: usize) -> Result<Self, Error> {
+        let location = chunk.location.clone();
+        guarded(&location, || Self::begin(keys, chunk, batch_rows))
+    }
+
+    fn begin(keys: Arc<Keys>, chunk: Chunk, batch_rows: usize) -> Result<Self, Error> {
         let roots = roots(&chunk.origins);
+        pages(
+            &chunk.location,
+            &chunk.fetched,
+            chunk.footer.metadata(),
+            &roots,
+            &[chunk.row_group],
+        )?;
         let mask = ProjectionMask::roots(chunk.footer.parquet_schema(), roots.clone());
         let reader =
             ParquetRecordBatchReaderBuilder::new_with_metadata(chunk.fetched, chunk.footer)

@@ -9,7 +9,9 @@ mod keys;
 mod positions;
 mod sets;
 
-pub(crate) use positions::{DeleteScope, FILE_PATH_ID, POSITION_ID, Positions, read_positions};
+pub(crate) use positions::{
+    DeleteScope, FILE_PATH_ID, POSITION_ID, Positions, positions_in, read_positions,
+};
 
 /// Adds `more` to `rows`; both ascending, each once, and so is the result.
 pub(crate) fn merge(rows: &mut Vec<u64>, more: Vec<u64>) {

@@ -10,11 +10,13 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::errors::ParquetError;
 use storage::Storage;
 
 use crate::Error;
 use crate::files::footer;
 use crate::files::shape::field_id;
+use crate::files::sound::{guarded, pages};
 
 /// Field ids the specification reserves for position deletes.
 pub(crate) const FILE_PATH_ID: i32 = 2_147_483_546;
@@ -52,7 +54,7 @@ pub(crate) async fn read_positions(
     let mut reads = stream::iter(reads).buffer_unordered(READS_MAX);
     let mut positions = Positions::new();
     while let Some((bytes, file)) = reads.try_next().await? {
-        collect(&file.location, bytes, &file.wanted, &mut positions)?;
+        collect(&file.location, &bytes, &file.wanted, &mut positions)?;
     }
     for rows in positions.values_mut() {
         rows.sort_unstable();
@@ -61,9 +63,29 @@ pub(crate) async fn read_positions(
     Ok(positions)
 }
 
+/// The deletes in the bytes of one file for the data files it may apply to, as they stand there.
+pub(crate) fn positions_in(
+    location: &str,
+    bytes: &Bytes,
+    wanted: &HashSet<String>,
+) -> Result<Positions, Error> {
+    let mut positions = Positions::new();
+    collect(location, bytes, wanted, &mut positions)?;
+    Ok(positions)
+}
+
 fn collect(
     location: &str,
-    bytes: Bytes,
+    bytes: &Bytes,
+    wanted: &HashSet<String>,
+    positions: &mut Positions,
+) -> Result<(), Error> {
+    guarded(location, || decode(location, bytes, wanted, positions))
+}
+
+fn decode(
+    location: &str,
+    bytes: &Bytes,
     wanted: &HashSet<String>,
     positions: &mut Positions,
 ) -> Result<(), Error> {
@@ -72,10 +94,18 @@ fn collect(
         location: location.to_owned(),
         source,
     };
-    let footer = footer::parse(location, &bytes)?;
+    let footer = footer::parse(location, bytes)?;
     let (path, position) = columns(location, footer.schema().fields())?;
+    let groups: Vec<usize> = (0..footer.metadata().num_row_groups()).collect();
+    pages(
+        location,
+        bytes,
+        footer.metadata(),
+        &[path, position],
+        &groups,
+    )?;
     let mask = ProjectionMask::roots(footer.parquet_schema(), [path, position]);
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, footer)
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes.clone(), footer)
         .with_projection(mask)
         .with_batch_size(BATCH_ROWS)
         .build()
@@ -83,10 +113,7 @@ fn collect(
     // A projection keeps the file's order of columns.
     let (path, position) = if path < position { (0, 1) } else { (1, 0) };
     for batch in reader {
-        let batch = batch.map_err(|source| Error::Arrow {
-            doing: "decode position deletes",
-            source,
-        })?;
+        let batch = batch.map_err(|source| bad(ParquetError::from(source)))?;
         collect_batch(location, &batch, (path, position), wanted, positions)?;
     }
     Ok(())

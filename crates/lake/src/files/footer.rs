@@ -10,19 +10,21 @@ use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader
 use storage::Storage;
 
 use super::shape::{field_id, with_views};
+use super::sound;
 use crate::Error;
 
 /// What is fetched from the end of a large file in the hope that it holds the footer, in bytes.
 const FOOTER_GUESS_BYTES: u64 = 64 << 10;
+/// Longest footer read, in bytes.
+const FOOTER_BYTES_MAX: u64 = 256 << 20;
 /// Length of what follows the footer: its length and the magic number.
 const TAIL_BYTES: usize = 8;
 
 /// Parses the footer of a file whose bytes are all here.
 pub(crate) fn parse(location: &str, bytes: &Bytes) -> Result<ArrowReaderMetadata, Error> {
-    let footer = ParquetMetaDataReader::new()
-        .parse_and_finish(bytes)
-        .map_err(|e| bad(location, e))?;
-    readable(location, footer)
+    let size = bytes.len() as u64;
+    let length = length(location, size, bytes)?;
+    decode(location, size, bytes, length)
 }
 
 /// Reads the footer of a file of `size` bytes.
@@ -31,27 +33,55 @@ pub(crate) async fn fetch(
     location: &str,
     size: u64,
 ) -> Result<ArrowReaderMetadata, Error> {
-    let short = || Error::BadFile {
-        location: location.to_owned(),
-        why: "too short for a Parquet file".into(),
-    };
     let start = size.saturating_sub(FOOTER_GUESS_BYTES);
     let mut end = read(storage, location, start..size).await?;
-    let tail = end.len().checked_sub(TAIL_BYTES).ok_or_else(short)?;
-    let tail: [u8; TAIL_BYTES] = end[tail..].try_into().map_err(|_| short())?;
-    let length = FooterTail::try_from(tail)
-        .map_err(|e| bad(location, e))?
-        .metadata_length() as u64;
-    let footer_start = size
-        .checked_sub(length + TAIL_BYTES as u64)
-        .ok_or_else(short)?;
-    if footer_start < start {
-        end = read(storage, location, footer_start..size).await?;
+    let length = length(location, size, &end)?;
+    if length > end.len() as u64 {
+        end = read(storage, location, size - length..size).await?;
     }
-    let footer_at = end.len() - TAIL_BYTES - length as usize;
-    let footer = end.slice(footer_at..end.len() - TAIL_BYTES);
-    let footer = ParquetMetaDataReader::decode_metadata(&footer).map_err(|e| bad(location, e))?;
-    readable(location, footer)
+    decode(location, size, &end, length)
+}
+
+/// How long the footer is with what follows it, by the `end` of a file of `size` bytes.
+fn length(location: &str, size: u64, end: &[u8]) -> Result<u64, Error> {
+    let no = |why: &str| Error::BadFile {
+        location: location.to_owned(),
+        why: why.to_owned(),
+    };
+    let tail: [u8; TAIL_BYTES] = *end
+        .last_chunk()
+        .ok_or_else(|| no("too short for a Parquet file"))?;
+    let tail = FooterTail::try_from(tail).map_err(|e| bad(location, e))?;
+    if tail.is_encrypted_footer() {
+        return Err(no("its footer is encrypted"));
+    }
+    let length = (tail.metadata_length() + TAIL_BYTES) as u64;
+    if length > size {
+        return Err(no("its footer is said to be longer than the file"));
+    }
+    if length > FOOTER_BYTES_MAX {
+        return Err(no(&format!(
+            "its footer has {length} bytes, at most {FOOTER_BYTES_MAX} are read"
+        )));
+    }
+    Ok(length)
+}
+
+/// Decodes the footer whose `length` bytes are at the `end` of a file of `size` bytes.
+fn decode(
+    location: &str,
+    size: u64,
+    end: &Bytes,
+    length: u64,
+) -> Result<ArrowReaderMetadata, Error> {
+    let footer = end.slice(end.len() - length as usize..end.len() - TAIL_BYTES);
+    sound::footer(location, &footer)?;
+    sound::guarded(location, || {
+        let footer =
+            ParquetMetaDataReader::decode_metadata(&footer).map_err(|e| bad(location, e))?;
+        sound::places(location, size, &footer)?;
+        readable(location, footer)
+    })
 }
 
 async fn read(

@@ -8,4 +8,6 @@ pub(crate) mod place;
 pub(crate) mod properties;
 pub(crate) mod schema;
 pub(crate) mod shape;
+pub(crate) mod sound;
 pub(crate) mod source;
+mod thrift;

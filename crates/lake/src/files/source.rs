@@ -49,15 +49,7 @@ impl InputFile {
         } else {
             (footer::fetch(storage, location, size).await?, None)
         };
-        let said = footer.metadata().file_metadata().num_rows();
-        let groups = footer.metadata().row_groups().iter();
-        let wrong = miscounted(records, said, groups.map(RowGroupMetaData::num_rows));
-        if let Some(why) = wrong {
-            return Err(Error::BadFile {
-                location: location.to_owned(),
-                why,
-            });
-        }
+        counted(location, records, &footer)?;
         footer::require_field_ids(location, footer.schema().fields())?;
         Ok(Self {
             location: location.to_owned(),
@@ -154,12 +146,29 @@ impl InputFile {
 
 async fn read_whole(storage: &Storage, location: &str) -> Result<Bytes, Error> {
     storage
-        .read(location)
+        .read_at_most(location, WHOLE_BYTES_MAX)
         .await
         .map_err(|source| Error::Storage {
             doing: "read a data file",
             source,
         })
+}
+
+/// Refuses a file that does not have `records` rows by its footer and by its row groups.
+pub(crate) fn counted(
+    location: &str,
+    records: u64,
+    footer: &ArrowReaderMetadata,
+) -> Result<(), Error> {
+    let said = footer.metadata().file_metadata().num_rows();
+    let groups = footer.metadata().row_groups().iter();
+    match miscounted(records, said, groups.map(RowGroupMetaData::num_rows)) {
+        None => Ok(()),
+        Some(why) => Err(Error::BadFile {
+            location: location.to_owned(),
+            why,
+        }),
+    }
 }
 
 /// How the rows of a file's manifest, of its footer and of its row groups differ: rows beyond what

@@ -16,6 +16,7 @@ use super::layout::Selected;
 use crate::Error;
 use crate::files::constant::repeated;
 use crate::files::shape::{Shape, reshape};
+use crate::files::sound::{guarded, pages};
 use crate::files::source::Fetched;
 
 /// Rows decoded and encoded at once.
@@ -82,7 +83,7 @@ fn transcode(mut task: ColumnTask) -> Result<Vec<ArrowColumnChunk>, Error> {
     let mut written = 0;
     for part in std::mem::take(&mut task.parts) {
         let location = Arc::clone(&part.location);
-        let rows = transcode_part(&mut task, part)?;
+        let rows = guarded(&location, || transcode_part(&mut task, part))?;
         written += rows;
         tracing::trace!(%location, column = task.field.name(), rows, "column part written");
     }
@@ -109,6 +110,13 @@ fn transcode_part(task: &mut ColumnTask, part: Part) -> Result<u64, Error> {
             selected,
         } => (fetched, footer, root, shape, selected),
     };
+    pages(
+        &part.location,
+        &fetched,
+        footer.metadata(),
+        &[root],
+        &selected.row_groups,
+    )?;
     let mask = ProjectionMask::roots(footer.parquet_schema(), [root]);
     let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(fetched, footer)
         .with_projection(mask)

@@ -27,6 +27,7 @@ use crate::Error;
 use crate::files::constant::repeated;
 use crate::files::schema::WriteSchema;
 use crate::files::shape::{Origin, reshape};
+use crate::files::sound::{guarded, pages};
 use crate::files::source::Fetched;
 
 /// Rows looked at at once.
@@ -259,7 +260,9 @@ impl Splitter {
         let core = self.machine.core().await;
         let run = tokio::task::spawn_blocking(move || {
             let _held = (core, room);
-            split(&partitioning, &schema, &sources, &rows, &stop)
+            guarded(&sources.location, || {
+                split(&partitioning, &schema, &sources, &rows, &stop)
+            })
         });
         run.await.map_err(|lost| Error::Lost(lost.to_string()))?
     }
@@ -354,6 +357,13 @@ fn split(
             found.add(&arrays, 0)?;
         }
     } else {
+        pages(
+            &sources.location,
+            &sources.fetched,
+            sources.footer.metadata(),
+            &sources.roots,
+            &sources.selected.row_groups,
+        )?;
         for batch in sources.reader().map_err(|source| sources.decode(source))? {
             if stop.is_cancelled() {
                 return Err(Error::Stopped);
