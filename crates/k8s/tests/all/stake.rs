@@ -34,6 +34,11 @@ async fn a_pod_s_marks_follow_its_work_with_no_more_rights_than_to_patch_pods() 
     marked(&place, "worker-0", "128 false").await;
     drop((one, two));
     marked(&place, "worker-0", "-1 true").await;
+    // The API server shows a patch before its answer is counted here.
+    until("three patches are counted", async || {
+        3 <= place.called(PATCHED)
+    })
+    .await;
     assert_eq!(
         place.called(PATCHED),
         3,
