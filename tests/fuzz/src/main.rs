@@ -33,24 +33,26 @@ const FINDINGS_MAX: usize = 20;
 /// Feeds broken files to what reads them.
 #[derive(Debug, Parser)]
 struct Args {
+    /// What is fed
     #[arg(long)]
     target: Target,
-    /// Ends after so long
-    #[arg(long)]
+    /// Ends after so long; without it and --inputs, when something is found often enough
+    #[arg(long, value_name = "SECONDS")]
     seconds: Option<u64>,
     /// Ends after so many inputs
-    #[arg(long, default_value_t = u64::MAX)]
-    inputs: u64,
+    #[arg(long, value_name = "COUNT")]
+    inputs: Option<u64>,
     /// Number of the first input
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     from: u64,
-    #[arg(long, default_value_t = 1)]
+    /// What every input is made from, with its number
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     seed: u64,
     /// Folders with the files to begin with
-    #[arg(long, required = true)]
+    #[arg(long, required = true, value_name = "FOLDER")]
     corpus: Vec<PathBuf>,
     /// Where inputs with a finding are put
-    #[arg(long)]
+    #[arg(long, value_name = "FOLDER")]
     found: PathBuf,
     /// Feeds the files of the corpus as they are, and nothing else
     #[arg(long)]
@@ -137,7 +139,10 @@ impl<'a> Run<'a> {
             .args
             .seconds
             .map(|seconds| Instant::now() + Duration::from_secs(seconds));
-        let last = self.args.from.saturating_add(self.args.inputs);
+        let last = self
+            .args
+            .inputs
+            .map_or(u64::MAX, |count| self.args.from.saturating_add(count));
         for number in self.args.from..last {
             if until.is_some_and(|until| Instant::now() > until) {
                 break;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use clap::ValueEnum;
 use metadata::{
-    Carried, Fields, ManifestContent, ManifestFile, Snapshot, TableMetadata, Update, read_manifest,
+    Fields, ManifestContent, ManifestFile, Snapshot, TableMetadata, Update, read_manifest,
     read_manifest_list, rewrite_manifest,
 };
 use rand::RngExt as _;
@@ -24,6 +24,7 @@ pub(crate) enum Target {
     Metadata,
     /// A list of manifests.
     ManifestList,
+    /// A manifest.
     Manifest,
     /// The footer of a data file.
     Footer,
@@ -244,22 +245,12 @@ fn spec(manifest: &[u8]) -> i32 {
 fn listed(place: &str, partition_spec_id: i32, content: ManifestContent) -> ManifestFile {
     ManifestFile {
         manifest_path: place.to_owned(),
-        manifest_length: 0,
         partition_spec_id,
         content,
         sequence_number: 1,
         min_sequence_number: 1,
         added_snapshot_id: 1,
-        added_files_count: None,
-        existing_files_count: None,
-        deleted_files_count: None,
-        added_rows_count: None,
-        existing_rows_count: None,
-        deleted_rows_count: None,
-        partitions: None,
-        key_metadata: None,
-        first_row_id: None,
-        carried: Carried::default(),
+        ..ManifestFile::blank()
     }
 }
 

@@ -8,7 +8,6 @@ use futures::{StreamExt, TryStreamExt, stream};
 use storage::Storage;
 
 use super::count::count;
-use super::list::blank;
 use super::partition::SpecTypes;
 use super::read::{decode, open, panicked};
 use super::{EntryStatus, Fields, ManifestFile};
@@ -46,7 +45,7 @@ async fn read_one(
         manifest_path: path.to_owned(),
         manifest_length: bytes.len() as i64,
         added_snapshot_id: snapshot_id,
-        ..blank()
+        ..ManifestFile::blank()
     };
     let told = tokio::task::spawn_blocking(move || tell(&bytes, manifest, &types));
     match told.await {

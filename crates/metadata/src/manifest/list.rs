@@ -7,7 +7,7 @@ use bytes::Bytes;
 use storage::Storage;
 
 use super::read::{binary, boolean, int, list, long, optional, text};
-use super::{Carried, CarriedField, FieldSummary, ManifestContent, ManifestFile, embedded};
+use super::{CarriedField, FieldSummary, ManifestContent, ManifestFile, embedded};
 use crate::avro::{Column, Container, Cursor, Kind, Malformed, Node};
 use crate::{Error, Snapshot};
 
@@ -168,7 +168,7 @@ impl ListReader {
     }
 
     fn read(&self, cursor: &mut Cursor<'_>) -> Result<ManifestFile, Malformed> {
-        let mut manifest = blank();
+        let mut manifest = ManifestFile::blank();
         for Step {
             slot,
             node,
@@ -192,28 +192,6 @@ impl ListReader {
         }
         manifest.carried.summaries_lossy = self.summaries_lossy && manifest.partitions.is_some();
         Ok(manifest)
-    }
-}
-
-pub(super) fn blank() -> ManifestFile {
-    ManifestFile {
-        manifest_path: String::new(),
-        manifest_length: 0,
-        partition_spec_id: 0,
-        content: ManifestContent::Data,
-        sequence_number: 0,
-        min_sequence_number: 0,
-        added_snapshot_id: 0,
-        added_files_count: None,
-        existing_files_count: None,
-        deleted_files_count: None,
-        added_rows_count: None,
-        existing_rows_count: None,
-        deleted_rows_count: None,
-        partitions: None,
-        key_metadata: None,
-        first_row_id: None,
-        carried: Carried::default(),
     }
 }
 

@@ -157,6 +157,29 @@ impl ManifestFile {
             self.deleted_rows_count,
         ]
     }
+
+    /// A manifest of which a list has said nothing yet: empty, and of data.
+    pub fn blank() -> Self {
+        Self {
+            manifest_path: String::new(),
+            manifest_length: 0,
+            partition_spec_id: 0,
+            content: ManifestContent::Data,
+            sequence_number: 0,
+            min_sequence_number: 0,
+            added_snapshot_id: 0,
+            added_files_count: None,
+            existing_files_count: None,
+            deleted_files_count: None,
+            added_rows_count: None,
+            existing_rows_count: None,
+            deleted_rows_count: None,
+            partitions: None,
+            key_metadata: None,
+            first_row_id: None,
+            carried: Carried::default(),
+        }
+    }
 }
 
 /// Fields of a manifest list entry this crate does not know: carried, never read.

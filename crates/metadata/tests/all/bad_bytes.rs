@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use metadata::{
-    Carried, Fields, ManifestContent, ManifestFile, Snapshot, TableMetadata, read_manifest,
+    Fields, ManifestContent, ManifestFile, Snapshot, TableMetadata, read_manifest,
     read_manifest_list,
 };
 use rand::rngs::StdRng;
@@ -107,16 +107,7 @@ async fn listed(
             sequence_number: 1,
             min_sequence_number: 1,
             added_snapshot_id: 1,
-            added_files_count: None,
-            existing_files_count: None,
-            deleted_files_count: None,
-            added_rows_count: None,
-            existing_rows_count: None,
-            deleted_rows_count: None,
-            partitions: None,
-            key_metadata: None,
-            first_row_id: None,
-            carried: Carried::default(),
+            ..ManifestFile::blank()
         };
         let read = read_manifest(storage, &manifest, table, Fields::ALL).await;
         if read.is_ok_and(|entries| !entries.is_empty()) {
