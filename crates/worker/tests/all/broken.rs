@@ -161,9 +161,9 @@ async fn lane(server: Arc<S3>, elsewhere: bool, cases: Arc<Mutex<Vec<Case>>>) {
 }
 
 /// Every point with a kill before it and after it, and one other fault drawn for each; all of them
-/// with `SNOWPACK_TEST_HISTORIES` set.
+/// with `SNOWPACK_TEST_EVERY_FAULT` set.
 fn cases(points: &'static [Point], random: &mut StdRng) -> Vec<Case> {
-    let all = std::env::var("SNOWPACK_TEST_HISTORIES").is_ok();
+    let all = std::env::var("SNOWPACK_TEST_EVERY_FAULT").is_ok();
     let mut cases = Vec::new();
     for point in points {
         let (kills, others): (Vec<_>, Vec<_>) =
