@@ -18,6 +18,8 @@ mod life;
 mod outages;
 #[path = "all/points.rs"]
 mod points;
+#[path = "all/poisoned.rs"]
+mod poisoned;
 #[path = "all/pooler.rs"]
 mod pooler;
 #[path = "all/shutdown.rs"]
