@@ -280,7 +280,12 @@ impl Rows {
         // One statement, so its answer is the answer of its commit.
         let swapped = match self.swap_through(&**client, prepared).await {
             Ok(swapped) => swapped,
-            Err(source) if pg::outcome_unknown(&source) => return Err(unknown(table, source)),
+            Err(source) if pg::outcome_unknown(&source) => {
+                // A connection that is about to end may still look sound to the pool, and whoever
+                // looks what became of the swap would be given it.
+                drop(pg::Client::take(client));
+                return Err(unknown(table, source));
+            }
             Err(source) => return Err(failed("swap a table", source)),
         };
         self.settle(&**client, prepared, swapped).await
