@@ -165,7 +165,7 @@ fn command_lines() -> String {
     let mut lines = String::new();
     for entry in fs::read_dir("/proc").expect("Linux has /proc").flatten() {
         // A process may end while we look.
-        let Ok(line) = fs::read(Path::new(&entry.path()).join("cmdline")) else {
+        let Ok(line) = fs::read(entry.path().join("cmdline")) else {
             continue;
         };
         lines.push_str(&String::from_utf8_lossy(&line).replace('\0', " "));
