@@ -9,13 +9,10 @@ use deadpool_postgres::{ManagerConfig, PoolError, RecyclingMethod, Runtime};
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{Error, tls};
-
-/// A pooled connection; goes back when dropped. `&mut **client` is the `tokio_postgres::Client`.
-pub type Client = deadpool_postgres::Object;
+use crate::{Client, Error, tls};
 
 /// How long one attempt to connect may take.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// A server that is gone without a word (a failover, a lost route) is noticed after this: silence
 /// of the first, then tries at the second, and sent bytes that nobody confirms for the last.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
@@ -94,7 +91,7 @@ impl Pool {
     /// A connection from the pool; waits for one to become free, within a limit.
     pub async fn get(&self) -> Result<Client, Error> {
         let place = || self.inner.target.place.clone();
-        self.inner.pool.get().await.map_err(|error| match error {
+        let object = self.inner.pool.get().await.map_err(|error| match error {
             PoolError::Backend(source) => Error::Connect {
                 place: place(),
                 source,
@@ -106,7 +103,8 @@ impl Pool {
                 place: place(),
                 max: self.inner.connections_max,
             },
-        })
+        })?;
+        Ok(Client::new(object, self.inner.target.tls.clone()))
     }
 
     /// A connection of the caller's own, outside the pool; its driver ends when it is dropped.

@@ -246,6 +246,72 @@ async fn a_pool_replaces_connections_the_server_has_ended() {
     .await;
 }
 
+async fn backend(client: &pg::Client) -> i32 {
+    let row = client.query_one("select pg_backend_pid()", &[]).await;
+    row.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn a_connection_whose_statement_was_given_up_is_not_handed_out_again() {
+    let database = Database::empty().await;
+    let pool = Pool::connect(database.url(), 1, "test").await.unwrap();
+    let watcher = database.client().await;
+    watcher
+        .batch_execute("select pg_advisory_lock(1)")
+        .await
+        .unwrap();
+    let waiting = "select count(*) from pg_locks where not granted and locktype = 'advisory' \
+                   and database = (select oid from pg_database where datname = current_database())";
+    let waiting = async || {
+        let row = watcher.query_one(waiting, &[]).await.unwrap();
+        row.get::<_, i64>(0)
+    };
+    for overdue in [false, true] {
+        let client = pool.get().await.unwrap();
+        let first = backend(&client).await;
+        {
+            let statement = client.batch_execute("select pg_advisory_xact_lock(1)");
+            let waits = testkit::until("it waits", async || waiting().await == 1);
+            tokio::select! {
+                done = statement => panic!("{done:?}"),
+                () = waits => {}
+            }
+        }
+        if overdue {
+            client.close();
+        } else {
+            drop(client);
+        }
+        let next = pool.get().await.unwrap();
+        let answered = tokio::time::timeout(testkit::WAIT_MAX, backend(&next)).await;
+        assert_ne!(answered.expect("the next one is free"), first);
+        testkit::until("the server has given it up too", async || {
+            waiting().await == 0
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_all_its_answers_is_handed_out_again() {
+    let database = Database::empty().await;
+    let pool = Pool::connect(database.url(), 1, "test").await.unwrap();
+    let client = pool.get().await.unwrap();
+    let first = backend(&client).await;
+    drop(client);
+    let mut client = pool.get().await.unwrap();
+    assert_eq!(backend(&client).await, first);
+    // Its rollback is still on the way.
+    let tx = client.transaction().await.unwrap();
+    tx.batch_execute("create table half (x int)").await.unwrap();
+    drop(tx);
+    drop(client);
+    let client = pool.get().await.unwrap();
+    assert_eq!(backend(&client).await, first);
+    client.give_back();
+    assert_eq!(backend(&pool.get().await.unwrap()).await, first);
+}
+
 #[tokio::test]
 async fn a_listener_hears_its_channels_and_comes_back_after_a_loss() {
     let database = Database::empty().await;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use maintenance::{ActionResult, deletions};
 use model::{Action, Advice, TableName};
-use pg::Client;
 use planner::{
     Candidate, Due, Intent, IntentId, Ledger, LedgerError, OpenIntent, Purge, Purged, Records,
     Report, Reserved, Swap, SwapError,
@@ -130,8 +129,11 @@ impl ActionLedger<'_> {
         let outcome = tokio::time::timeout(self.lease / GUARD_PART, guarded)
             .await
             .unwrap_or_else(|late| Err(Broke::After(Box::new(late))));
-        if let Err(Broke::After(_)) = &outcome {
-            close(client);
+        match &outcome {
+            Ok(()) => client.give_back(),
+            // What did not answer must not serve anybody else.
+            Err(Broke::After(_)) => client.close(),
+            Err(_) => {}
         }
         outcome
     }
@@ -277,11 +279,6 @@ impl Records for ActionLedger<'_> {
         let names = steadily(self.patience(), |_| self.records.names(table)).await;
         names.map_err(|error| failed("read whose files are due", error))
     }
-}
-
-/// A connection that did not answer must not serve anybody else.
-fn close(client: Client) {
-    drop(Client::take(client));
 }
 
 /// The result of an action from its engine's report.

@@ -69,6 +69,7 @@ impl ActionLedger<'_> {
         let tx = (**client).transaction().await.map_err(database)?;
         let answer = self.write_in(&tx, write).await?;
         tx.commit().await.map_err(database)?;
+        client.give_back();
         Ok(answer)
     }
 

@@ -283,7 +283,7 @@ impl Rows {
             Err(source) if pg::outcome_unknown(&source) => {
                 // A connection that is about to end may still look sound to the pool, and whoever
                 // looks what became of the swap would be given it.
-                drop(pg::Client::take(client));
+                client.close();
                 return Err(unknown(table, source));
             }
             Err(source) => return Err(failed("swap a table", source)),

@@ -478,7 +478,7 @@ async fn a_connection_lost_in_the_swap_leaves_the_outcome_unknown() {
     });
     let admin = lake.database.client().await;
     let end = "select pg_terminate_backend(pid) from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock' and query like 'update iceberg_tables%'";
+        where datname = current_database() and wait_event_type = 'Lock' and query like '%update iceberg_tables%'";
     testkit::until("the swap waits and is ended", async || {
         admin.execute(end, &[]).await.unwrap() > 0
     })
@@ -496,4 +496,29 @@ async fn a_connection_lost_in_the_swap_leaves_the_outcome_unknown() {
         )
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_swap_that_waits_for_a_stranger_is_refused_and_did_not_happen() {
+    let lake = lake("").await;
+    let base = made(&lake.catalog, "db.t").await;
+    let location = lake.catalog.next_metadata_location(&base);
+    let prepared = lake
+        .catalog
+        .prepare(&base, vec![], set("a", "1"), location)
+        .await
+        .unwrap();
+    let mut stranger = lake.database.client().await;
+    let tx = stranger.transaction().await.unwrap();
+    tx.execute("select 1 from iceberg_tables for update", &[])
+        .await
+        .unwrap();
+    let swap = lake.catalog.swap(&prepared, None);
+    let refused = tokio::time::timeout(testkit::WAIT_MAX, swap).await;
+    let error = refused.expect("the server says no").unwrap_err();
+    assert_eq!(error.advice(), Advice::RetryLater, "{error:?}");
+    drop(tx);
+    let now = lake.catalog.load(&base.name).await.unwrap();
+    assert_eq!(now.metadata_location, base.metadata_location);
+    lake.catalog.swap(&prepared, None).await.unwrap();
 }

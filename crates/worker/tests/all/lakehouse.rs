@@ -51,6 +51,14 @@ impl Lakehouse {
         }
     }
 
+    /// The catalog in a database of its own.
+    pub(crate) async fn elsewhere() -> Self {
+        Self {
+            catalog: Some(Database::empty().await),
+            ..Self::new().await
+        }
+    }
+
     /// Tables in S3; their catalog in a database of its own, or in the one of the queue.
     pub(crate) async fn in_s3(server: &Arc<S3>, elsewhere: bool) -> Self {
         let catalog = if elsewhere {
@@ -322,41 +330,41 @@ impl Lakehouse {
     /// Holds whoever wants to swap the table's metadata.
     pub(crate) async fn hold_swap(&self, table: &str) -> Hold {
         let sql = format!("select 1 from iceberg_tables where table_name = '{table}' for update");
-        self.hold(&sql).await
+        hold(self.catalog(), &sql).await
     }
 
     /// Holds whoever wants to load any table.
     pub(crate) async fn hold_catalog(&self) -> Hold {
-        self.hold("lock table iceberg_tables in access exclusive mode")
-            .await
+        let sql = "lock table iceberg_tables in access exclusive mode";
+        hold(self.catalog(), sql).await
     }
 
     /// Holds whoever wants to write down which files it is going to write.
     pub(crate) async fn hold_ledger(&self) -> Hold {
-        self.hold("lock table snowpack.attempt_files in exclusive mode")
-            .await
+        let sql = "lock table snowpack.attempt_files in exclusive mode";
+        hold(&self.database, sql).await
     }
 
     /// Holds whoever wants to end the job.
     pub(crate) async fn hold_end(&self, job: &JobId) -> Hold {
         let sql = format!("select 1 from snowpack.jobs where job_id = '{job}' for no key update");
-        self.hold(&sql).await
+        hold(&self.database, &sql).await
     }
+}
 
-    async fn hold(&self, sql: &str) -> Hold {
-        let client = self.database.client().await;
-        client.batch_execute("begin").await.unwrap();
-        client.batch_execute(sql).await.unwrap();
-        let pid = client
-            .query_one("select pg_backend_pid()", &[])
-            .await
-            .unwrap()
-            .get(0);
-        Hold {
-            client,
-            pid,
-            watcher: self.database.client().await,
-        }
+async fn hold(database: &Database, sql: &str) -> Hold {
+    let client = database.client().await;
+    client.batch_execute("begin").await.unwrap();
+    client.batch_execute(sql).await.unwrap();
+    let pid = client
+        .query_one("select pg_backend_pid()", &[])
+        .await
+        .unwrap()
+        .get(0);
+    Hold {
+        client,
+        pid,
+        watcher: database.client().await,
     }
 }
 

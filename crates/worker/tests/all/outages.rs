@@ -28,7 +28,7 @@ const JOBS: usize = 4;
 /// A table and copies of it, each an entry of the catalog's own.
 pub(crate) async fn tables(house: &Lakehouse, count: usize) -> Vec<String> {
     house.table("first").await;
-    let client = house.database.client().await;
+    let client = house.catalog().client().await;
     let names: Vec<String> = (0..count).map(|number| format!("t{number}")).collect();
     let sql = "insert into iceberg_tables \
                (catalog_name, table_namespace, table_name, metadata_location) \
@@ -41,7 +41,7 @@ pub(crate) async fn tables(house: &Lakehouse, count: usize) -> Vec<String> {
 
 /// Each job is completed with one result, and its table was swapped once.
 pub(crate) async fn each_once(house: &Lakehouse, jobs: &[(String, JobId)]) {
-    let client = house.database.client().await;
+    let client = house.catalog().client().await;
     let first = "select metadata_location from iceberg_tables where table_name = 'first'";
     let first: String = client.query_one(first, &[]).await.unwrap().get(0);
     for (table, job) in jobs {
@@ -188,6 +188,24 @@ async fn q58_jobs_that_hold_their_connections_keep_neither_heartbeat_nor_finish_
     worker.signal("TERM");
     let announced = "dropped an engine that did not stop";
     worker.ended_with(0, &[announced]).await;
+}
+
+/// The catalog's pool is smaller than the number of jobs that pass while one swap is held.
+#[tokio::test]
+async fn q58_a_swap_that_waits_for_a_stranger_is_in_no_other_tables_way() {
+    let house = Lakehouse::elsewhere().await;
+    let tables = tables(&house, 7).await;
+    let worker = house.worker(&[("SNOWPACK_LEASE_SECONDS", "15")], &[]);
+    let hold = house.hold_swap(&tables[0]).await;
+    let stuck = submit(&house, &tables[..1]).await;
+    hold.holds().await;
+    worker.mentions("outcome unknown").await;
+    each_once(&house, &submit(&house, &tables[1..]).await).await;
+    assert!(!house.status(&stuck[0].1).await.terminal());
+    hold.release().await;
+    each_once(&house, &stuck).await;
+    worker.signal("TERM");
+    worker.ended_with(0, &["outcome unknown"]).await;
 }
 
 #[tokio::test]
