@@ -1,3 +1,11 @@
+-- The limit is for the claim that sweeps first, as in claim.sql.
+with patience as materialized (
+    select set_config(
+        'lock_timeout',
+        coalesce(nullif(current_setting('lock_timeout'), '0'), '5s'),
+        true
+    ) as limited
+)
 select
     exhausted,
     deadline,
@@ -8,4 +16,9 @@ select
     queue_rows,
     next_job::text,
     next_key
-from {lane}.sweep_v1($1, $2::text::{id}, $3)
+from patience
+cross join lateral {lane}.sweep_v1(
+    case when limited is not null then $1::int end,
+    $2::text::{id},
+    $3
+)

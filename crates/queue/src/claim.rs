@@ -125,6 +125,14 @@ impl Claimer {
         Ok(claimed)
     }
 
+    /// What a dropped call took and no later one answered: for whoever claims no more, to hand back.
+    pub fn give_up(&mut self) -> Vec<Claimed> {
+        let now = Instant::now();
+        self.taken.retain(|claimed| claimed.lease.trusted(now));
+        metrics::claimed(self.queue.lane(), self.taken.len());
+        std::mem::take(&mut self.taken)
+    }
+
     async fn fill<C: GenericClient + Sync>(
         &mut self,
         client: &C,

@@ -12,13 +12,15 @@ use queue::{Call, Calls, Claimed, Claimer};
 use runner::{Ended, Heart, Runner};
 use runtime::{Shutdown, chain};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::kubernetes::Told;
 use crate::metrics::Metrics;
 use crate::progress::Quiet;
 
-/// A claim that takes longer is given up; what it may have taken is due again after a lease.
+/// A claim that takes longer is ended; if it had been made, what it took is due again after a lease.
+/// One that waits for a lock the server gives up earlier.
 const CLAIM_WITHIN: Duration = Duration::from_secs(10);
 /// After a claim that failed; doubled with each further one up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(200);
@@ -123,26 +125,37 @@ impl Daemon {
     /// Takes up to `free` due jobs.
     async fn claim(&mut self, free: usize) -> Result<Vec<Claimed>, String> {
         let count = u32::try_from(free).unwrap_or(u32::MAX);
-        let claim = async {
-            let client = self.pool.get().await.map_err(|error| chain(&error))?;
-            self.claimer
-                .claim(&**client, count)
-                .await
-                .map_err(|error| chain(&error))
-        };
-        tokio::time::timeout(CLAIM_WITHIN, claim)
-            .await
-            .unwrap_or_else(|_| Err(format!("no answer within {} s", CLAIM_WITHIN.as_secs())))
+        let late = |_| format!("no answer within {} s", CLAIM_WITHIN.as_secs());
+        let until = tokio::time::Instant::now() + CLAIM_WITHIN;
+        let client = tokio::time::timeout_at(until, self.pool.get()).await;
+        let client = client.map_err(late)?.map_err(|error| chain(&error))?;
+        let claim = self.claimer.claim(&**client, count);
+        match tokio::time::timeout_at(until, claim).await {
+            Ok(Ok(claimed)) => {
+                client.give_back();
+                Ok(claimed)
+            }
+            Ok(Err(error)) => Err(chain(&error)),
+            Err(over) => {
+                // What it still does nobody would know of, and run.
+                client.close();
+                Err(late(over))
+            }
+        }
     }
 
     fn start(&self, slots: &mut Slots, claimed: Vec<Claimed>) {
+        self.start_until(slots, claimed, &self.shutdown.drain);
+    }
+
+    fn start_until(&self, slots: &mut Slots, claimed: Vec<Claimed>, drain: &CancellationToken) {
         slots.left = slots
             .left
             .map(|left| left.saturating_sub(claimed.len() as u64));
         for job in claimed {
             let runner = Arc::clone(&self.runner);
             let shutdown = runner::Shutdown {
-                drain: self.shutdown.drain.clone(),
+                drain: drain.clone(),
                 stop: self.shutdown.stop.clone(),
             };
             self.metrics.running.inc();
@@ -180,6 +193,11 @@ impl Daemon {
 
     /// Waits for what runs. Cancels are still heard; nothing is claimed any more.
     async fn end(mut self, mut slots: Slots) -> Result<()> {
+        // What a claim took that did not answer to its end: handed back, as at any drain.
+        let gone = CancellationToken::new();
+        gone.cancel();
+        let taken = self.claimer.give_up();
+        self.start_until(&mut slots, taken, &gone);
         if !slots.jobs.is_empty() {
             info!(running = slots.jobs.len(), "ending what runs");
         }

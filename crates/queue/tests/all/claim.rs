@@ -402,12 +402,11 @@ async fn jobs_taken_before_a_claim_fails_are_answered() {
     assert!(worker.claim(&lane.client, 5).await.is_err());
 }
 
-#[tokio::test]
-async fn jobs_taken_by_a_claim_that_was_given_up_are_answered_by_the_next() {
-    let lane = Lane::text().await;
-    let mut worker = with_a_floor(&lane).await;
+/// A worker's claim that took jobs 6 to 8 and was given up at 9.
+async fn given_up(lane: &Lane) -> queue::Claimer {
+    let mut worker = with_a_floor(lane).await;
     lane.run("select pg_advisory_lock(9)").await;
-    on_claim_of_9(&lane, "perform pg_advisory_xact_lock(9)").await;
+    on_claim_of_9(lane, "perform pg_advisory_xact_lock(9)").await;
     let slow = lane.database.client().await;
     let waits = testkit::until("the claim waits", async || {
         let sql = "job_queue, pg_locks
@@ -418,6 +417,43 @@ async fn jobs_taken_by_a_claim_that_was_given_up_are_answered_by_the_next() {
     let given_up = select(Box::pin(worker.claim(&slow, 5)), Box::pin(waits)).await;
     assert!(matches!(given_up, Either::Right(_)));
     drop(given_up);
+    worker
+}
+
+#[tokio::test]
+async fn jobs_taken_by_a_claim_that_was_given_up_are_for_who_stops_to_hand_back() {
+    let lane = Lane::text().await;
+    let mut worker = given_up(&lane).await;
+    let taken = worker.give_up();
+    let got: Vec<_> = taken.iter().map(|one| one.fence.job().clone()).collect();
+    assert_eq!(got, [6, 7, 8].map(|number| lane.id(number)));
+    assert!(worker.give_up().is_empty(), "once");
+}
+
+#[tokio::test]
+async fn a_claim_that_waits_for_a_lock_is_refused_before_its_worker_gives_up() {
+    let lane = Lane::text().await;
+    lane.add_many(3).await;
+    let migration = lane.database.client().await;
+    let lock = "begin; lock table lane.jobs in access exclusive mode";
+    migration.batch_execute(lock).await.unwrap();
+    let mut worker = lane.claimer("w");
+    let refused = worker.claim(&lane.client, 3);
+    let refused = tokio::time::timeout(testkit::WAIT_MAX, refused).await;
+    let error = refused.expect("the server says no").unwrap_err();
+    assert_eq!(error.advice(), model::Advice::RetryLater, "{error}");
+    migration.batch_execute("rollback").await.unwrap();
+    let left = lane.client.query_one("show lock_timeout", &[]).await;
+    assert_eq!(left.unwrap().get::<_, &str>(0), "0", "for one claim only");
+    let claimed = worker.claim(&lane.client, 3).await.unwrap();
+    let attempts: Vec<i32> = claimed.iter().map(|one| one.attempt_count).collect();
+    assert_eq!(attempts, [1, 1, 1], "none was lost");
+}
+
+#[tokio::test]
+async fn jobs_taken_by_a_claim_that_was_given_up_are_answered_by_the_next() {
+    let lane = Lane::text().await;
+    let mut worker = given_up(&lane).await;
     let claimed = worker.claim(&lane.client, 2).await.unwrap();
     let more = worker.claim(&lane.client, 5).await.unwrap();
     let got = claimed.iter().chain(&more);

@@ -208,6 +208,51 @@ async fn q58_a_swap_that_waits_for_a_stranger_is_in_no_other_tables_way() {
     worker.ended_with(0, &["outcome unknown"]).await;
 }
 
+/// Of three jobs the first is handed out, the second ended, and the third does not come.
+#[tokio::test]
+async fn m35_q30_i12_what_a_claim_took_that_never_answered_is_handed_back_at_a_drain() {
+    let house = Lakehouse::new().await;
+    let names = ["a", "b", "c"].map(str::to_owned);
+    let jobs = submit(&house, &names).await;
+    let client = house.database.client().await;
+    let [taken, spent, silent] = [0, 1, 2].map(|at: usize| jobs[at].1.as_str());
+    let sql = format!(
+        "update snowpack.job_queue set deadline_at = now() where job_id = '{spent}';
+         create function public.silent() returns trigger language plpgsql as $$
+         begin perform pg_sleep(3600); return new; end $$;
+         create trigger silent before update on snowpack.jobs
+         for each row when (new.job_id = '{silent}') execute function public.silent()"
+    );
+    client.batch_execute(&sql).await.unwrap();
+    let worker = house.worker(&[("SNOWPACK_WORKER_SLOTS", "2")], &[]);
+    worker.mentions("no answer within").await;
+    let row = async |job: &str| {
+        let sql = "select claimed_at is not null, attempt_count, hand_back_count \
+                   from snowpack.job_queue where job_id = $1";
+        let row = client.query_one(sql, &[&job]).await.unwrap();
+        (
+            row.get::<_, bool>(0),
+            row.get::<_, i32>(1),
+            row.get::<_, i32>(2),
+        )
+    };
+    assert_eq!(row(taken).await, (true, 1, 0));
+    worker.signal("TERM");
+    worker.ended_with(0, &["claim failed"]).await;
+    assert_eq!(
+        row(taken).await,
+        (false, 0, 1),
+        "handed back, free of charge"
+    );
+    until("the server has given the claim up", async || {
+        let sql = "select count(*) from pg_stat_activity where wait_event = 'PgSleep' \
+                   and datname = current_database()";
+        client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0
+    })
+    .await;
+    assert_eq!(row(silent).await, (false, 0, 0), "no attempt is lost");
+}
+
 #[tokio::test]
 async fn q64_an_old_worker_leaves_a_job_of_a_newer_kind_to_the_newer_one() {
     let house = Lakehouse::new().await;
