@@ -18,7 +18,7 @@ use crate::attempt::{Runner, Shutdown};
 use crate::beat::{Beat, Watched, Why};
 use crate::ledger::{ActionLedger, done};
 use crate::memory::Permit;
-use crate::steady::steadily;
+use crate::steady::{steadily, unless_over};
 
 /// How the work of an attempt ended, before that is written.
 #[derive(Debug)]
@@ -53,6 +53,12 @@ impl Outcome {
             maintenance::Error::Unreadable { .. } => Self::Unreadable(error.to_string()),
             other => Self::of(None, other),
         }
+    }
+
+    /// Told to stop before there was a job to work on.
+    pub(crate) fn of_stop(beat: &Beat) -> Self {
+        beat.why()
+            .map_or(Self::HandBack, |why| Self::Stopped { why, at: None })
     }
 
     fn of(at: Option<At>, error: &maintenance::Error) -> Self {
@@ -168,9 +174,11 @@ impl Work<'_> {
     async fn ask_for_cancel(&self, at: At) -> Result<(), Outcome> {
         let asked = steadily(self.patience(), |_| async {
             let client = self.runner.client("look for a cancel").await?;
-            maintenance::jobs::cancel_requested(&**client, self.fence).await
+            let asked = maintenance::jobs::cancel_requested(&**client, self.fence).await?;
+            client.give_back();
+            Ok(asked)
         });
-        let cancel = asked.await.map_err(|error| self.failed(at, &error))?;
+        let cancel = self.answered(at, asked).await?;
         if cancel {
             self.beat.state.stop(Why::Cancelled);
         }
@@ -209,12 +217,22 @@ impl Work<'_> {
         }
     }
 
-    /// Completes when the attempt must stop at once.
-    async fn told(&self) {
-        tokio::select! {
-            () = self.beat.signals().cancel.cancelled() => {}
-            () = self.shutdown.stop.cancelled() => {}
+    /// Awaits a step against Postgres. Told to stop, the attempt waits as long for its answer as
+    /// for an engine, and not for as long as a server is silent.
+    pub(crate) async fn answered<T>(
+        &self,
+        at: At,
+        step: impl Future<Output = Result<T, maintenance::Error>>,
+    ) -> Result<T, Outcome> {
+        let stops_within = self.runner.config.stops_within;
+        match unless_over(step, self.told(), stops_within).await {
+            Some(done) => done.map_err(|error| self.failed(at, &error)),
+            None => Err(self.broke(at, EngineError::Stopped)),
         }
+    }
+
+    async fn told(&self) {
+        told(self.beat, self.shutdown).await;
     }
 
     /// What an engine's error means for the attempt.
@@ -268,9 +286,11 @@ impl Work<'_> {
             let mut client = self.runner.client(doing).await?;
             let tx = (**client).transaction().await.map_err(database)?;
             maintenance::jobs::store_plan(&tx, self.fence, at.action, plan).await?;
-            tx.commit().await.map_err(database)
+            tx.commit().await.map_err(database)?;
+            client.give_back();
+            Ok(())
         });
-        stored.await.map_err(|error| self.failed(at, &error))
+        self.answered(at, stored).await
     }
 
     pub(crate) async fn record(
@@ -291,9 +311,11 @@ impl Work<'_> {
             let mut client = self.runner.client(doing).await?;
             let tx = (**client).transaction().await.map_err(database)?;
             maintenance::actions::record(&tx, self.fence, result).await?;
-            tx.commit().await.map_err(database)
+            tx.commit().await.map_err(database)?;
+            client.give_back();
+            Ok(())
         });
-        recorded.await.map_err(|error| self.failed(at, &error))
+        self.answered(at, recorded).await
     }
 
     fn count(&self, at: At, report: &Report) {
@@ -354,20 +376,26 @@ impl Work<'_> {
             signals: self.beat.signals(),
             memory_bytes: permit.bytes(),
         };
-        let mut execution = pin!(caught(self.runner.engine.execute(plan, &attempt)));
-        let executed = tokio::select! {
-            biased;
-            executed = &mut execution => executed,
-            () = self.told() => {
-                self.beat.signals().cancel.cancel();
-                let stops_within = self.runner.config.stops_within;
-                tokio::time::timeout(stops_within, execution).await.unwrap_or_else(|_| {
-                    warn!(job = %self.job.id, action = %at.action, "dropped an engine that did not stop");
-                    Err(EngineError::Stopped)
-                })
-            }
+        let execution = caught(self.runner.engine.execute(plan, &attempt));
+        let told = async {
+            self.told().await;
+            self.beat.signals().cancel.cancel();
         };
+        let stops_within = self.runner.config.stops_within;
+        let executed = unless_over(execution, told, stops_within).await;
+        let executed = executed.unwrap_or_else(|| {
+            warn!(job = %self.job.id, action = %at.action, "dropped an engine that did not stop");
+            Err(EngineError::Stopped)
+        });
         executed.map_err(|error| self.broke(at, error))
+    }
+}
+
+/// Completes when the attempt must stop at once.
+pub(crate) async fn told(beat: &Beat, shutdown: &Shutdown) {
+    tokio::select! {
+        () = beat.signals().cancel.cancelled() => {}
+        () = shutdown.stop.cancelled() => {}
     }
 }
 

@@ -13,14 +13,14 @@ use queue::{Claimed, Queue};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::actions::{Outcome, Work, finished};
+use crate::actions::{Outcome, Work, finished, told};
 use crate::beat::{Beat, Limits, Watched};
 use crate::ending::Ending;
 use crate::heart::Heart;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::records::PoolRecords;
-use crate::steady::steadily;
+use crate::steady::{steadily, unless_over};
 
 /// How attempts run in this process.
 #[derive(Debug, Clone)]
@@ -137,10 +137,13 @@ impl Runner {
             pool = claimed.pool,
             "claimed"
         );
-        let mut ending = Ending::new(self, &claimed, started);
-        let outcome = match self.load(&claimed).await {
-            Err(error) => Outcome::of_load(&error),
-            Ok((job, rows)) => {
+        let mut ending = Ending::new(self, &claimed, &beat, started);
+        let stops_within = self.config.stops_within;
+        let loaded = unless_over(self.load(&claimed), told(&beat, shutdown), stops_within);
+        let outcome = match loaded.await {
+            None => Outcome::of_stop(&beat),
+            Some(Err(error)) => Outcome::of_load(&error),
+            Some(Ok((job, rows))) => {
                 if let Some(timeout) = job.attempt_timeout {
                     beat.limit(timeout);
                 }
@@ -172,6 +175,7 @@ impl Runner {
             let client = self.client("load the job").await?;
             let job = maintenance::claimed_job(&**client, &claimed.fence).await?;
             let rows = maintenance::actions::list(&**client, &job.id).await?;
+            client.give_back();
             Ok((job, rows))
         })
         .await

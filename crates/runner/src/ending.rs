@@ -10,11 +10,12 @@ use tracing::{info, warn};
 
 use crate::actions::{At, Outcome};
 use crate::attempt::{How, Runner};
-use crate::beat::Why;
-use crate::steady::steadily;
+use crate::beat::{Beat, Why};
+use crate::steady::{steadily, unless_over};
 
 /// An end is tried to be written for this many leases: it is fenced, so it is never wrong, and
-/// past this somebody else has long had the job.
+/// past this somebody else has long had the job. Only a try that is on its way is waited for
+/// longer, and that while the lease is renewed: it may wait for a lock.
 const LEASES_OF_TRYING: u32 = 2;
 
 /// A job that only a newer version can read is left alone for this long.
@@ -25,6 +26,7 @@ const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
 pub(crate) struct Ending<'a> {
     runner: &'a Runner,
     claimed: &'a Claimed,
+    beat: &'a Beat,
     started: Instant,
     /// Actions without a good result, the one at which it ended included.
     pub(crate) remaining: Vec<Action>,
@@ -40,10 +42,16 @@ enum Last {
 }
 
 impl<'a> Ending<'a> {
-    pub(crate) fn new(runner: &'a Runner, claimed: &'a Claimed, started: Instant) -> Self {
+    pub(crate) fn new(
+        runner: &'a Runner,
+        claimed: &'a Claimed,
+        beat: &'a Beat,
+        started: Instant,
+    ) -> Self {
         Self {
             runner,
             claimed,
+            beat,
             started,
             remaining: Vec::new(),
         }
@@ -184,13 +192,19 @@ impl<'a> Ending<'a> {
 
     async fn write(&self, last: &Last, rows: &[ActionResult]) -> How {
         let until = Instant::now() + self.runner.heart.lease() * LEASES_OF_TRYING;
-        let written = steadily(until, |tries| self.write_once(last, rows, tries)).await;
-        written.unwrap_or_else(|error| {
-            if error.advice() != Advice::Stop {
-                warn!(job = %self.claimed.fence.job(), %error, "the end could not be written");
-            }
-            How::Replaced
-        })
+        let written = steadily(until, |tries| self.write_once(last, rows, tries));
+        let over = async {
+            tokio::time::sleep_until(until.into()).await;
+            self.beat.signals().cancel.cancelled().await;
+        };
+        let error = match unless_over(written, over, Duration::ZERO).await {
+            Some(Ok(how)) => return how,
+            Some(Err(error)) if error.advice() == Advice::Stop => return How::Replaced,
+            Some(Err(error)) => error.to_string(),
+            None => "no answer in time".to_owned(),
+        };
+        warn!(job = %self.claimed.fence.job(), error, "the end could not be written");
+        How::Replaced
     }
 
     async fn write_once(
@@ -210,7 +224,7 @@ impl<'a> Ending<'a> {
                 Err(error) => Err(error),
             }
         };
-        match (&written, last) {
+        let told = match (&written, last) {
             // An earlier try may have got through without its answer.
             (Err(error), Last::Finish(end)) if tries > 0 && error.advice() == Advice::Stop => {
                 let ended =
@@ -230,7 +244,11 @@ impl<'a> Ending<'a> {
                 written
             }
             _ => written,
+        };
+        if told.is_ok() {
+            client.give_back();
         }
+        told
     }
 
     async fn write_in(

@@ -81,10 +81,7 @@ impl Work<'_> {
             let client = self.runner.client("sweep the ledger").await?;
             ledger::sweep(&**client, catalog, SWEEP_MAX).await
         });
-        swept
-            .await
-            .map(drop)
-            .map_err(|error| self.failed(at, &error))
+        self.answered(at, swept).await.map(drop)
     }
 
     async fn record_failed(&self, at: At, error: String) {

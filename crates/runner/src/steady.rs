@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use model::Advice;
@@ -48,6 +49,21 @@ where
     }
 }
 
+/// Awaits `step`, but no longer than `more` once `over` is: a server may be silent for good. A step
+/// that is dropped on its way may still take effect.
+pub(crate) async fn unless_over<T>(
+    step: impl Future<Output = T>,
+    over: impl Future<Output = ()>,
+    more: Duration,
+) -> Option<T> {
+    let mut step = pin!(step);
+    tokio::select! {
+        biased;
+        done = &mut step => Some(done),
+        () = over => tokio::time::timeout(more, step).await.ok(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +99,16 @@ mod tests {
             Err::<(), _>(Failed(Advice::GiveUp))
         });
         assert_eq!(refused.await.unwrap_err().0, Advice::GiveUp);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_step_that_never_answers_is_left_when_its_time_is_over() {
+        let (now, later) = (Duration::ZERO, Duration::from_secs(30));
+        let silent = std::future::pending::<()>;
+        assert_eq!(unless_over(silent(), async {}, now).await, None);
+        let slow = async { tokio::task::yield_now().await };
+        assert_eq!(unless_over(slow, async {}, later).await, Some(()));
+        assert_eq!(unless_over(async {}, silent(), now).await, Some(()));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -35,6 +35,8 @@ pub(crate) enum Step {
     /// Waits until the test lets it go on, then commits.
     HoldThenCommit,
     CommitThenHang,
+    /// Commits, and waits until the test lets it go on.
+    CommitThenHold,
     /// Commits and says that it does not know.
     CommitThenFail(Advice),
     /// Holds inside the swap until the test lets it go on, then swaps.
@@ -347,6 +349,12 @@ impl Engine for Fake {
                 self.reached.add_permits(1);
                 self.told(attempt).await;
                 Err(EngineError::Stopped)
+            }
+            Step::CommitThenHold => {
+                let report = self.commit(attempt).await?;
+                self.reached.add_permits(1);
+                self.go_on.notified().await;
+                Ok(report)
             }
             Step::CommitThenFail(advice) => {
                 self.commit(attempt).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use maintenance::Error;
 use model::{ActionOutcome, EndReason, JobStatus};
 use planner::Progress;
-use runner::How;
+use runner::{Config, How};
 
 use crate::engine::Step;
 use crate::rig::{NOT_BUILT, REWRITE, Rig, Setup, submission};
@@ -160,6 +160,61 @@ async fn q59_an_attempt_under_short_limits_ends_once_when_the_way_is_free() {
     assert_eq!(rig.commits(&job).await, 1);
     assert_eq!(rig.outcomes(&job).await, [(REWRITE, ActionOutcome::Done)]);
     rig.assert_nothing_is_live().await;
+}
+
+/// Takes the slot back from an attempt that waits for an answer that does not come.
+#[tokio::test]
+async fn q68_a_server_that_never_answers_holds_no_slot_past_the_watchdog() {
+    let tables = ["job_actions", "jobs"];
+    for (table, how) in tables.into_iter().zip([How::HandedBack, How::Replaced]) {
+        let setup = Setup {
+            lease: Duration::from_secs(2),
+            ..Setup::default()
+        };
+        let config = Config {
+            stall: Duration::from_secs(1),
+            stops_within: Duration::from_millis(20),
+            ..setup.config
+        };
+        let mut rig = Rig::with(Setup { config, ..setup }, &[]).await;
+        let (_, claimed) = rig.submit_and_claim(&[REWRITE]).await;
+        // The first keeps it from its earlier results, the second from its record and its end.
+        let silent = rig.database.client().await;
+        let lock = format!("begin; lock table snowpack.{table} in access exclusive mode");
+        silent.batch_execute(&lock).await.unwrap();
+        let ended = tokio::time::timeout(testkit::WAIT_MAX, rig.run(claimed)).await;
+        assert_eq!(ended.expect("the slot is free"), how, "{table}");
+        silent.batch_execute("rollback").await.unwrap();
+    }
+}
+
+/// The action is done, and only its end does not come through.
+#[tokio::test]
+async fn q68_an_end_that_is_never_answered_holds_no_slot_past_the_watchdog() {
+    let setup = Setup {
+        lease: Duration::from_secs(2),
+        ..Setup::default()
+    };
+    let config = Config {
+        stall: Duration::from_secs(3),
+        ..setup.config
+    };
+    let mut rig = Rig::with(Setup { config, ..setup }, &[Step::CommitThenHold]).await;
+    let (job, claimed) = rig.submit_and_claim(&[REWRITE]).await;
+    let running = rig.start(claimed);
+    rig.engine.reached().await;
+    rig.engine.reached().await;
+    let silent = rig.database.client().await;
+    let lock = "begin; select 1 from snowpack.jobs for update";
+    silent.batch_execute(lock).await.unwrap();
+    rig.engine.go_on.notify_one();
+    let ended = tokio::time::timeout(testkit::WAIT_MAX, running).await;
+    let ended = ended.expect("the slot is free").unwrap();
+    assert_eq!(ended.how, How::Replaced);
+    silent.batch_execute("rollback").await.unwrap();
+    rig.expire(&job).await;
+    assert_eq!(rig.attempt(&job).await, How::Completed);
+    assert_eq!(rig.engine.executed(), 1, "what was done is not done again");
 }
 
 #[tokio::test]
