@@ -82,6 +82,8 @@ impl Error {
 /// Whole classes of SQLSTATE that pass by themselves: connection (08), resources (53),
 /// operator intervention (57P), transaction rollback (40).
 const PASSING_CLASSES: [&str; 4] = ["08", "53", "57P", "40"];
+/// Of `transaction_timeout`, since Postgres 17; it ends the connection.
+const TRANSACTION_TIMEOUT: &str = "25P04";
 
 /// What the caller of a failed statement should do about it.
 pub fn advice(error: &tokio_postgres::Error) -> Advice {
@@ -99,7 +101,10 @@ pub fn advice(error: &tokio_postgres::Error) -> Advice {
         || *code == SqlState::QUERY_CANCELED
         // A server that was demoted or not promoted yet: the next connection finds another.
         || *code == SqlState::READ_ONLY_SQL_TRANSACTION
-        || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
+        || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+        || code.code() == TRANSACTION_TIMEOUT
+        // A disk or network file system that fails may be back with the next try.
+        || *code == SqlState::IO_ERROR;
     if passing {
         Advice::RetryLater
     } else {
@@ -116,6 +121,7 @@ pub fn outcome_unknown(error: &tokio_postgres::Error) -> bool {
             code.code().starts_with("08")
                 || code.code().starts_with("57P")
                 || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+                || code.code() == TRANSACTION_TIMEOUT
                 || *code == SqlState::TRANSACTION_RESOLUTION_UNKNOWN
         }
     }

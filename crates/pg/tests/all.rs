@@ -203,6 +203,18 @@ async fn a_failed_statement_says_whether_trying_again_helps() {
             Advice::RetryLater,
         ),
         (
+            "do $$ begin raise exception using errcode = '25P04'; end $$",
+            Advice::RetryLater,
+        ),
+        (
+            "do $$ begin raise exception using errcode = '58030'; end $$",
+            Advice::RetryLater,
+        ),
+        (
+            "do $$ begin raise exception using errcode = '58P01'; end $$",
+            Advice::GiveUp,
+        ),
+        (
             "do $$ begin raise exception using errcode = '23505'; end $$",
             Advice::GiveUp,
         ),
@@ -210,7 +222,7 @@ async fn a_failed_statement_says_whether_trying_again_helps() {
     ] {
         let error = client.batch_execute(sql).await.unwrap_err();
         assert_eq!(pg::advice(&error), want, "{sql}");
-        let unknown = sql.contains("57P03");
+        let unknown = sql.contains("57P03") || sql.contains("25P04");
         assert_eq!(pg::outcome_unknown(&error), unknown, "{sql}");
     }
     let lost = client
