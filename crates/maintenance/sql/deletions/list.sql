@@ -1,5 +1,7 @@
--- What waits already waits on as it was listed. What ended before and is found unreferenced again
--- waits anew: its name was used again, or something kept it that is gone by now.
+-- What waits already waits on as it was listed, unless another reason asks for longer: a file of an
+-- attempt whose swap did land may be read for as long as the expired snapshots it is found in. What
+-- ended before and is found unreferenced again waits anew: its name was used again, or something kept
+-- it that is gone by now.
 insert into snowpack.pending_deletions (
     catalog, database_name, table_name, table_uuid, path, size_bytes, reason, job_id, delete_after
 )
@@ -33,3 +35,7 @@ set catalog = excluded.catalog,
     changed_by = null,
     failed_count = 0
 where pending_deletions.state <> 'pending'
+    or (
+        pending_deletions.reason <> excluded.reason
+        and pending_deletions.delete_after < excluded.delete_after
+    )

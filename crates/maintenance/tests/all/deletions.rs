@@ -231,6 +231,30 @@ async fn what_waits_stays_as_it_is_and_what_ended_waits_anew() {
 }
 
 #[tokio::test]
+async fn a_file_listed_for_two_reasons_waits_for_the_longer_grace() {
+    let mut lane = Lane::new().await;
+    let (_, claimed) = started(&mut lane).await;
+    for (path, hours) in [("f/short", 24), ("f/long", 72)] {
+        let sql = "insert into snowpack.pending_deletions (catalog, table_uuid, path, reason, job_id, \
+                   delete_after) values ($1, $2, $3, 'attempt', 'job', now() + $4 * interval '1 hour')";
+        let hours = f64::from(hours);
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+            [&CATALOG, &UUID, &path, &hours];
+        lane.client.execute(sql, &params).await.unwrap();
+    }
+    // Listed again for the same reason, nothing changes.
+    for hours in [48, 60] {
+        let files = [("f/short", Some(1)), ("f/long", Some(1))];
+        list(&mut lane, &claimed, &files, hours * HOUR_MS).await;
+        let sql = "select string_agg(path || ' ' || reason || ' ' || \
+                   round(extract(epoch from delete_after - now()) / 3600), ', ' order by path) \
+                   from snowpack.pending_deletions where state = 'pending'";
+        let waits: String = lane.client.query_one(sql, &[]).await.unwrap().get(0);
+        assert_eq!(waits, "f/long attempt 72, f/short expired 48");
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_failed_is_due_again_after_a_pause_that_grows() {
     let mut lane = Lane::new().await;
     let (id, claimed) = started(&mut lane).await;
