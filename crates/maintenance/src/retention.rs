@@ -11,6 +11,8 @@ use crate::statement::run;
 
 const ARCHIVE: &str = include_str!("../sql/retention/archive.sql");
 const FORGET_JOBS: &str = include_str!("../sql/retention/forget_jobs.sql");
+const FORGET_DELETIONS: &str = include_str!("../sql/retention/forget_deletions.sql");
+const FORGET_INTENTS: &str = include_str!("../sql/retention/forget_intents.sql");
 const FORGET_HEALTH: &str = include_str!("../sql/retention/forget_health.sql");
 const FORGET_RUNS: &str = include_str!("../sql/retention/forget_runs.sql");
 
@@ -21,6 +23,10 @@ pub enum Old {
     Jobs,
     /// Archived jobs are deleted.
     History,
+    /// Files that were deleted or kept are forgotten, with the same age as jobs; never those that wait.
+    Deletions,
+    /// Intents that were settled are forgotten; never open ones.
+    Intents,
     /// Health snapshots are deleted, but for each table's newest.
     Health,
     /// Orchestrator runs that ended are deleted with their decisions.
@@ -37,6 +43,8 @@ pub async fn batch<C: GenericClient + Sync>(
     let (doing, sql) = match old {
         Old::Jobs => ("archive jobs", ARCHIVE),
         Old::History => ("delete archived jobs", FORGET_JOBS),
+        Old::Deletions => ("forget settled deletions", FORGET_DELETIONS),
+        Old::Intents => ("forget settled intents", FORGET_INTENTS),
         Old::Health => ("delete old health snapshots", FORGET_HEALTH),
         Old::Runs => ("delete old orchestrator runs", FORGET_RUNS),
     };

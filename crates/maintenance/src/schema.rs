@@ -10,7 +10,7 @@ use queue::{IdType, Queue};
 pub const SCHEMA: &str = "snowpack";
 
 /// What [`migrate`] brings a database to.
-pub const SCHEMA_VERSION: i32 = 6;
+pub const SCHEMA_VERSION: i32 = 7;
 
 /// The maintenance lane's queue.
 pub fn queue() -> Queue {
@@ -62,6 +62,13 @@ pub fn migrations() -> Vec<Migration> {
             "listings",
             Cow::Borrowed(include_str!(
                 "../../../migrations/snowpack/0006_listings.sql"
+            )),
+        ),
+        migration(
+            7,
+            "retention",
+            Cow::Borrowed(include_str!(
+                "../../../migrations/snowpack/0007_retention.sql"
             )),
         ),
     ]

@@ -15,7 +15,7 @@ const BATCHES_MAX: u32 = 2_000;
 #[group(skip)]
 #[command(next_help_heading = "Retention")]
 pub struct RetentionArgs {
-    /// Days after its end a job moves to the history
+    /// Days after its end a job moves to the history, and what became of a listed file is forgotten
     #[arg(
         long,
         env = "SNOWPACK_RETENTION_DAYS",
@@ -64,6 +64,8 @@ fn days() -> impl Fn(&str) -> Result<u32, String> + Clone + Send + Sync + 'stati
 pub struct Retained {
     pub jobs_archived: u64,
     pub jobs_deleted: u64,
+    pub deletions_forgotten: u64,
+    pub intents_forgotten: u64,
     pub health_deleted: u64,
     pub runs_deleted: u64,
 }
@@ -73,6 +75,8 @@ pub async fn once(pool: &pg::Pool, args: &RetentionArgs) -> Result<Retained, Err
     let retained = Retained {
         jobs_archived: all(pool, Old::Jobs, args.retention_days, BATCH).await?,
         jobs_deleted: all(pool, Old::History, args.history_retention_days, BATCH).await?,
+        deletions_forgotten: all(pool, Old::Deletions, args.retention_days, BATCH).await?,
+        intents_forgotten: all(pool, Old::Intents, args.retention_days, BATCH).await?,
         health_deleted: all(pool, Old::Health, args.health_retention_days, BATCH).await?,
         runs_deleted: all(pool, Old::Runs, args.runs_retention_days, BATCH_RUNS).await?,
     };
@@ -80,6 +84,8 @@ pub async fn once(pool: &pg::Pool, args: &RetentionArgs) -> Result<Retained, Err
         tracing::info!(
             jobs_archived = retained.jobs_archived,
             jobs_deleted = retained.jobs_deleted,
+            deletions_forgotten = retained.deletions_forgotten,
+            intents_forgotten = retained.intents_forgotten,
             health_deleted = retained.health_deleted,
             runs_deleted = retained.runs_deleted,
             "old records put away"

@@ -261,6 +261,36 @@ async fn m30_a_key_may_be_used_again_once_its_job_is_archived() {
 }
 
 #[tokio::test]
+async fn m30_settled_deletions_and_intents_go_and_what_waits_stays() {
+    let lane = Lane::new().await;
+    let sql = "insert into snowpack.pending_deletions (catalog, table_uuid, path, reason, job_id, \
+               delete_after, state, note, changed_at) \
+               select 'lakehouse', 'uuid', state || days, 'expired', 'job', now(), state, 'why', \
+               now() - make_interval(days => days) \
+               from unnest('{pending,deleted,kept}'::text[]) state, unnest('{9,31,99}'::int[]) days; \
+               insert into snowpack.expiry_intents (job_id, attempt_id, table_uuid, \
+               planned_location, ids, grace_ms, created_at, closed_at) \
+               select 'job', 'attempt', 'uuid', 'file:/m', '[]', 0, now() - interval '1 year', \
+               now() - make_interval(days => days) from unnest('{9,31,99,null}'::int[]) days";
+    lane.client.batch_execute(sql).await.unwrap();
+    // The oldest first.
+    for want in [3, 1, 0] {
+        let gone = batch(&lane.client, Old::Deletions, 30, 3).await.unwrap();
+        assert_eq!(gone, want);
+    }
+    let left = "select string_agg(path, ' ' order by path) from snowpack.pending_deletions";
+    let left: String = lane.client.query_one(left, &[]).await.unwrap().get(0);
+    assert_eq!(left, "deleted9 kept9 pending31 pending9 pending99");
+    for want in [1, 1, 0] {
+        let gone = batch(&lane.client, Old::Intents, 30, 1).await.unwrap();
+        assert_eq!(gone, want);
+    }
+    let left = "select count(*) from snowpack.expiry_intents where closed_at is null \
+                or closed_at > now() - interval '10 days'";
+    assert_eq!(lane.count(left).await, 2);
+}
+
+#[tokio::test]
 async fn m30_old_history_health_and_runs_go_but_each_tables_newest_health_stays() {
     let mut lane = Lane::new().await;
     for (name, days) in [("db.new", 100), ("db.old", 800)] {

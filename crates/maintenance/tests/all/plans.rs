@@ -116,11 +116,14 @@ async fn whose_files_are_due_and_what_is_intended_is_found_without_reading_all()
         (&100_i64, Type::INT8),
     ];
     let open: [Param<'_>; 2] = [(&"uuid", Type::TEXT), (&100_i64, Type::INT8)];
+    let old: [Param<'_>; 2] = [(&1_i32, Type::INT4), (&10_i64, Type::INT8)];
     let by_job: [Param<'_>; 1] = [(&"job", Type::TEXT)];
     for (file, params) in [
         ("deletions/listed_under.sql", &named[..]),
         ("deletions/open_intents.sql", &open[..]),
         ("deletions/purged_by.sql", &by_job[..]),
+        ("retention/forget_deletions.sql", &old[..]),
+        ("retention/forget_intents.sql", &old[..]),
     ] {
         let plan = explain(&lane, file, params).await;
         assert!(buffers(&plan) < 100, "{file}:\n{plan}");
