@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use maintenance::overview::{self, Scores};
+use maintenance::overview::{self, Horizon, Scores};
 use pg::Pool;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
@@ -94,7 +94,7 @@ pub(crate) struct Gauges {
 
 /// Numbers without a label, so that leaving them out takes a collector of its own.
 #[derive(Debug, Clone)]
-struct Fleet(std::sync::Arc<Mutex<Option<Numbers>>>, [Desc; 4]);
+struct Fleet(std::sync::Arc<Mutex<Option<Numbers>>>, [Desc; 6]);
 
 #[derive(Debug, Clone, PartialEq)]
 struct Numbers {
@@ -102,6 +102,7 @@ struct Numbers {
     workers: i64,
     tables: i64,
     cache_age: Option<Duration>,
+    horizon: Horizon,
     scores: Vec<Scores>,
 }
 
@@ -113,6 +114,14 @@ const TABLES: (&str, &str) = ("snowpack_tables_discovered", "Tables in the table
 const CACHE_AGE: (&str, &str) = (
     "snowpack_table_cache_age_seconds",
     "Since the table cache was last like the catalog; absent before the first sync",
+);
+const HELD: (&str, &str) = (
+    "snowpack_horizon_held_seconds",
+    "Since the oldest open transaction began that keeps Postgres from clearing dead rows",
+);
+const HELD_TRANSACTIONS: (&str, &str) = (
+    "snowpack_horizon_held_transactions",
+    "Transactions begun since the oldest one that a session, a standby or a slot holds on to",
 );
 const SCORE: (&str, &str) = (
     "snowpack_health_score",
@@ -141,6 +150,8 @@ impl Gauges {
             desc(WORKERS)?,
             desc(TABLES)?,
             desc(CACHE_AGE)?,
+            desc(HELD)?,
+            desc(HELD_TRANSACTIONS)?,
             desc(SCORE)?,
         ];
         let fleet = Fleet(std::sync::Arc::default(), descs);
@@ -204,6 +215,7 @@ async fn numbers(pool: &Pool) -> anyhow::Result<Numbers> {
         workers: queue.workers(&*tx).await?,
         tables: overview::tables(&*tx).await?,
         cache_age: overview::cache_age(&*tx).await?,
+        horizon: overview::horizon(&*tx).await?,
         scores: overview::scores(&*tx).await?,
     };
     tx.commit().await?;
@@ -229,15 +241,18 @@ impl Collector for Fleet {
             gauge.set(value);
             gauge.collect().pop()
         };
-        let age = numbers.cache_age.and_then(|age| {
-            let gauge = Gauge::new(CACHE_AGE.0, CACHE_AGE.1).ok()?;
-            gauge.set(age.as_secs_f64());
+        let time = |(name, help): (&str, &str), value: Duration| {
+            let gauge = Gauge::new(name, help).ok()?;
+            gauge.set(value.as_secs_f64());
             gauge.collect().pop()
-        });
+        };
+        let age = numbers.cache_age.and_then(|age| time(CACHE_AGE, age));
         [
             whole(WORKERS, numbers.workers),
             whole(TABLES, numbers.tables),
             age,
+            time(HELD, numbers.horizon.held),
+            whole(HELD_TRANSACTIONS, numbers.horizon.transactions),
             Some(distribution(&numbers.scores)),
         ]
         .into_iter()

@@ -10,6 +10,7 @@ use crate::Error;
 use crate::statement::{maybe, one, read, rows};
 
 const CACHE_AGE: &str = include_str!("../sql/overview/cache_age.sql");
+const HORIZON: &str = include_str!("../sql/overview/horizon.sql");
 const KNOWN: &str = include_str!("../sql/overview/known.sql");
 const TABLES: &str = include_str!("../sql/overview/tables.sql");
 const SCORES: &str = include_str!("../sql/overview/scores.sql");
@@ -23,6 +24,25 @@ pub async fn cache_age<C: GenericClient + Sync>(client: &C) -> Result<Option<Dur
     };
     // A clock of the database that was set back makes it young, not broken.
     Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default()))
+}
+
+/// How far back somebody keeps Postgres from clearing dead rows away.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Horizon {
+    /// Since the oldest open transaction began.
+    pub held: Duration,
+    /// Transactions begun since; also of standbys and slots, which have no time.
+    pub transactions: i64,
+}
+
+/// What holds back the horizon of this database, if anything.
+pub async fn horizon<C: GenericClient + Sync>(client: &C) -> Result<Horizon, Error> {
+    let row = one(client, "look for old transactions", HORIZON, &[]).await?;
+    let seconds: f64 = read(&row, "seconds")?;
+    Ok(Horizon {
+        held: Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default(),
+        transactions: read(&row, "transactions")?,
+    })
 }
 
 /// Whether the table is in the cache.

@@ -99,6 +99,31 @@ async fn m21_without_postgres_it_is_not_ready_goes_on_and_comes_back() {
         .await;
 }
 
+/// What the alert on a held horizon looks at.
+#[tokio::test]
+async fn q61_an_old_transaction_is_seen_at_every_scrape_until_it_ends() {
+    let database = Database::new().await;
+    let server = Server::start(&database).await;
+    let seconds = "snowpack_horizon_held_seconds";
+    let transactions = "snowpack_horizon_held_transactions";
+    let holder = database.client().await;
+    let hold = "begin isolation level repeatable read; select count(*) from snowpack.job_queue";
+    holder.batch_execute(hold).await.unwrap();
+    let client = database.client().await;
+    until("it is seen", async || {
+        client.batch_execute("select txid_current()").await.unwrap();
+        let of = async |name| metric(&server, name).await.unwrap();
+        of(seconds).await > 1.5 && of(transactions).await > 50.0
+    })
+    .await;
+    holder.batch_execute("rollback").await.unwrap();
+    until("it is over", async || {
+        metric(&server, seconds).await.unwrap() < 1.5
+    })
+    .await;
+    server.stop(&[OPEN]).await;
+}
+
 #[tokio::test]
 async fn m32_queue_and_workers_are_what_postgres_knows_at_every_scrape() {
     let database = Database::new().await;
