@@ -43,7 +43,9 @@ const NOT_ITS_OWN: &[(&str, &str)] = &[("snowpack-worker", "SNOWPACK_SCALER_TOKE
 /// What a Secret, or the kubelet, would say.
 fn stand_in(variable: &str) -> &'static str {
     match variable {
-        "SNOWPACK_DATABASE_URL" | "SNOWPACK_CATALOG_URI" => "postgres://user@host/database",
+        "SNOWPACK_DATABASE_URL" | "SNOWPACK_LISTEN_URL" | "SNOWPACK_CATALOG_URI" => {
+            "postgres://user@host/database"
+        }
         _ => "text",
     }
 }

@@ -11,6 +11,8 @@ pub enum Error {
          postgres://user:password@host:port/database and percent-encode special characters"
     )]
     BadUrl { why: &'static str },
+    #[error("the url to listen at cannot be read: {why}; write one as of the database, or `off`")]
+    BadListenUrl { why: &'static str },
     #[error("connect to Postgres at {place}")]
     Connect {
         /// `host:port, database name`.
@@ -70,6 +72,7 @@ impl Error {
             | Self::Migration { source, .. } => advice(source),
             Self::PoolEmpty { .. } => Advice::RetryLater,
             Self::BadUrl { .. }
+            | Self::BadListenUrl { .. }
             | Self::Certificates { .. }
             | Self::ChangedMigration { .. }
             | Self::MisnumberedMigration { .. }

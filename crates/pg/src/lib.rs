@@ -10,7 +10,7 @@ mod migrate;
 mod pool;
 mod tls;
 
-pub use args::Args;
+pub use args::{Args, ListenArgs};
 pub use client::Client;
 pub use error::{Error, advice, outcome_unknown};
 pub use listen::{Heard, Listener};

@@ -29,28 +29,35 @@ pub enum Heard {
 /// A subscription; ends when dropped.
 #[derive(Debug)]
 pub struct Listener {
-    heard: mpsc::Receiver<Heard>,
+    /// `None`: it hears nothing.
+    heard: Option<mpsc::Receiver<Heard>>,
 }
 
 impl Pool {
-    /// Subscribes on a connection outside the pool (a pooler would lose the subscription).
+    /// Subscribes on a connection outside the pool, at the place [`Pool::listening`] gave it.
     /// Fails only if the first connection does; later losses are healed with backoff.
     pub async fn listen(&self, channels: &[&str]) -> Result<Listener, Error> {
+        let Some(target) = self.listens_at() else {
+            return Ok(Listener { heard: None });
+        };
         let channels: Vec<String> = channels.iter().map(|name| quote(name)).collect();
         let (sender, heard) = mpsc::channel(BACKLOG_MAX);
-        let subscription = Subscription::open(self.target(), &channels, &sender).await?;
-        let target = self.target().clone();
-        tokio::spawn(keep(target, channels, sender, subscription));
-        Ok(Listener { heard })
+        let subscription = Subscription::open(target, &channels, &sender).await?;
+        tokio::spawn(keep(target.clone(), channels, sender, subscription));
+        Ok(Listener { heard: Some(heard) })
     }
 }
 
 impl Listener {
     /// The next notification or reconnect; never ends while the listener lives.
     pub async fn next(&mut self) -> Heard {
-        match self.heard.recv().await {
+        let next = match &mut self.heard {
+            Some(heard) => heard.recv().await,
+            None => None,
+        };
+        match next {
             Some(heard) => heard,
-            // Only when the runtime is shutting down is the sending side gone.
+            // Listening is off, or the sending side is gone: the runtime is shutting down.
             None => std::future::pending().await,
         }
     }

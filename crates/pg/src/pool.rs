@@ -9,7 +9,7 @@ use deadpool_postgres::{ManagerConfig, PoolError, RecyclingMethod, Runtime};
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{Client, Error, tls};
+use crate::{Client, Error, ListenArgs, tls};
 
 /// How long one attempt to connect may take.
 pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -26,7 +26,19 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Pool {
     inner: Arc<Inner>,
+    listens: Listens,
 }
+
+/// Where [`Pool::listen`] connects to.
+#[derive(Clone)]
+enum Listens {
+    Here,
+    At(Arc<Target>),
+    Nowhere,
+}
+
+/// In place of a url to listen at: not at all.
+const OFF: &str = "off";
 
 struct Inner {
     url: String,
@@ -83,9 +95,24 @@ impl Pool {
         };
         let pool = Self {
             inner: Arc::new(inner),
+            listens: Listens::Here,
         };
         drop(pool.get().await?);
         Ok(pool)
+    }
+
+    /// The same pool, listening as these arguments say: a subscription does not survive a pooler
+    /// that gives a session's connection to others.
+    pub fn listening(self, args: &ListenArgs, application_name: &str) -> Result<Self, Error> {
+        let listens = match args.listen_url.as_deref() {
+            None => Listens::Here,
+            Some(OFF) => Listens::Nowhere,
+            Some(url) => match Target::parse(url, application_name) {
+                Err(Error::BadUrl { why }) => return Err(Error::BadListenUrl { why }),
+                target => Listens::At(Arc::new(target?)),
+            },
+        };
+        Ok(Self { listens, ..self })
     }
 
     /// A connection from the pool; waits for one to become free, within a limit.
@@ -134,8 +161,13 @@ impl Pool {
         self.inner.connections_max
     }
 
-    pub(crate) fn target(&self) -> &Target {
-        &self.inner.target
+    /// Where to listen, if anywhere.
+    pub(crate) fn listens_at(&self) -> Option<&Target> {
+        match &self.listens {
+            Listens::Here => Some(&self.inner.target),
+            Listens::At(target) => Some(target),
+            Listens::Nowhere => None,
+        }
     }
 }
 

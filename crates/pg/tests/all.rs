@@ -353,6 +353,41 @@ async fn a_listener_hears_its_channels_and_comes_back_after_a_loss() {
 }
 
 #[tokio::test]
+async fn q55_a_pool_listens_where_it_is_told_to_or_not_at_all() {
+    let (pooled, direct) = (Database::empty().await, Database::empty().await);
+    let at = |url: &str| pg::ListenArgs {
+        listen_url: Some(url.to_owned()),
+    };
+    let pool = pooled.pool().await;
+    let elsewhere = pool.clone().listening(&at(direct.url()), "test").unwrap();
+    let mut listener = elsewhere.listen(&["work"]).await.unwrap();
+    let notify = "select pg_notify('work', current_database())";
+    for database in [&pooled, &direct] {
+        database.client().await.query(notify, &[]).await.unwrap();
+    }
+    let heard = Heard::Notified {
+        channel: "work".to_owned(),
+        payload: direct.name().to_owned(),
+    };
+    assert_eq!(listener.next().await, heard);
+
+    let mut deaf = pool.clone().listening(&at("off"), "test").unwrap();
+    let mut off = deaf.listen(&["work"]).await.unwrap();
+    pooled.client().await.query(notify, &[]).await.unwrap();
+    assert_eq!(futures::FutureExt::now_or_never(off.next()), None);
+    deaf = deaf.listening(&pg::ListenArgs::default(), "test").unwrap();
+    let mut again = deaf.listen(&["work"]).await.unwrap();
+    pooled.client().await.query(notify, &[]).await.unwrap();
+    assert!(matches!(again.next().await, Heard::Notified { .. }));
+
+    let error = pool
+        .listening(&at("mysql://u:secret@h"), "test")
+        .unwrap_err();
+    assert!(error.to_string().contains("`off`"), "{error}");
+    assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+}
+
+#[tokio::test]
 async fn every_statement_prepares() {
     let database = Database::empty().await;
     let pool = database.pool().await;

@@ -23,6 +23,8 @@ Exit codes: 0 stopped by a signal, 1 failed to start, 2 bad usage.";
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) database: pg::Args,
+    #[command(flatten)]
+    pub(crate) listen: pg::ListenArgs,
     /// Where to answer; port 0 takes a free one
     #[arg(
         long,

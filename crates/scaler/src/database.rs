@@ -21,15 +21,17 @@ const COUNT_MAX: i64 = 10_000;
 #[derive(Debug)]
 pub(crate) struct Database {
     url: String,
+    listen: pg::ListenArgs,
     queue: Queue,
     pool: Mutex<Option<pg::Pool>>,
     reads: Reads,
 }
 
 impl Database {
-    pub(crate) fn new(args: &pg::Args, reads: Reads) -> Self {
+    pub(crate) fn new(args: &pg::Args, listen: &pg::ListenArgs, reads: Reads) -> Self {
         Self {
             url: args.database_url.clone(),
+            listen: listen.clone(),
             queue: maintenance::queue(),
             pool: Mutex::default(),
             reads,
@@ -70,6 +72,7 @@ impl Database {
             return Ok(pool.clone());
         }
         let new = pg::Pool::connect(&self.url, CONNECTIONS_MAX, crate::NAME).await?;
+        let new = new.listening(&self.listen, crate::NAME)?;
         let schema = maintenance::SCHEMA;
         if pg::schema_state(&new, schema).await?.is_none() {
             bail!("schema {schema} is not in the database: run `snowpack migrate`");

@@ -63,7 +63,8 @@ async fn serve(args: Args) -> Result<()> {
     let shutdown = Shutdown::on_signals(Duration::ZERO)?;
     let (token, tls) = (args.token()?, args.tls()?);
     let registry = runtime::metrics::registry(NAME)?;
-    let database = Database::new(&args.database, Reads::register(&registry)?);
+    let reads = Reads::register(&registry)?;
+    let database = Database::new(&args.database, &args.listen, reads);
     let database = Arc::new(database);
     let counts = Arc::new(Counts::new(Arc::clone(&database)));
     let grpc = Arc::new(Grpc::new(

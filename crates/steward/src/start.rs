@@ -104,6 +104,12 @@ pub async fn connect(args: &pg::Args, connections: usize, program: &str) -> Resu
         })
 }
 
+/// The same pool, listening as the settings say.
+pub fn listening(pool: Pool, args: &pg::ListenArgs, program: &str) -> Result<Pool> {
+    pool.listening(args, program)
+        .map_err(|error| usage(format!("environment variable SNOWPACK_LISTEN_URL: {error}")))
+}
+
 /// What storage settings ask for.
 pub fn storage(args: &storage::Args) -> Result<Storage> {
     Storage::new(args).map_err(usage)

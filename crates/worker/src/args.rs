@@ -21,6 +21,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) database: pg::Args,
     #[command(flatten)]
+    pub(crate) listen: pg::ListenArgs,
+    #[command(flatten)]
     pub(crate) catalog: catalog::Args,
     #[command(flatten)]
     pub(crate) storage: storage::Args,

@@ -29,6 +29,7 @@ pub(crate) async fn open(args: &Args, stop: &CancellationToken) -> Result<Option
     let connections = args.slots() + CONNECTIONS_RESERVED;
     start::within(args.start.within(), stop, async || {
         let pool = start::database(&args.database, connections, crate::NAME).await?;
+        let pool = start::listening(pool, &args.listen, crate::NAME)?;
         let catalog = start::catalog(&args.catalog, &pool, &storage, warehouse).await?;
         let calls = maintenance::queue().calls(&pool).await?;
         Ok(Parts {

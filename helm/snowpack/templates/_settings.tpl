@@ -76,6 +76,14 @@ everything else is in one ConfigMap for each component. The names are the progra
 {{- include "snowpack.secretEnv" (dict "name" "SNOWPACK_DATABASE_URL" "secret" .Values.database.existingSecret "key" .Values.database.urlKey) }}
 {{- end -}}
 
+{{- define "snowpack.env.listen" -}}
+{{- with .Values.database -}}
+{{- if .listenUrlKey -}}
+{{- include "snowpack.secretEnv" (dict "name" "SNOWPACK_LISTEN_URL" "secret" .existingSecret "key" .listenUrlKey) }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "snowpack.env.log" -}}
 - name: SNOWPACK_LOG
   value: {{ .Values.log.level | quote }}

@@ -47,6 +47,60 @@ async fn workers_behind(prepared: bool) {
     assert!(!pooler.log().contains("ERROR"), "{}", pooler.log());
 }
 
+/// Sessions whose last statement was a subscription, by what they call themselves.
+async fn listeners(house: &Lakehouse) -> Vec<String> {
+    let sql = "select application_name from pg_stat_activity \
+               where datname = current_database() and query like 'listen %'";
+    let client = house.database.client().await;
+    let rows = client.query(sql, &[]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Through the pooler, but for the calls: a cancel is there long before the next heartbeat.
+#[tokio::test]
+async fn q55_calls_are_heard_past_a_transaction_pooler() {
+    let house = Lakehouse::new().await;
+    let pooler = Pooler::start(&house.database, true).await;
+    let tables = tables(&house, 1).await;
+    let direct = format!("{}?application_name=direct", house.database.url());
+    let through = [
+        ("SNOWPACK_LEASE_SECONDS", "600"),
+        ("SNOWPACK_DATABASE_URL", pooler.url()),
+        ("SNOWPACK_LISTEN_URL", &direct),
+    ];
+    let worker = house.worker(&through, &[]);
+    readiness(&worker, 200).await;
+    let hold = house.hold_catalog().await;
+    let job = house.submit(&tables[0]).await;
+    hold.holds().await;
+    house.cancel(&job).await;
+    house.becomes(&job, JobStatus::Cancelled).await;
+    hold.release().await;
+    assert_eq!(listeners(&house).await, ["direct"]);
+    worker.signal("TERM");
+    worker
+        .ended_with(0, &["dropped an engine that did not stop"])
+        .await;
+}
+
+#[tokio::test]
+async fn q55_a_worker_that_may_not_listen_looks_by_itself() {
+    let house = Lakehouse::new().await;
+    let pooler = Pooler::start(&house.database, true).await;
+    let tables = tables(&house, 2).await;
+    let through = [
+        LEASE,
+        ("SNOWPACK_DATABASE_URL", pooler.url()),
+        ("SNOWPACK_LISTEN_URL", "off"),
+    ];
+    let worker = house.worker(&through, &[]);
+    readiness(&worker, 200).await;
+    each_once(&house, &submit(&house, &tables).await).await;
+    assert_eq!(listeners(&house).await, [""; 0]);
+    worker.signal("TERM");
+    worker.ended_with(0, &[]).await;
+}
+
 #[tokio::test]
 async fn q55_workers_behind_a_transaction_pooler_without_named_statements() {
     workers_behind(false).await;

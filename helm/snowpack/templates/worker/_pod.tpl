@@ -65,6 +65,9 @@ spec:
           value: "true"
         {{- end }}
         {{- include "snowpack.env.database" $root | nindent 8 }}
+        {{- with include "snowpack.env.listen" $root }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- with include "snowpack.env.lake" $root }}
         {{- . | nindent 8 }}
         {{- end }}
