@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
+use crate::places::{Catalog, Places, Tables};
+
 const EXAMPLES: &str = "\
 Examples:
   snowpack-sim                          one round with a fresh seed
   snowpack-sim --seed 7                 the same blows again
   snowpack-sim --seed 7 --minutes 120   seeds 7, 8, 9, .. for two hours, until one fails
+  snowpack-sim --storage s3 --catalog elsewhere
 
-It needs Postgres's server programs and SNOWPACK_TEST_PYTHON, a Python with PyIceberg and DuckDB
-(tests/run makes one). The programs are those beside this one: `cargo build --workspace --bins`
-makes them.
+It needs Postgres's server programs, SNOWPACK_TEST_PYTHON, a Python with PyIceberg and DuckDB, and
+for tables in S3 SNOWPACK_TEST_S3, a versitygw (tests/run makes both). The programs are those
+beside this one: `cargo build --workspace --bins` makes them.
 
-A seed fixes the tables, the jobs and every blow; how they meet is up to the machine. A round that
+A seed fixes where tables and catalog lie, the tables, the jobs and every blow; how they meet is up to the machine. A round that
 fails keeps its folder (logs, tables, what went wrong) and says where it is.
 
 Exit codes: 0 every round kept its promises, 1 one did not, 2 bad usage.";
@@ -56,7 +59,8 @@ pub(crate) struct Args {
         value_parser = runtime::number(1..=200)
     )]
     pub(crate) tables: u64,
-    /// The fire ends after so many seconds, whether all jobs were submitted or not
+    /// The fire ends after so many seconds, whether all jobs were submitted or not; where a kind of
+    /// fault has hit nobody by then, it goes on for twice as long at most
     #[arg(
         long,
         default_value = "120",
@@ -64,6 +68,12 @@ pub(crate) struct Args {
         value_parser = runtime::number(1..=86_400)
     )]
     fire_seconds: u64,
+    /// Where tables lie [default: as the seed says]
+    #[arg(long, value_enum, value_name = "PLACE")]
+    storage: Option<Tables>,
+    /// Where their catalog lies [default: as the seed says]
+    #[arg(long, value_enum, value_name = "PLACE")]
+    catalog: Option<Catalog>,
     /// Tell every blow as it falls
     #[arg(long)]
     pub(crate) verbose: bool,
@@ -89,11 +99,19 @@ impl Args {
         Duration::from_secs(self.fire_seconds)
     }
 
+    pub(crate) fn places(&self, seed: u64) -> Places {
+        Places::draw(seed, self.storage, self.catalog)
+    }
+
     /// What runs a round of this seed again.
     pub(crate) fn replay(&self, seed: u64) -> String {
         format!(
-            "snowpack-sim --seed {seed} --workers {} --jobs {} --tables {} --fire-seconds {} --verbose",
-            self.workers, self.jobs, self.tables, self.fire_seconds
+            "snowpack-sim --seed {seed} --workers {} --jobs {} --tables {} --fire-seconds {} {} --verbose",
+            self.workers,
+            self.jobs,
+            self.tables,
+            self.fire_seconds,
+            self.places(seed).flags()
         )
     }
 }

@@ -1,4 +1,4 @@
-//! The blows, all from one seed, and what undoes them.
+//! Deals the blows, and undoes what each leaves.
 //!
 //! One task deals them: it owns the programs, and what a blow leaves for later (thawing a worker,
 //! starting Postgres again) waits in the same list as the next blow.
@@ -10,136 +10,35 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use testkit::Stop;
 use tokio_util::sync::CancellationToken;
 
+use crate::blows::{Blow, Schedule};
 use crate::fleet::{Fleet, Member};
-use crate::house::House;
+use crate::house::{House, Whose};
 
 const SIGTERM: i32 = 15;
-/// Between two blows.
-const PAUSE_MS: std::ops::Range<u64> = 50..1_200;
 /// Until what ended is started again.
 const AGAIN_MS: std::ops::Range<u64> = 0..1_500;
-const AWAY_MS: std::ops::Range<u64> = 0..4_000;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// An order to stop is followed within the grace period, the time for hand-backs and some more.
 const STOPS_WITHIN: Duration = Duration::from_secs(50);
 /// Runs of the orchestrator and the health sync at once, beside which no more are begun.
 const RUNS_MAX: usize = 3;
-
-/// One of each kind of blow, by the number that stands for it.
-const EACH: [u32; 13] = [0, 22, 40, 52, 55, 58, 62, 72, 79, 84, 87, 92, 97];
-
-/// What may befall the fleet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Blow {
-    /// SIGKILL.
-    Kill(usize),
-    /// SIGSTOP, and SIGCONT so much later.
-    Freeze(usize, Duration),
-    /// SIGTERM.
-    Terminate(usize),
-    /// Postgres ends like this and is away for so long.
-    Postgres(Stop, Duration),
-    /// The server ends every session of the programs.
-    EndSessions,
-    /// Its connections to Postgres end.
-    Cut(usize),
-    /// Nothing passes on them for so long.
-    Stall(usize, Duration),
-    /// So many orchestrators at once.
-    Orchestrate(usize),
-    Assess,
-    /// A run of the orchestrator or the health sync is killed, if there is one.
-    KillRun,
-}
-
-impl Blow {
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Kill(_) => "SIGKILL",
-            Self::Freeze(..) => "SIGSTOP",
-            Self::Terminate(_) => "SIGTERM",
-            Self::Postgres(Stop::Fast, _) => "Postgres restarted",
-            Self::Postgres(Stop::Immediate, _) => "Postgres crashed",
-            Self::EndSessions => "sessions ended by the server",
-            Self::Cut(_) => "connections cut",
-            Self::Stall(..) => "connections stalled",
-            Self::Orchestrate(_) => "orchestrators started",
-            Self::Assess => "health syncs started",
-            Self::KillRun => "runs killed",
-        }
-    }
-}
-
-/// The blows of a seed, each with the pause before it: first one of each kind, in any order, so
-/// that a short fire lacks none.
-#[derive(Debug)]
-pub(crate) struct Schedule {
-    rng: StdRng,
-    first: Vec<u32>,
-    workers: usize,
-    lease: Duration,
-}
-
-impl Schedule {
-    pub(crate) fn new(seed: u64, workers: usize, lease: Duration) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let mut first = EACH.to_vec();
-        first.shuffle(&mut rng);
-        Self {
-            rng,
-            first,
-            workers,
-            lease,
-        }
-    }
-
-    fn pause(&mut self, range: std::ops::Range<u64>) -> Duration {
-        Duration::from_millis(self.rng.random_range(range))
-    }
-}
-
-impl Iterator for Schedule {
-    type Item = (Duration, Blow);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let pause = self.pause(PAUSE_MS);
-        let worker = self.rng.random_range(0..self.workers);
-        // The API is the member behind the workers.
-        let anybody = self.rng.random_range(0..=self.workers);
-        let beyond_lease = self.lease.as_millis() as u64 * 5 / 2;
-        let any = self.rng.random_range(0..100);
-        let blow = match self.first.pop().unwrap_or(any) {
-            0..22 => Blow::Kill(worker),
-            22..40 => Blow::Freeze(worker, self.pause(100..beyond_lease)),
-            40..52 => Blow::Terminate(worker),
-            52..55 => Blow::Postgres(Stop::Fast, self.pause(AWAY_MS)),
-            55..58 => Blow::Postgres(Stop::Immediate, self.pause(AWAY_MS)),
-            58..62 => Blow::EndSessions,
-            62..72 => Blow::Cut(anybody),
-            72..79 => Blow::Stall(anybody, self.pause(100..beyond_lease)),
-            79..84 => Blow::Kill(self.workers),
-            84..87 => Blow::Terminate(self.workers),
-            87..92 => Blow::Orchestrate(1 + self.rng.random_range(0..2)),
-            92..97 => Blow::Assess,
-            _ => Blow::KillRun,
-        };
-        Some((pause, blow))
-    }
-}
+/// Weather that has hit nobody stays for so much longer.
+const WEATHER_STAYS: Duration = Duration::from_millis(500);
 
 /// What a blow leaves for later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Later {
     Strike(Blow),
     Thaw(usize),
-    Resume(usize),
+    Resume(Whose, usize),
     Again(usize),
-    StartPostgres,
+    StartPostgres(Whose),
+    /// With the pause before the next try, when it ended before.
+    KillRun(Duration),
+    Clear,
 }
 
 pub(crate) struct Chaos {
@@ -150,10 +49,12 @@ pub(crate) struct Chaos {
     rng: StdRng,
     /// What comes when.
     agenda: Vec<(Instant, Later)>,
-    postgres_away: bool,
+    /// Blows that hit nobody, of kinds that have not struck yet: dealt once they can.
+    owed: Vec<Blow>,
+    away: Vec<Whose>,
+    burning: bool,
     verbose: bool,
     begun: Instant,
-    pub(crate) counts: BTreeMap<&'static str, u64>,
     /// What must not have been.
     pub(crate) faults: Vec<String>,
     /// Members told to stop, since when.
@@ -163,15 +64,16 @@ pub(crate) struct Chaos {
 impl Chaos {
     pub(crate) fn new(house: &Arc<House>, fleet: Fleet, verbose: bool) -> Self {
         Self {
-            schedule: Schedule::new(house.seed, fleet.workers, house.lease),
+            schedule: Schedule::new(house.seed, house.places, fleet.workers, house.lease),
             rng: StdRng::seed_from_u64(!house.seed),
             house: Arc::clone(house),
             fleet,
             agenda: Vec::new(),
-            postgres_away: false,
+            owed: Vec::new(),
+            away: Vec::new(),
+            burning: false,
             verbose,
             begun: Instant::now(),
-            counts: BTreeMap::new(),
             faults: Vec::new(),
             stopping: BTreeMap::new(),
         }
@@ -180,10 +82,15 @@ impl Chaos {
     /// Deals blows until told to stop, then undoes them all.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Self {
         self.next_blow();
+        self.house.sky.calm(false);
+        self.burning = true;
         while !stop.is_cancelled() {
             self.tend().await;
             tokio::time::sleep(LOOK_EVERY).await;
         }
+        self.burning = false;
+        self.owed.clear();
+        self.house.sky.calm(true);
         for (_, later) in std::mem::take(&mut self.agenda) {
             self.undo(later).await;
         }
@@ -203,6 +110,9 @@ impl Chaos {
                 self.undo(later).await;
             }
         }
+        for blow in std::mem::take(&mut self.owed) {
+            self.strike(blow).await;
+        }
         self.look_after().await;
     }
 
@@ -218,88 +128,135 @@ impl Chaos {
 
     async fn strike(&mut self, blow: Blow) {
         if !self.can(blow) {
+            if !self.house.sky.noted(blow.kind()) {
+                self.owed.push(blow);
+            }
             return;
         }
         if self.verbose {
             println!("{:7.2} s  {blow:?}", self.begun.elapsed().as_secs_f64());
         }
-        *self.counts.entry(blow.kind()).or_default() += 1;
+        // What hits later, if at all, is noted then.
+        if !matches!(blow, Blow::Weather(..) | Blow::KillOrchestrator(_)) {
+            self.house.sky.note(blow.kind());
+        }
         match blow {
-            Blow::Kill(at) => {
-                self.fleet.members[at].struck = true;
-                self.fleet.members[at].signal("KILL");
+            Blow::Kill(_) | Blow::KillApi => {
+                let at = self.at(blow);
+                let member = &mut self.fleet.members[at];
+                member.struck = true;
+                member.signal("KILL");
             }
             Blow::Freeze(at, pause) => {
                 self.fleet.members[at].frozen = true;
                 self.fleet.members[at].signal("STOP");
                 self.later(pause, Later::Thaw(at));
             }
-            Blow::Terminate(at) => {
+            Blow::Terminate(_) | Blow::TerminateApi => {
+                let at = self.at(blow);
                 self.fleet.members[at].signal("TERM");
                 self.stopping.insert(at, Instant::now());
             }
-            Blow::Postgres(how, pause) => {
-                self.postgres_away = true;
-                self.house.stop_postgres(how).await;
-                self.later(pause, Later::StartPostgres);
+            Blow::Postgres(whose, how, pause) => {
+                self.away.push(whose);
+                self.house.stop_postgres(whose, how).await;
+                self.later(pause, Later::StartPostgres(whose));
             }
-            Blow::EndSessions => self.end_sessions().await,
-            Blow::Cut(at) => self.fleet.members[at].tunnel.cut(),
-            Blow::Stall(at, pause) => {
-                self.fleet.members[at].tunnel.stall(true);
-                self.later(pause, Later::Resume(at));
+            Blow::EndSessions(whose) => self.end_sessions(whose).await,
+            Blow::Cut(whose, at) => self.fleet.members[at].tunnel(whose).cut(),
+            Blow::Stall(whose, at, pause) => {
+                self.fleet.members[at].tunnel(whose).stall(true);
+                self.later(pause, Later::Resume(whose, at));
             }
             Blow::Orchestrate(count) => (0..count).for_each(|_| self.fleet.orchestrate()),
-            Blow::Assess => self.fleet.assess(),
-            Blow::KillRun => {
-                let mut runs = self.fleet.runs.iter_mut();
-                if let Some(run) = runs.find(|run| run.running()) {
-                    run.kill();
-                }
+            Blow::KillOrchestrator(pause) => {
+                self.fleet.orchestrate();
+                self.later(pause, Later::KillRun(pause / 2));
             }
+            Blow::Assess => self.fleet.assess(),
+            Blow::Weather(weather, pause) => {
+                self.house.sky.turn(Some(weather));
+                self.later(pause, Later::Clear);
+            }
+        }
+    }
+
+    /// Whom a signal is for.
+    fn at(&self, blow: Blow) -> usize {
+        match blow {
+            Blow::Kill(at) | Blow::Freeze(at, _) | Blow::Terminate(at) => at,
+            _ => self.fleet.workers,
         }
     }
 
     /// Nobody is hit twice at once: what is told to stop must come to an end of its own.
     fn can(&self, blow: Blow) -> bool {
-        let sound = |at: usize| {
-            let member = &self.fleet.members[at];
-            member.running() && !member.frozen && !member.struck && !self.stopping.contains_key(&at)
-        };
+        let coming = |what: Later| self.agenda.iter().any(|(_, later)| *later == what);
         match blow {
-            Blow::Kill(at) | Blow::Freeze(at, _) | Blow::Terminate(at) => sound(at),
-            Blow::Postgres(..) | Blow::EndSessions => !self.postgres_away,
-            Blow::Orchestrate(_) | Blow::Assess => {
+            Blow::Kill(_)
+            | Blow::Freeze(..)
+            | Blow::Terminate(_)
+            | Blow::KillApi
+            | Blow::TerminateApi => {
+                let at = self.at(blow);
+                let member = &self.fleet.members[at];
+                let untouched = !member.frozen && !member.struck;
+                member.running() && untouched && !self.stopping.contains_key(&at)
+            }
+            Blow::Postgres(whose, ..) | Blow::EndSessions(whose) => !self.away.contains(&whose),
+            Blow::Orchestrate(_) | Blow::KillOrchestrator(_) | Blow::Assess => {
                 let running = self.fleet.runs.iter().filter(|run| run.running());
                 running.count() < RUNS_MAX
             }
-            Blow::Cut(_) | Blow::KillRun => true,
-            Blow::Stall(at, _) => !self.agenda.iter().any(|(_, l)| *l == Later::Resume(at)),
+            Blow::Cut(whose, at) => 0 < self.fleet.members[at].tunnel(whose).open_count(),
+            Blow::Stall(whose, at, _) => {
+                let open = self.fleet.members[at].tunnel(whose).open_count();
+                0 < open && !coming(Later::Resume(whose, at))
+            }
+            Blow::Weather(..) => !coming(Later::Clear),
         }
     }
 
-    async fn end_sessions(&self) {
+    async fn end_sessions(&self, whose: Whose) {
         let sql = "select pg_terminate_backend(pid) from pg_stat_activity \
                    where pid <> pg_backend_pid() and backend_type = 'client backend'";
-        if let Ok(client) = self.house.pool.get().await {
+        if let Ok(client) = self.house.pool_of(whose).get().await {
             // It may end before it has told of all.
             let _ = client.execute(sql, &[]).await;
         }
     }
 
+    /// Kills a run of the orchestrator; when all have ended, another one gets less far.
+    fn kill_run(&mut self, pause: Duration) {
+        let mut runs = self.fleet.runs.iter_mut();
+        if let Some(run) = runs.find(|run| run.orchestrates && run.running()) {
+            run.kill();
+            self.house.sky.note(Blow::KillOrchestrator(pause).kind());
+        } else {
+            self.fleet.orchestrate();
+            self.later(pause, Later::KillRun(pause / 2));
+        }
+    }
+
     async fn undo(&mut self, later: Later) {
         match later {
-            Later::Strike(_) => {}
             Later::Thaw(at) => {
                 self.fleet.members[at].signal("CONT");
                 self.fleet.members[at].frozen = false;
             }
-            Later::Resume(at) => self.fleet.members[at].tunnel.stall(false),
+            Later::Resume(whose, at) => self.fleet.members[at].tunnel(whose).stall(false),
             Later::Again(at) => self.fleet.members[at].again(),
-            Later::StartPostgres => {
-                self.house.start_postgres().await;
-                self.postgres_away = false;
+            Later::StartPostgres(whose) => {
+                self.house.start_postgres(whose).await;
+                self.away.retain(|away| *away != whose);
             }
+            Later::KillRun(pause) if self.burning => self.kill_run(pause),
+            // Once the fire is over, whatever runs may end by itself.
+            Later::KillRun(_) | Later::Strike(_) => {}
+            Later::Clear if self.burning && !self.house.sky.hit() => {
+                self.later(WEATHER_STAYS, Later::Clear);
+            }
+            Later::Clear => self.house.sky.turn(None),
         }
     }
 
@@ -368,23 +325,5 @@ impl Chaos {
             run.code().await;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seed_says_every_blow() {
-        let blows = |seed| {
-            let schedule = Schedule::new(seed, 8, Duration::from_secs(2));
-            schedule.take(EACH.len()).collect::<Vec<_>>()
-        };
-        assert_eq!(blows(1), blows(1));
-        assert_ne!(blows(1), blows(2));
-        let kinds: std::collections::BTreeSet<_> =
-            blows(1).iter().map(|(_, blow)| blow.kind()).collect();
-        assert_eq!(kinds.len(), 11, "{kinds:?}");
     }
 }

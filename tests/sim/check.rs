@@ -16,6 +16,8 @@ use crate::writer::Writer;
 const JOB: &str = "snowpack.job-id";
 const ACTION: &str = "snowpack.action";
 const COMPLETES: &str = "snowpack.completes-action";
+/// Whom the orchestrator's jobs are submitted by.
+const ORCHESTRATOR: &str = "orchestrator";
 /// Rows of one table named in a complaint.
 const NAMED_MAX: usize = 5;
 
@@ -44,6 +46,8 @@ pub(crate) async fn all(
     };
     let leftovers = jobs::leftovers(&client).await?;
     found.faults = every_job_once(&found.records, submissions);
+    let decided = jobs::decided(&client).await?;
+    found.faults.extend(decided_once(&found.records, &decided));
     if leftovers != (0, 0) {
         let (queued, locks) = leftovers;
         found
@@ -59,7 +63,8 @@ pub(crate) async fn all(
     }
     let snapshots = histories.iter().flat_map(History::snapshots);
     let effects = committed(snapshots.map(|(_, snapshot)| snapshot));
-    found.faults.extend(judged(&found, &effects));
+    let within = !house.places.elsewhere();
+    found.faults.extend(judged(&found, &effects, within));
     found.rows = writers.iter().map(|writer| writer.reference.len()).sum();
     found.faults.extend(rows(house, writers).await?);
     let leaks = leaks::find(house, &histories, &client).await?;
@@ -108,6 +113,32 @@ fn every_job_once(records: &[Record], submissions: &[Submission]) -> Vec<String>
     faults
 }
 
+/// Every job of the orchestrator was decided by one run, and every decision has its job: the two
+/// are one transaction.
+fn decided_once(records: &[Record], decided: &[(String, String)]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut tables: BTreeMap<&str, &str> = BTreeMap::new();
+    for (job, table) in decided {
+        if tables.insert(job, table).is_some() {
+            faults.push(format!("job {job} was decided twice"));
+        }
+    }
+    for record in records {
+        let decided = tables.remove(record.job.as_str());
+        let expected = (record.submitted_by == ORCHESTRATOR).then_some(record.table.as_str());
+        if decided != expected {
+            let (job, who) = (&record.job, &record.submitted_by);
+            faults.push(format!(
+                "job {job} of {who} for {} was decided for {decided:?}",
+                record.table
+            ));
+        }
+    }
+    let lost = tables.keys();
+    faults.extend(lost.map(|job| format!("job {job} was decided and is lost")));
+    faults
+}
+
 /// What the writer knows to be committed is in the table's history once, and nothing else.
 fn commits(writer: &Writer, history: &History) -> Vec<String> {
     let table = &writer.table;
@@ -152,8 +183,9 @@ fn committed<'s>(snapshots: impl Iterator<Item = &'s Snapshot>) -> Effects {
     committed
 }
 
-/// Every action of every job had its effect once at most, and exactly when its row says so.
-fn judged(found: &Findings, effects: &Effects) -> Vec<String> {
+/// Every action of every job had its effect once at most, and exactly when its row says so. Only
+/// where swap and row are not one transaction may a job that did not complete lack the row.
+fn judged(found: &Findings, effects: &Effects, within: bool) -> Vec<String> {
     let mut faults = Vec::new();
     let none = Vec::new();
     let records = found.records.iter();
@@ -173,10 +205,11 @@ fn judged(found: &Findings, effects: &Effects) -> Vec<String> {
         if 1 < what.completing || (1 < count && !record.in_parts) {
             faults.push(format!("{action} of job {job} was committed {count} times"));
         }
-        // The swap and the row are one transaction.
         let snapshot = done.and_then(|done| done.snapshot);
         let told = snapshot.is_some_and(|snapshot| what.snapshots.contains(&snapshot));
-        if (what.completing == 1) != told {
+        let said = results.iter().any(|done| done.action == *action);
+        let unsaid = !within && !said && record.status != "completed";
+        if (what.completing == 1) != told && !unsaid {
             faults.push(format!(
                 "job {job}, {action}: committed {what:?}, recorded {done:?}"
             ));
@@ -201,10 +234,11 @@ fn judged(found: &Findings, effects: &Effects) -> Vec<String> {
 async fn rows(house: &House, writers: &[Writer]) -> Result<Vec<String>> {
     let tables: Vec<String> = writers.iter().map(|writer| writer.table.key()).collect();
     let asked = json!({
-        "uri": house.database_url,
+        "uri": house.catalog_url,
         "catalog": CATALOG,
         "warehouse": house.warehouse,
         "tables": tables,
+        "properties": house.oracle_properties(),
     });
     let read = tokio::task::spawn_blocking(move || testkit::oracle("fleet_tables", &asked)).await?;
     let mut faults = Vec::new();
@@ -291,6 +325,23 @@ mod tests {
     }
 
     #[test]
+    fn a_job_of_the_orchestrator_without_a_decision_and_a_decision_without_its_job_are_found() {
+        let own = Record {
+            submitted_by: ORCHESTRATOR.to_owned(),
+            ..record("a", "completed", "-")
+        };
+        let decided = |job: &str, table: &str| (job.to_owned(), table.to_owned());
+        let check =
+            |decided: &[(String, String)]| decided_once(std::slice::from_ref(&own), decided);
+        let mine = decided("a", "fire.t00");
+        assert_eq!(check(std::slice::from_ref(&mine)).len(), 0);
+        assert_eq!(check(&[]).len(), 1, "not decided");
+        assert_eq!(check(&[decided("a", "fire.t01")]).len(), 1, "other table");
+        assert_eq!(check(&[mine.clone(), mine.clone()]).len(), 1, "twice");
+        assert_eq!(check(&[mine, decided("b", "fire.t00")]).len(), 1, "lost");
+    }
+
+    #[test]
     fn an_effect_without_its_row_and_a_row_without_its_effect_are_found() {
         let found = |outcome: &str, snapshot: Option<i64>| Findings {
             records: vec![record("a", "completed", "k")],
@@ -318,7 +369,7 @@ mod tests {
                 ..Snapshot::default()
             });
             let snapshots: Vec<Snapshot> = snapshots.collect();
-            judged(found, &committed(snapshots.iter())).len()
+            judged(found, &committed(snapshots.iter()), true).len()
         };
         assert_eq!(check(&found("done", Some(7)), &[7]), 0);
         assert_eq!(check(&found("nothing_to_do", None), &[]), 0);

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use anyhow::Result;
 use testkit::{Process, Tunnel, binary};
 
-use crate::house::{CATALOG, House};
+use crate::house::{CATALOG, House, Whose};
 
 const WORKER: &str = "snowpack-worker";
 const API: &str = "snowpack-api";
 const ORCHESTRATOR: &str = "snowpack-orchestrator";
 const HEALTH_SYNC: &str = "snowpack-health-sync";
+
+const CATALOG_URI: &str = "SNOWPACK_CATALOG_URI";
 
 type Settings = Vec<(&'static str, String)>;
 
@@ -26,7 +28,9 @@ pub(crate) struct Member {
     logged_bytes: u64,
     process: Process,
     /// Its way to Postgres.
-    pub(crate) tunnel: Tunnel,
+    tunnel: Tunnel,
+    /// Its way to the catalog's own.
+    elsewhere: Option<Tunnel>,
     pub(crate) frozen: bool,
     /// Its end was our doing.
     pub(crate) struck: bool,
@@ -34,8 +38,16 @@ pub(crate) struct Member {
 
 impl Member {
     async fn start(house: &House, name: String, program: &str, own: Settings) -> Result<Self> {
-        let tunnel = Tunnel::open(house.postgres()?).await;
-        let settings = [common(house, &house.database_by(tunnel.address())?), own].concat();
+        let tunnel = Tunnel::open(house.way(Whose::Queue)?).await;
+        let mut settings = common(house, house.by(Whose::Queue, tunnel.address())?);
+        settings.extend(own);
+        let mut elsewhere = None;
+        if house.places.elsewhere() {
+            let tunnel = Tunnel::open(house.way(Whose::Catalog)?).await;
+            let url = house.by(Whose::Catalog, tunnel.address())?;
+            settings.push((CATALOG_URI, url));
+            elsewhere = Some(tunnel);
+        }
         let (program, log) = (binary(program), house.log(&name));
         let process = begin(&program, &settings, &log);
         Ok(Self {
@@ -46,6 +58,7 @@ impl Member {
             log,
             process,
             tunnel,
+            elsewhere,
             frozen: false,
             struck: false,
         })
@@ -53,6 +66,13 @@ impl Member {
 
     pub(crate) fn running(&self) -> bool {
         self.process.running()
+    }
+
+    pub(crate) fn tunnel(&self, whose: Whose) -> &Tunnel {
+        match (whose, &self.elsewhere) {
+            (Whose::Catalog, Some(tunnel)) => tunnel,
+            _ => &self.tunnel,
+        }
     }
 
     /// As `kill -s` names it.
@@ -82,6 +102,8 @@ impl Member {
 pub(crate) struct Run {
     pub(crate) name: String,
     process: Process,
+    /// A run of the orchestrator, not of the health sync.
+    pub(crate) orchestrates: bool,
     pub(crate) struck: bool,
 }
 
@@ -144,12 +166,17 @@ impl Fleet {
         self.begun += 1;
         let name = format!("{program}-{}", self.begun);
         let own = own.iter().map(|(name, value)| (*name, (*value).to_owned()));
-        let settings = [common(&self.house, &self.house.database_url), own.collect()].concat();
+        let mut settings = common(&self.house, self.house.database_url.clone());
+        settings.extend(own);
+        if self.house.places.elsewhere() {
+            settings.push((CATALOG_URI, self.house.catalog_url.clone()));
+        }
         let log = self.house.log(&name);
         let process = begin(&binary(program), &settings, &log);
         self.runs.push(Run {
             name,
             process,
+            orchestrates: program == ORCHESTRATOR,
             struck: false,
         });
     }
@@ -165,14 +192,16 @@ fn begin(program: &Path, settings: &Settings, log: &Path) -> Process {
     Process::start_with_log(program, &settings, &[], log)
 }
 
-fn common(house: &House, database: &str) -> Settings {
-    vec![
-        ("SNOWPACK_DATABASE_URL", database.to_owned()),
+fn common(house: &House, database: String) -> Settings {
+    let mut common = vec![
+        ("SNOWPACK_DATABASE_URL", database),
         ("SNOWPACK_CATALOG_NAME", CATALOG.to_owned()),
         ("SNOWPACK_WAREHOUSE", house.warehouse.clone()),
         ("SNOWPACK_START_SECONDS", "120".to_owned()),
         ("SNOWPACK_LOG", "info".to_owned()),
-    ]
+    ];
+    common.extend(house.s3_settings());
+    common
 }
 
 fn worker(house: &House, name: String) -> Settings {

@@ -92,6 +92,21 @@ pub(crate) async fn records(client: &Client) -> Result<Vec<Record>> {
     Ok(records.collect())
 }
 
+/// How many tables the API has found in the catalog.
+pub(crate) async fn tables_known(client: &Client) -> Result<usize> {
+    let sql = "select count(*) from snowpack.table_cache_entries";
+    let known: i64 = client.query_one(sql, &[]).await?.get(0);
+    Ok(usize::try_from(known)?)
+}
+
+/// What the orchestrator's runs say they submitted: jobs and their tables.
+pub(crate) async fn decided(client: &Client) -> Result<Vec<(String, String)>> {
+    let sql = "select job_id, database_name || '.' || table_name \
+               from snowpack.orchestrator_decisions where job_id is not null";
+    let rows = client.query(sql, &[]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
 /// The good results of every job.
 pub(crate) async fn results(client: &Client) -> Result<BTreeMap<String, Vec<Done>>> {
     let sql = "select job_id, action, outcome, (result ->> 'snapshot_id')::bigint, \

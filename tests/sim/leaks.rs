@@ -1,10 +1,13 @@
 //! Files nobody knows of: every file must be reachable from a metadata file of its table's log,
-//! or be in the ledger, or be what a writer of ours left of a commit it lost.
+//! or be in the ledger, or be what a writer of ours left of a commit it lost. No table has a file
+//! so large that it is uploaded in parts, so in S3 nothing unfinished may be left either.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use metadata::{Fields, TableMetadata, read_manifest, read_manifest_list};
+use metadata::{
+    EntryStatus, Fields, ManifestFile, TableMetadata, read_manifest, read_manifest_list,
+};
 use tokio_postgres::Client;
 
 use crate::history::{History, MARK};
@@ -68,24 +71,26 @@ async fn reach(
     for (location, _) in &history.documents {
         reachable.insert(location.clone());
     }
+    // What a manifest holds does not change.
+    let mut held: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (id, snapshot) in history.snapshots() {
         let retained = current.snapshot(id).is_some();
         let mut paths = BTreeSet::from([snapshot.manifest_list.clone()]);
         match read_manifest_list(&house.storage, snapshot).await {
             Ok(manifests) => {
                 for manifest in manifests {
-                    paths.insert(manifest.manifest_path.clone());
-                    let read = read_manifest(&house.storage, &manifest, current, Fields::PLAN);
-                    match read.await {
-                        Ok(entries) => {
-                            let live = entries.into_iter();
-                            let live =
-                                live.filter(|entry| entry.status != metadata::EntryStatus::Deleted);
-                            paths.extend(live.map(|entry| entry.file.file_path));
+                    let path = manifest.manifest_path.clone();
+                    if !held.contains_key(&path) {
+                        match live(house, &manifest, current).await {
+                            Ok(files) => {
+                                held.insert(path.clone(), files);
+                            }
+                            Err(error) if retained => return Err(error),
+                            Err(_) => {}
                         }
-                        Err(error) if retained => return Err(error.into()),
-                        Err(_) => {}
                     }
+                    paths.extend(held.get(&path).into_iter().flatten().cloned());
+                    paths.insert(path);
                 }
             }
             Err(error) if retained => return Err(error.into()),
@@ -98,6 +103,18 @@ async fn reach(
         reachable.extend(paths);
     }
     Ok(())
+}
+
+/// The files a manifest holds.
+async fn live(
+    house: &House,
+    manifest: &ManifestFile,
+    table: &TableMetadata,
+) -> Result<Vec<String>> {
+    let entries = read_manifest(&house.storage, manifest, table, Fields::PLAN).await?;
+    let live = entries.into_iter();
+    let live = live.filter(|entry| entry.status != EntryStatus::Deleted);
+    Ok(live.map(|entry| entry.file.file_path).collect())
 }
 
 /// Paths the ledger knows: being written, waiting, or kept for a reason.

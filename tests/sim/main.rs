@@ -1,12 +1,15 @@
 //! Whole fleets under fire: `snowpack-sim --seed N --minutes M`.
 //!
-//! A round makes real tables in a lakehouse of its own ([`house`]) and starts the real programs
-//! ([`fleet`]). Writers commit to the tables and note what they wrote ([`writer`]), owners submit
-//! jobs through the API ([`owner`]), and one seeded schedule ([`chaos`]) kills, freezes, stops and
-//! cuts. Then the fire ends, every job must end too, and what is left is judged ([`check`]) by
-//! what the writers noted, by the tables' own history ([`history`]) and by independent readers.
+//! A round makes real tables in a lakehouse of its own ([`house`]; [`places`] says where) and
+//! starts the real programs ([`fleet`]). Writers commit to the tables and note what they wrote
+//! ([`writer`]), owners submit jobs through the API ([`owner`]), and one seeded schedule
+//! ([`blows`]) kills, freezes, stops and cuts ([`chaos`]) and spoils what goes to the store and to
+//! the catalog ([`sky`]). Then the fire ends, every job must end too, and what is left is judged
+//! ([`check`]) by what the writers noted, by the tables' own history ([`history`]) and by
+//! independent readers.
 
 mod args;
+mod blows;
 mod chaos;
 mod check;
 mod fleet;
@@ -15,9 +18,11 @@ mod house;
 mod jobs;
 mod leaks;
 mod owner;
+mod places;
 mod reference;
 mod report;
 mod round;
+mod sky;
 mod steady;
 mod writer;
 

@@ -10,6 +10,8 @@ use metadata::{Field, Literal, PartitionField, PartitionSpec, Primitive, Schema,
 use metadata::{Transform, Type};
 
 pub(crate) const REGIONS: [&str; 3] = ["east", "north", "west"];
+/// Field id of `id`.
+pub(crate) const KEY_ID: i32 = 1;
 /// Field id of `region`.
 const REGION_ID: i32 = 2;
 const REGION_FIELD_ID: i32 = 1000;
@@ -92,6 +94,12 @@ pub(crate) fn batch(rows: &[Row], schema: SchemaRef) -> Result<RecordBatch> {
         Arc::new(notes.collect::<StringViewArray>()),
     ];
     Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+/// What deletes the rows by their keys.
+pub(crate) fn keys(rows: &[Row]) -> Result<RecordBatch> {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.id)));
+    Ok(RecordBatch::try_from_iter([("id", ids)])?)
 }
 
 pub(crate) fn schema() -> Schema {

@@ -69,7 +69,11 @@ pub(crate) struct Report {
     pub(crate) replay: String,
     pub(crate) kept: Option<PathBuf>,
     pub(crate) submitted: usize,
-    pub(crate) blows: BTreeMap<&'static str, u64>,
+    pub(crate) places: String,
+    /// How often each kind of fault struck.
+    pub(crate) struck: BTreeMap<&'static str, u64>,
+    /// Kinds that hit nobody.
+    pub(crate) spared: Vec<&'static str>,
     pub(crate) faults: Vec<String>,
     pub(crate) logs: Logs,
     /// Until every job had ended.
@@ -103,6 +107,8 @@ impl Report {
             self.writers.landed += tally.landed;
             self.writers.refused += tally.refused;
             self.writers.doubted += tally.doubted;
+            self.writers.position_deletes += tally.position_deletes;
+            self.writers.equality_deletes += tally.equality_deletes;
         }
         (self.rows, self.files) = (found.rows, found.files);
     }
@@ -119,20 +125,21 @@ impl Report {
             let map = map.iter().map(|(what, count)| (what.clone(), *count));
             counts(&mut map.collect::<Vec<_>>().into_iter())
         };
-        let blows = self.blows.iter();
-        let blows = blows
+        let struck = self.struck.iter();
+        let struck = struck
             .map(|(what, count)| ((*what).to_owned(), *count))
             .collect();
         let all: u64 = self.ends.values().sum();
         let mut text = String::new();
         let lines = [
             format!(
-                "seed {}: {:.0} s, {:.0} s until every job had ended",
+                "seed {}, {}: {:.0} s, {:.0} s until every job had ended",
                 self.seed,
+                self.places,
                 self.took.as_secs_f64(),
                 self.burnt.as_secs_f64()
             ),
-            format!("  blows: {}", owned(&blows)),
+            format!("  struck: {}", owned(&struck)),
             format!(
                 "  jobs: {} submitted by owners, {} by the orchestrator, {} attempts; {}",
                 self.submitted,
@@ -146,8 +153,12 @@ impl Report {
                 self.conflicts
             ),
             format!(
-                "  writers: {} commits, {} refused, {} whose answer was lost",
-                self.writers.landed, self.writers.refused, self.writers.doubted
+                "  writers: {} commits, {} refused, {} whose answer was lost; {} position and {} equality deletes",
+                self.writers.landed,
+                self.writers.refused,
+                self.writers.doubted,
+                self.writers.position_deletes,
+                self.writers.equality_deletes
             ),
             format!(
                 "  read back: {} rows and {} files; {} warnings logged, {} programs gave up",
@@ -156,6 +167,9 @@ impl Report {
         ];
         for line in lines {
             let _ = writeln!(text, "{line}");
+        }
+        if !self.spared.is_empty() {
+            let _ = writeln!(text, "  hit nobody: {}", self.spared.join(", "));
         }
         if let Some(kept) = &self.kept {
             let _ = writeln!(text, "  kept: {}", kept.display());

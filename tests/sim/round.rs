@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
@@ -15,10 +15,13 @@ use crate::house::{House, Place};
 use crate::jobs::{self, Submissions};
 use crate::owner::Owner;
 use crate::report::{Logs, Report};
+use crate::steady::steadily;
 use crate::writer::Writer;
-use crate::{check, report};
+use crate::{blows, check, report};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A fire whose faults hit nobody lasts so many times longer.
+const LONGER_MAX: u32 = 2;
 /// From the end of the fire until every job has ended.
 const CALM_MAX: Duration = Duration::from_mins(6);
 
@@ -45,12 +48,14 @@ pub(crate) async fn run(args: &Args, seed: u64) -> Result<Report> {
 
 async fn within(args: &Args, seed: u64, folder: &Path) -> Result<Report> {
     let begun = Instant::now();
-    let house = Arc::new(House::build(seed, folder).await?);
+    let places = args.places(seed);
+    let house = Arc::new(House::build(seed, places, folder).await?);
     let mut writers = Vec::new();
     for number in 0..usize::try_from(args.tables)? {
         writers.push(Writer::create(&house, number).await?);
     }
-    let fleet = Fleet::start(&house, args.workers()).await?;
+    let mut fleet = Fleet::start(&house, args.workers()).await?;
+    assess(&house, &mut fleet, writers.len()).await?;
     let chaos = Chaos::new(&house, fleet, args.verbose);
     let submissions = Arc::new(Submissions::default());
     let (mut chaos, writers) = fire(args, &house, chaos, writers, &submissions).await?;
@@ -66,7 +71,9 @@ async fn within(args: &Args, seed: u64, folder: &Path) -> Result<Report> {
     let mut report = Report {
         seed,
         submitted: submissions.len(),
-        blows: chaos.counts.clone(),
+        places: places.to_string(),
+        struck: house.sky.struck(),
+        spared: spared(&house),
         faults,
         logs,
         burnt,
@@ -76,6 +83,39 @@ async fn within(args: &Args, seed: u64, folder: &Path) -> Result<Report> {
     report.count(&found, writers.iter().map(|writer| writer.tally));
     report::write(folder, &report)?;
     Ok(report)
+}
+
+/// Waits until the API knows the tables, and has their health assessed: without either, no
+/// orchestrator submits anything.
+async fn assess(house: &House, fleet: &mut Fleet, tables: usize) -> Result<()> {
+    steadily("learn of the tables", async || {
+        let client = house.pool.get().await?;
+        let known = jobs::tables_known(&client).await?;
+        ensure!(known == tables, "{known} of {tables} tables are known");
+        Ok(())
+    })
+    .await?;
+    fleet.assess();
+    for run in &fleet.runs {
+        ensure!(run.code().await == Some(0), "{} failed", run.name);
+    }
+    Ok(())
+}
+
+/// The time of the fire, and longer while a kind of fault has hit nobody.
+async fn over(args: &Args, house: &House) {
+    tokio::time::sleep(args.fire()).await;
+    let longer = Instant::now();
+    while !spared(house).is_empty() && longer.elapsed() < args.fire() * LONGER_MAX {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Kinds of faults that have hit nobody.
+fn spared(house: &House) -> Vec<&'static str> {
+    let mut kinds = blows::every(house.places);
+    kinds.retain(|kind| !house.sky.noted(kind));
+    kinds
 }
 
 /// Writers, owners and blows until the time is over or every job was submitted; then calm, until
@@ -98,7 +138,7 @@ async fn fire(
     for writer in writers {
         writing.spawn_local(writer.run(no_more.clone()));
     }
-    let over = tokio::time::sleep(args.fire());
+    let over = over(args, house);
     tokio::pin!(over);
     loop {
         tokio::select! {

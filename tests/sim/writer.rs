@@ -1,4 +1,4 @@
-//! One table's writer: it appends, deletes by position, rewrites files of its own and now and
+//! One table's writer: it appends, deletes by position and by key, rewrites files of its own and now and
 //! then the whole table, while workers do what they do, and notes what it committed.
 //!
 //! What it knows of a commit is one of three things. One that landed is in the reference, one
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::history::{History, MARK};
 use crate::house::House;
-use crate::reference::{REGIONS, Reference, Row, batch, partition, schema, spec};
+use crate::reference::{KEY_ID, REGIONS, Reference, Row, batch, keys, partition, schema, spec};
 use crate::steady::steadily;
 
 /// A commit without an answer for so long is in doubt.
@@ -65,12 +65,17 @@ pub(crate) struct Tally {
     pub(crate) landed: u64,
     pub(crate) refused: u64,
     pub(crate) doubted: u64,
+    /// Commits with delete files of this kind that landed.
+    pub(crate) position_deletes: u64,
+    pub(crate) equality_deletes: u64,
 }
 
 pub(crate) struct Writer {
     house: Arc<House>,
     pub(crate) table: TableName,
     partitioned: bool,
+    /// It deletes by key, too: what that leaves, fewer readers understand.
+    by_key: bool,
     rng: StdRng,
     pub(crate) reference: Reference,
     /// The commits that are there, by their marks.
@@ -88,6 +93,7 @@ impl Writer {
         let table = House::table(number)?;
         let mut rng = StdRng::seed_from_u64(house.seed ^ ((number as u64 + 1) << 32));
         let partitioned = rng.random_bool(0.5);
+        let by_key = rng.random_bool(0.4);
         let properties = [
             ("write.target-file-size-bytes", "65536"),
             ("write.metadata.compression-codec", "gzip"),
@@ -107,6 +113,7 @@ impl Writer {
             house: Arc::clone(house),
             table,
             partitioned,
+            by_key,
             rng,
             reference: Reference::default(),
             landed: BTreeSet::new(),
@@ -188,7 +195,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Some rows of a file of its own go, by position.
+    /// Some rows of a file of its own go, by position or by their keys.
     async fn delete(&mut self) -> Result<()> {
         let Some((at, mut made)) = self.pick() else {
             return self.append().await;
@@ -200,16 +207,23 @@ impl Writer {
             return Ok(());
         };
         let table = self.load().await?;
-        let positions = hit.iter().map(|(position, _)| *position as i64);
-        let deletes = positions.map(|position| (made.path.clone(), position));
         let place = partition(self.partitioned, first.region());
-        let file = FileWriter::new(&table, crate::NAME)?;
-        let file = file.position_deletes(place, deletes.collect()).await?;
-        let changes = Changes {
-            deletes: vec![file],
-            must_exist: vec![made.path.clone()],
-            ..Changes::default()
+        let writer = FileWriter::new(&table, crate::NAME)?;
+        let by_key = self.by_key && self.rng.random_bool(0.5);
+        let mut changes = Changes::default();
+        let file = if by_key {
+            let rows: Vec<Row> = hit.iter().map(|(_, row)| *row).collect();
+            // It hits the rows wherever a worker has put them meanwhile.
+            writer
+                .equality_deletes(place, &[KEY_ID], &[keys(&rows)?])
+                .await?
+        } else {
+            changes.must_exist = vec![made.path.clone()];
+            let positions = hit.iter().map(|(position, _)| *position as i64);
+            let deletes = positions.map(|position| (made.path.clone(), position));
+            writer.position_deletes(place, deletes.collect()).await?
         };
+        changes.deletes = vec![file];
         let change = Change {
             minus: hit.iter().map(|(_, row)| row.id).collect(),
             ..Change::default()
@@ -220,6 +234,11 @@ impl Writer {
                 made.rows[position] = None;
             }
             self.files.push(made);
+            if by_key {
+                self.tally.equality_deletes += 1;
+            } else {
+                self.tally.position_deletes += 1;
+            }
         }
         Ok(())
     }

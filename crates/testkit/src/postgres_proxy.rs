@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +29,8 @@ pub enum CommitFate {
     Lose,
     /// Rolled back and answered with this SQLSTATE.
     Refuse(&'static str),
+    /// Reaches the server so much later, whatever becomes of the client meanwhile.
+    Late(Duration),
 }
 
 type Judge = Arc<Mutex<dyn FnMut(&str) -> CommitFate + Send>>;
@@ -35,6 +39,7 @@ type Judge = Arc<Mutex<dyn FnMut(&str) -> CommitFate + Send>>;
 #[derive(Debug)]
 pub struct PostgresProxy {
     url: String,
+    address: SocketAddr,
     held: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
@@ -56,6 +61,7 @@ impl PostgresProxy {
         tasks.spawn(accept(listener, server.to_owned(), judge, held.clone()));
         Self {
             url: format!("{user}@{address}/{path}"),
+            address,
             held,
             _tasks: tasks,
         }
@@ -63,6 +69,10 @@ impl PostgresProxy {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Commits held or kept so far; of a kept one, the server is done with it.
@@ -206,7 +216,10 @@ impl Line<mpsc::Receiver<Vec<u8>>, tokio::net::tcp::OwnedWriteHalf> {
             }
             None => CommitFate::Forward,
         };
-        if fate == CommitFate::Forward {
+        if let CommitFate::Late(pause) = fate {
+            tokio::time::sleep(pause).await;
+        }
+        if matches!(fate, CommitFate::Forward | CommitFate::Late(_)) {
             self.open += 1;
             return self.to_server.write_all(&request).await;
         }
@@ -219,7 +232,7 @@ impl Line<mpsc::Receiver<Vec<u8>>, tokio::net::tcp::OwnedWriteHalf> {
             self.answer(&message).await?;
         }
         match fate {
-            CommitFate::Drop | CommitFate::Forward => {}
+            CommitFate::Drop | CommitFate::Forward | CommitFate::Late(_) => {}
             CommitFate::Hold => self.hold().await,
             CommitFate::Keep => {
                 self.done(&request).await?;

@@ -1,6 +1,7 @@
 //! A TCP way to a server, which can be cut and held up.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,6 +17,8 @@ const BUFFER_BYTES: usize = 64 << 10;
 pub struct Tunnel {
     address: SocketAddr,
     state: watch::Sender<State>,
+    /// Held by every connection that is open, and twice beside them.
+    open: Arc<()>,
     task: JoinHandle<()>,
 }
 
@@ -34,21 +37,33 @@ impl Tunnel {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");
         let (state, watched) = watch::channel(State::default());
+        let open = Arc::new(());
+        let held = Arc::clone(&open);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 // A server that is away ends the connection, as it would without us.
-                tokio::spawn(carry(client, server, watched.clone()));
+                let (state, held) = (watched.clone(), Arc::clone(&held));
+                tokio::spawn(async move {
+                    carry(client, server, state).await;
+                    drop(held);
+                });
             }
         });
         Self {
             address,
             state,
+            open,
             task,
         }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Connections open now.
+    pub fn open_count(&self) -> usize {
+        Arc::strong_count(&self.open).saturating_sub(2)
     }
 
     /// Ends every connection that is open now.
@@ -134,6 +149,7 @@ mod tests {
         stream.write_all(b"ping").await.unwrap();
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"ping");
+        assert_eq!(tunnel.open_count(), 1);
 
         tunnel.stall(true);
         stream.write_all(b"late").await.unwrap();
