@@ -1,7 +1,7 @@
 //! Reads one file to its end, as the inputs of a rewrite are read, and says what it holds. For
 //! whoever has only the bytes: the tests that feed broken ones.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use arrow_row::{RowConverter, SortField};
@@ -9,9 +9,10 @@ use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
+use tokio_util::sync::CancellationToken;
 
 use crate::Error;
-use crate::deletes::positions_in;
+use crate::deletes::{Bounds, DeleteScope, positions_in};
 use crate::files::footer;
 use crate::files::shape::field_id;
 use crate::files::sound::{guarded, pages};
@@ -19,6 +20,8 @@ use crate::files::source::counted;
 
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 16 * 1024;
+/// What deleted positions may take, in bytes.
+const POSITIONS_BYTES_MAX: u64 = 64 << 20;
 
 /// What a data file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +45,7 @@ pub struct Column {
 /// so of one that is not yet in a table.
 pub fn inspect(location: &str, bytes: &Bytes, records: Option<u64>) -> Result<Held, Error> {
     let footer = footer::parse(location, bytes)?;
-    let said = footer.metadata().file_metadata().num_rows();
-    let records = records.unwrap_or(said.unsigned_abs());
+    let records = records.unwrap_or_else(|| said(&footer));
     counted(location, records, &footer)?;
     let fields = footer.schema().fields().clone();
     let columns = fields.iter().enumerate().map(|(root, field)| {
@@ -58,14 +60,32 @@ pub fn inspect(location: &str, bytes: &Bytes, records: Option<u64>) -> Result<He
     Ok(Held { records, columns })
 }
 
-/// The rows the position delete file `bytes` deletes of the files `wanted`.
+/// The rows the position delete file `bytes` deletes of the files `wanted`; its manifest says that
+/// it has `records` deletes, or nobody says so.
 pub fn inspect_positions(
     location: &str,
     bytes: &Bytes,
+    records: Option<u64>,
     wanted: &[String],
 ) -> Result<BTreeMap<String, Vec<u64>>, Error> {
-    let wanted: HashSet<String> = wanted.iter().cloned().collect();
-    positions_in(location, bytes, &wanted).map(BTreeMap::from_iter)
+    let records = match records {
+        Some(records) => records,
+        None => said(&footer::parse(location, bytes)?),
+    };
+    let file = DeleteScope {
+        location: location.to_owned(),
+        bytes: bytes.len() as u64,
+        records,
+        wanted: wanted.iter().cloned().collect(),
+    };
+    let bounds = Bounds::new(POSITIONS_BYTES_MAX, CancellationToken::new());
+    positions_in(&file, bytes, &bounds).map(BTreeMap::from_iter)
+}
+
+/// How many rows a footer says the file has.
+fn said(footer: &ArrowReaderMetadata) -> u64 {
+    let rows = footer.metadata().file_metadata().num_rows();
+    rows.unsigned_abs()
 }
 
 fn column(

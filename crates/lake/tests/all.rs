@@ -10,6 +10,8 @@ mod bad_bytes;
 mod broken;
 #[path = "all/conflict.rs"]
 mod conflict;
+#[path = "all/damaged_deletes.rs"]
+mod damaged_deletes;
 #[path = "all/deletions.rs"]
 mod deletions;
 #[path = "all/equality.rs"]

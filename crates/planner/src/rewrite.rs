@@ -136,6 +136,9 @@ pub struct Group {
     pub partition_path: String,
     /// In the order their rows are written: by data sequence number, then path.
     pub inputs: Vec<Input>,
+    /// Position delete files that may apply to inputs, by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub position_deletes: Vec<PositionDelete>,
     /// Equality delete files that may apply to inputs, oldest first.
     pub equality_deletes: Vec<EqualityDelete>,
     /// How many files the group should become, before its rows are looked at when it `moves`
@@ -181,6 +184,14 @@ pub struct Input {
     /// Indices into [`Group::equality_deletes`] of those that apply to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub equality_deletes: Vec<usize>,
+}
+
+/// One position delete file, as its manifest describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PositionDelete {
+    pub path: String,
+    pub bytes: u64,
+    pub records: u64,
 }
 
 /// One equality delete file.

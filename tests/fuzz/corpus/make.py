@@ -91,3 +91,81 @@ POSITIONS = pa.schema(
 )
 paths = [f"/t/data/{n % 3}.parquet" for n in range(30)]
 write("positions", pa.table({"file_path": paths, "pos": list(range(30))}, schema=POSITIONS), write_page_checksum=True)
+
+
+class Thrift:
+    """A structure in Thrift's compact form; fields in ascending order."""
+
+    INT, LONG, TEXT, LIST, STRUCT = 5, 6, 8, 9, 12
+
+    def __init__(self):
+        self.bytes, self.last = b"", 0
+
+    @staticmethod
+    def varint(n):
+        out = b""
+        while n > 0x7F:
+            out += bytes([n & 0x7F | 0x80])
+            n >>= 7
+        return out + bytes([n])
+
+    def field(self, number, kind, encoded):
+        self.bytes += bytes([(number - self.last) << 4 | kind]) + encoded
+        self.last = number
+        return self
+
+    def int(self, number, n, kind=INT):
+        return self.field(number, kind, self.varint(n << 1))
+
+    def long(self, number, n):
+        return self.int(number, n, self.LONG)
+
+    def text(self, number, text):
+        return self.field(number, self.TEXT, self.varint(len(text)) + text.encode())
+
+    def struct(self, number, inner):
+        return self.field(number, self.STRUCT, inner.end())
+
+    def list(self, number, kind, elements):
+        return self.field(number, self.LIST, bytes([len(elements) << 4 | kind]) + b"".join(elements))
+
+    def end(self):
+        return self.bytes + b"\0"
+
+
+def page(kind, number, values, body, encoding):
+    header = Thrift().int(1, kind).int(2, len(body)).int(3, len(body))
+    about = Thrift().int(1, values).int(2, encoding)
+    if kind == 0:
+        about = about.int(3, 3).int(4, 3)
+    return header.struct(number, about).end() + body
+
+
+def repeated(path, rows):
+    """One deletion, again and again: an index and how often it comes."""
+    name = b"/t/data/0.parquet"
+    file, chunks, elements = b"PAR1", [], [Thrift().text(4, "root").int(5, 2).end()]
+    for column, kind, field_id, value in [
+        ("file_path", 6, 2147483546, len(name).to_bytes(4, "little") + name),
+        ("pos", 2, 2147483545, (7).to_bytes(8, "little")),
+    ]:
+        element = Thrift().int(1, kind).int(3, 0).text(4, column)
+        if kind == 6:
+            element = element.int(6, 0)
+        elements.append(element.int(9, field_id).end())
+        indices = b"\1" + Thrift.varint(rows << 1) + b"\0"
+        start = len(file)
+        file += page(2, 7, 1, value, 0)
+        data = len(file)
+        file += page(0, 5, rows, indices, 8)
+        about = Thrift().int(1, kind).list(2, 5, [Thrift.varint(16)])
+        about = about.list(3, 8, [Thrift.varint(len(column)) + column.encode()]).int(4, 0).long(5, rows)
+        about = about.long(6, len(file) - start).long(7, len(file) - start).long(9, data).long(11, start)
+        chunks.append(Thrift().long(2, start).struct(3, about).end())
+    group = Thrift().list(1, 12, chunks).long(2, len(file) - 4).long(3, rows).end()
+    footer = Thrift().int(1, 1).list(2, 12, elements).long(3, rows).list(4, 12, [group]).end()
+    with open(path, "wb") as out:
+        out.write(file + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+
+repeated(f"{folder}/repeated-deletes.parquet", 2**31 - 1)

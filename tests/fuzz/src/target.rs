@@ -75,8 +75,13 @@ impl Target {
         for folder in folders {
             collect(folder, self, &mut found)?;
         }
+        let held = |bytes: &[u8]| {
+            // One of deletes may hold more than can be looked at.
+            let data = matches!(self, Self::Footer | Self::Page);
+            data.then(|| lake::inspect("seed", &Bytes::copy_from_slice(bytes), None).ok())
+        };
         let seed = |(path, bytes): (PathBuf, Vec<u8>)| Seed {
-            held: lake::inspect("seed", &Bytes::copy_from_slice(&bytes), None).ok(),
+            held: held(&bytes).flatten(),
             path,
             bytes,
         };
@@ -168,7 +173,7 @@ impl Feeder {
                     .map(drop)
                     .map_err(|error| words(&error))
             }
-            Target::Positions => lake::inspect_positions(&place, &input, &self.names)
+            Target::Positions => lake::inspect_positions(&place, &input, None, &self.names)
                 .map(drop)
                 .map_err(|error| words(&error)),
         };

@@ -25,6 +25,7 @@ use self::manifests::Manifests;
 use self::swap::{CatalogSwap, Ready};
 pub(crate) use self::validate::{Stale, terms_broken};
 use crate::Error;
+use crate::deletes::Bounds;
 use crate::files::place::Places;
 use crate::rewrite::{Rewritten, current_files};
 
@@ -68,6 +69,8 @@ impl Committer<'_> {
         counts::check_totals(groups)?;
         let snapshot_id = snapshot::new_id();
         let mut manifests = Manifests::new(snapshot_id);
+        let cancel = self.attempt.signals.cancel.clone();
+        let bounds = Bounds::new(self.attempt.memory_bytes, cancel);
         let mut tried = 0;
         let mut lost_to = String::new();
         loop {
@@ -90,7 +93,7 @@ impl Committer<'_> {
                 });
             }
             let live = current_files(&base).await?;
-            let stale = validate::stale_groups(&base, &live, groups).await?;
+            let stale = validate::stale_groups(&base, &live, groups, &bounds).await?;
             if !stale.is_empty() {
                 return Ok(Outcome::Stale {
                     groups: stale,

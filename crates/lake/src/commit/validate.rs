@@ -12,7 +12,7 @@ use planner::rewrite::is_global;
 use super::schema_change::beyond_additive;
 use super::snapshot::MAIN;
 use crate::Error;
-use crate::deletes::{DeleteScope, FILE_PATH_ID, read_positions};
+use crate::deletes::{Bounds, DeleteScope, FILE_PATH_ID, read_positions};
 use crate::rewrite::{Rewritten, Terms};
 
 /// A group that must not be committed as it was written.
@@ -28,6 +28,7 @@ pub(super) async fn stale_groups(
     base: &Table,
     live: &LiveFiles,
     groups: &[Rewritten],
+    bounds: &Bounds,
 ) -> Result<Vec<Stale>, Error> {
     let mut stale = Findings::new(groups.len());
     for (index, group) in groups.iter().enumerate() {
@@ -39,7 +40,7 @@ pub(super) async fn stale_groups(
     removed_inputs(live, groups, &mut stale);
     removed_deletes(live, groups, &mut stale);
     new_equality_deletes(&base.metadata, live, groups, &mut stale);
-    new_position_deletes(base, live, groups, &mut stale).await?;
+    new_position_deletes((base, live), groups, bounds, &mut stale).await?;
     Ok(stale.into_stale())
 }
 
@@ -204,9 +205,9 @@ fn begins(delete: &LiveFile, global: bool, group: &Rewritten) -> bool {
 }
 
 async fn new_position_deletes(
-    base: &Table,
-    live: &LiveFiles,
+    (base, live): (&Table, &LiveFiles),
     groups: &[Rewritten],
+    bounds: &Bounds,
     stale: &mut Findings,
 ) -> Result<(), Error> {
     let mut group_of = HashMap::new();
@@ -253,19 +254,38 @@ async fn new_position_deletes(
             continue;
         }
         if !wanted.is_empty() {
-            to_read.push(DeleteScope {
-                location: delete.file.file_path.clone(),
-                wanted,
-            });
+            to_read.push(scope(delete, wanted, bounds)?);
         }
     }
-    for path in read_positions(&base.storage, to_read).await?.into_keys() {
+    let named = read_positions(&base.storage, to_read, bounds).await?;
+    for path in named.into_keys() {
         stale.find(
             group_of[path.as_str()],
             &format!("rows of {path} were deleted"),
         );
     }
     Ok(())
+}
+
+/// How the file is read; one that needs more memory than there is asks for a new plan.
+fn scope(
+    delete: &LiveFile,
+    wanted: HashSet<String>,
+    bounds: &Bounds,
+) -> Result<DeleteScope, Error> {
+    let scope = DeleteScope {
+        location: delete.file.file_path.clone(),
+        bytes: delete.file.file_size_in_bytes,
+        records: delete.file.record_count,
+        wanted,
+    };
+    if bounds.admit(&scope) {
+        return Ok(scope);
+    }
+    let path = scope.location;
+    Err(Error::Moved(format!(
+        "{path} arrived, which needs more memory than was planned with"
+    )))
 }
 
 /// Inputs a partition-wide delete file, newer than their plan, may name.

@@ -10,7 +10,8 @@ mod positions;
 mod sets;
 
 pub(crate) use positions::{
-    DeleteScope, FILE_PATH_ID, POSITION_ID, Positions, positions_in, read_positions,
+    Bounds, DeleteScope, FILE_PATH_ID, POSITION_BYTES, POSITION_ID, Positions, positions_in,
+    read_positions,
 };
 
 /// Adds `more` to `rows`; both ascending, each once, and so is the result.

@@ -12,11 +12,14 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 use storage::Storage;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::files::footer;
 use crate::files::shape::field_id;
 use crate::files::sound::{guarded, pages};
+use crate::files::source::{WHOLE_BYTES_MAX, counted};
 
 /// Field ids the specification reserves for position deletes.
 pub(crate) const FILE_PATH_ID: i32 = 2_147_483_546;
@@ -26,6 +29,14 @@ pub(crate) const POSITION_ID: i32 = 2_147_483_545;
 const READS_MAX: usize = 16;
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 16 * 1024;
+/// What a position takes in memory, in bytes.
+pub(crate) const POSITION_BYTES: u64 = 8;
+/// Share of the memory for positions, each once; before equal ones go, there may be twice as many.
+const POSITIONS_SHARE: u64 = 2;
+/// Positions collected before equal ones are looked for.
+const COLLECTED_MIN: usize = 64 * 1024;
+/// What bytes of files being read are counted in, in bytes.
+const ROOM_UNIT: u64 = 1 << 20;
 
 /// Deleted positions by data file: ascending, each once.
 pub(crate) type Positions = HashMap<String, Vec<u64>>;
@@ -34,67 +45,163 @@ pub(crate) type Positions = HashMap<String, Vec<u64>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DeleteScope {
     pub(crate) location: String,
+    /// As its manifest says. It may be longer: some writers copy a file and change the paths in it.
+    pub(crate) bytes: u64,
+    /// Deletes in it, as its manifest says.
+    pub(crate) records: u64,
     pub(crate) wanted: HashSet<String>,
+}
+
+/// What reading deletes may use.
+#[derive(Debug, Clone)]
+pub(crate) struct Bounds {
+    memory_bytes: u64,
+    stop: CancellationToken,
+}
+
+impl Bounds {
+    pub(crate) fn new(memory_bytes: u64, stop: CancellationToken) -> Self {
+        Self { memory_bytes, stop }
+    }
+
+    /// Positions held, each once.
+    fn held_max(&self) -> usize {
+        let max = self.memory_bytes / POSITIONS_SHARE / POSITION_BYTES;
+        usize::try_from(max).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// Whether so long a file of so many deletes is read at all.
+    pub(crate) fn admit(&self, file: &DeleteScope) -> bool {
+        file.records <= self.memory_bytes / POSITION_BYTES && file.bytes <= self.file_bytes_max()
+    }
+
+    /// Longest file that is read.
+    fn file_bytes_max(&self) -> u64 {
+        self.memory_bytes.max(WHOLE_BYTES_MAX)
+    }
+
+    /// A file of `records` deletes, or one of so many files, does not fit.
+    fn refuse(&self, location: &str, records: u64) -> Error {
+        Error::Refused(format!(
+            "{location}: {records} positions of deleted rows do not fit into the {} bytes this may take",
+            self.memory_bytes
+        ))
+    }
 }
 
 /// Reads the deletes each file holds for the data files it may apply to.
 pub(crate) async fn read_positions(
     storage: &Storage,
     files: Vec<DeleteScope>,
+    bounds: &Bounds,
 ) -> Result<Positions, Error> {
+    let units = |bytes: u64| u32::try_from(bytes.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX >> 3);
+    let all = units(bounds.file_bytes_max());
+    let room = &Semaphore::new(all as usize);
     let reads = files.into_iter().map(|file| async move {
-        let doing = "read a position delete file";
-        let bytes = storage.read(&file.location).await;
-        Ok::<_, Error>((
-            bytes.map_err(|source| Error::Storage { doing, source })?,
-            file,
-        ))
+        if !bounds.admit(&file) {
+            return Err(bounds.refuse(&file.location, file.records));
+        }
+        let max = file.bytes.max(WHOLE_BYTES_MAX);
+        let room = room.acquire_many(units(max).min(all)).await;
+        let room = room.expect("the semaphore is never closed");
+        if bounds.stop.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        let bytes = storage.read_at_most(&file.location, max).await;
+        let bytes = bytes.map_err(|source| Error::Storage {
+            doing: "read a position delete file",
+            source,
+        })?;
+        Ok((bytes, file, room))
     });
     let reads: Vec<_> = reads.collect();
     let mut reads = stream::iter(reads).buffer_unordered(READS_MAX);
-    let mut positions = Positions::new();
-    while let Some((bytes, file)) = reads.try_next().await? {
-        collect(&file.location, &bytes, &file.wanted, &mut positions)?;
+    let mut collected = Collected::new(bounds);
+    while let Some((bytes, file, _room)) = reads.try_next().await? {
+        collected.add(&file, &bytes)?;
     }
-    for rows in positions.values_mut() {
-        rows.sort_unstable();
-        rows.dedup();
-    }
-    Ok(positions)
+    Ok(collected.end())
 }
 
-/// The deletes in the bytes of one file for the data files it may apply to, as they stand there.
+/// The deletes in the bytes of one file for the data files it may apply to.
 pub(crate) fn positions_in(
-    location: &str,
+    file: &DeleteScope,
     bytes: &Bytes,
-    wanted: &HashSet<String>,
+    bounds: &Bounds,
 ) -> Result<Positions, Error> {
-    let mut positions = Positions::new();
-    collect(location, bytes, wanted, &mut positions)?;
-    Ok(positions)
+    if !bounds.admit(file) {
+        return Err(bounds.refuse(&file.location, file.records));
+    }
+    let mut collected = Collected::new(bounds);
+    collected.add(file, bytes)?;
+    Ok(collected.end())
 }
 
-fn collect(
-    location: &str,
-    bytes: &Bytes,
-    wanted: &HashSet<String>,
-    positions: &mut Positions,
-) -> Result<(), Error> {
-    guarded(location, || decode(location, bytes, wanted, positions))
+/// Positions as they are collected: equal ones go whenever there are twice as many as were left
+/// the last time, so that many deletes of few rows take little memory.
+struct Collected<'a> {
+    positions: Positions,
+    held: usize,
+    sift_at: usize,
+    bounds: &'a Bounds,
 }
 
-fn decode(
-    location: &str,
-    bytes: &Bytes,
-    wanted: &HashSet<String>,
-    positions: &mut Positions,
-) -> Result<(), Error> {
+impl<'a> Collected<'a> {
+    fn new(bounds: &'a Bounds) -> Self {
+        Self {
+            positions: Positions::new(),
+            held: 0,
+            sift_at: COLLECTED_MIN,
+            bounds,
+        }
+    }
+
+    fn add(&mut self, file: &DeleteScope, bytes: &Bytes) -> Result<(), Error> {
+        guarded(&file.location, || decode(file, bytes, self))
+    }
+
+    fn push(&mut self, location: &str, path: &str, row: u64) -> Result<(), Error> {
+        match self.positions.get_mut(path) {
+            Some(rows) => rows.push(row),
+            None => drop(self.positions.insert(path.to_owned(), vec![row])),
+        }
+        self.held += 1;
+        if self.held < self.sift_at {
+            return Ok(());
+        }
+        self.sift();
+        if self.held > self.bounds.held_max() {
+            return Err(self.bounds.refuse(location, self.held as u64));
+        }
+        self.sift_at = self.held + self.held.max(COLLECTED_MIN);
+        Ok(())
+    }
+
+    /// Puts positions in order and leaves each once.
+    fn sift(&mut self) {
+        for rows in self.positions.values_mut() {
+            rows.sort_unstable();
+            rows.dedup();
+        }
+        self.held = self.positions.values().map(Vec::len).sum();
+    }
+
+    fn end(mut self) -> Positions {
+        self.sift();
+        self.positions
+    }
+}
+
+fn decode(file: &DeleteScope, bytes: &Bytes, collected: &mut Collected<'_>) -> Result<(), Error> {
+    let location = &file.location;
     let bad = |source| Error::Parquet {
         doing: "read",
-        location: location.to_owned(),
+        location: location.clone(),
         source,
     };
     let footer = footer::parse(location, bytes)?;
+    counted(location, file.records, &footer)?;
     let (path, position) = columns(location, footer.schema().fields())?;
     let groups: Vec<usize> = (0..footer.metadata().num_row_groups()).collect();
     pages(
@@ -111,12 +218,24 @@ fn decode(
         .build()
         .map_err(bad)?;
     // A projection keeps the file's order of columns.
-    let (path, position) = if path < position { (0, 1) } else { (1, 0) };
+    let columns = if path < position { (0, 1) } else { (1, 0) };
+    let mut read = 0;
     for batch in reader {
+        if collected.bounds.stop.is_cancelled() {
+            return Err(Error::Stopped);
+        }
         let batch = batch.map_err(|source| bad(ParquetError::from(source)))?;
-        collect_batch(location, &batch, (path, position), wanted, positions)?;
+        read += batch.num_rows() as u64;
+        collect_batch(file, &batch, columns, collected)?;
     }
-    Ok(())
+    if read == file.records {
+        return Ok(());
+    }
+    // One that is left out brings its row back for good.
+    Err(Error::BadFile {
+        location: location.clone(),
+        why: format!("it gave {read} rows, its manifest says {}", file.records),
+    })
 }
 
 fn columns(location: &str, fields: &Fields) -> Result<(usize, usize), Error> {
@@ -141,33 +260,81 @@ fn columns(location: &str, fields: &Fields) -> Result<(usize, usize), Error> {
 }
 
 fn collect_batch(
-    location: &str,
+    file: &DeleteScope,
     batch: &RecordBatch,
     (path, position): (usize, usize),
-    wanted: &HashSet<String>,
-    positions: &mut Positions,
+    collected: &mut Collected<'_>,
 ) -> Result<(), Error> {
+    let bad = |why: String| Error::BadFile {
+        location: file.location.clone(),
+        why,
+    };
     let paths = batch.column(path).as_string_view();
     let rows = batch.column(position).as_primitive::<Int64Type>();
     if paths.null_count() > 0 || rows.null_count() > 0 {
-        let why = "a position delete is null".to_owned();
-        return Err(Error::BadFile {
-            location: location.to_owned(),
-            why,
-        });
+        return Err(bad("a position delete is null".to_owned()));
     }
     for (path, row) in paths.iter().flatten().zip(rows.values()) {
-        if !wanted.contains(path) {
+        if !file.wanted.contains(path) {
             continue;
         }
-        let row = u64::try_from(*row).map_err(|_| Error::BadFile {
-            location: location.to_owned(),
-            why: format!("position {row} of {path} is negative"),
-        })?;
-        match positions.get_mut(path) {
-            Some(rows) => rows.push(row),
-            None => drop(positions.insert(path.to_owned(), vec![row])),
-        }
+        let row = u64::try_from(*row)
+            .map_err(|_| bad(format!("position {row} of {path} is negative")))?;
+        collected.push(&file.location, path, row)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds(positions: u64) -> Bounds {
+        let bytes = positions * POSITION_BYTES * POSITIONS_SHARE;
+        Bounds::new(bytes, CancellationToken::new())
+    }
+
+    #[test]
+    fn a_position_named_again_and_again_takes_the_memory_of_one() {
+        let bounds = bounds(10);
+        let mut collected = Collected::new(&bounds);
+        for row in [7, 3].iter().cycle().take(20 * COLLECTED_MIN) {
+            collected.push("/d", "/a", *row).unwrap();
+        }
+        let capacity = collected.positions["/a"].capacity();
+        assert!(capacity <= 4 * COLLECTED_MIN, "{capacity}");
+        assert_eq!(collected.end(), [("/a".to_owned(), vec![3, 7])].into());
+    }
+
+    #[test]
+    fn more_positions_than_fit_are_refused_with_the_file() {
+        let max = 5 * COLLECTED_MIN as u64;
+        let bounds = bounds(max);
+        let mut collected = Collected::new(&bounds);
+        let mut rows = 0..u64::MAX;
+        let path = |row: u64| if row.is_multiple_of(2) { "/a" } else { "/b" };
+        let ended = rows.try_for_each(|row| collected.push("/d", path(row), row));
+        let why = ended.unwrap_err().to_string();
+        assert!(why.starts_with("/d: "), "{why}");
+        assert!((max..=4 * max).contains(&rows.start), "{rows:?}");
+    }
+
+    #[test]
+    fn what_a_manifest_says_decides_whether_a_file_is_read() {
+        let bounds = Bounds::new(64 << 20, CancellationToken::new());
+        for (records, bytes, want) in [
+            (8 << 20, 64 << 20, true),
+            ((8 << 20) + 1, 1, false),
+            (1, (64 << 20) + 1, false),
+            (u64::MAX, 1, false),
+        ] {
+            let file = DeleteScope {
+                location: "/d".to_owned(),
+                bytes,
+                records,
+                wanted: HashSet::new(),
+            };
+            assert_eq!(bounds.admit(&file), want, "{records} {bytes}");
+        }
+    }
 }

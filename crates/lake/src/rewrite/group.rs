@@ -1,6 +1,6 @@
 //! Rewrites one group: opens and checks its inputs, writes its outputs, counts both.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,7 +18,7 @@ use super::layout::{InputRows, Limits, RowGroup, lay_out};
 use super::row_group::{Encoder, Input, Machine};
 use crate::Error;
 use crate::deletes::equality::{self, Equality};
-use crate::deletes::{DeleteScope, Positions, read_positions};
+use crate::deletes::{Bounds, DeleteScope, Positions, read_positions};
 use crate::files::constant::identities;
 use crate::files::output::{OutputFile, column_writers};
 use crate::files::place::Places;
@@ -81,7 +81,8 @@ impl Rewriter<'_> {
         // A failure here stops the group's own tasks; a cancel from outside stops them too.
         let stop = self.attempt.signals.cancel.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
-        let mut inputs = self.open(&group).await?;
+        let _positions_held = self.machine.room_for_positions(&group).await;
+        let mut inputs = self.open(&group, &stop).await?;
         self.delete_equal(&group, &mut inputs, &stop).await?;
         let rows = || inputs.iter().map(|input| &input.rows);
         let rows_in: u64 = rows().map(|rows| rows.records).sum();
@@ -124,7 +125,7 @@ impl Rewriter<'_> {
         })
     }
 
-    async fn open(&self, group: &Group) -> Result<Vec<Input>, Error> {
+    async fn open(&self, group: &Group, stop: &CancellationToken) -> Result<Vec<Input>, Error> {
         let mut keep = self.attempt.memory_bytes / KEEP_SHARE / self.concurrent.max(1);
         let opens = group.inputs.iter().map(|input| {
             let kept = input.bytes < WHOLE_BYTES_MAX && input.bytes <= keep;
@@ -134,24 +135,26 @@ impl Rewriter<'_> {
             (input, kept)
         });
         let opens: Vec<_> = opens.collect();
-        let positions = self.positions(group).await?;
-        let positions = &positions;
+        let mut positions = self.positions(group, stop).await?;
         let identities = &self.identities(group);
         let opens = opens.into_iter().enumerate();
-        let opens = opens.map(|(index, (input, keep))| async move {
-            if self.attempt.signals.cancel.is_cancelled() {
-                return Err(Error::Stopped);
+        let opens = opens.map(|(index, (input, keep))| {
+            let deleted = positions.remove(&input.path).unwrap_or_default();
+            async move {
+                if self.attempt.signals.cancel.is_cancelled() {
+                    return Err(Error::Stopped);
+                }
+                let file =
+                    InputFile::open(&self.storage, &input.path, input.bytes, input.records, keep)
+                        .await?;
+                self.attempt.progress.alive();
+                self.matched(
+                    (index, file),
+                    input.records,
+                    deleted,
+                    &identities[input.place],
+                )
             }
-            let file =
-                InputFile::open(&self.storage, &input.path, input.bytes, input.records, keep)
-                    .await?;
-            self.attempt.progress.alive();
-            self.matched(
-                (index, file),
-                input.records,
-                positions,
-                &identities[input.place],
-            )
         });
         let opens: Vec<_> = opens.collect();
         stream::iter(opens).buffered(OPENS_MAX).try_collect().await
@@ -193,7 +196,7 @@ impl Rewriter<'_> {
         &self,
         (index, file): (usize, InputFile),
         records: u64,
-        positions: &Positions,
+        deleted: Vec<u64>,
         identities: &HashMap<i32, Literal>,
     ) -> Result<Input, Error> {
         let matched = Matched {
@@ -211,7 +214,6 @@ impl Rewriter<'_> {
         let columns = wanted
             .map(|(wanted, target)| match_column(wanted, target, fields, matched))
             .collect::<Result<_, _>>()?;
-        let deleted = positions.get(&file.location).cloned().unwrap_or_default();
         let rows = InputRows::without(index, file.size, records, deleted);
         Ok(Input {
             file,
@@ -230,18 +232,27 @@ impl Rewriter<'_> {
         places.map(|place| of(place).unwrap_or_default()).collect()
     }
 
-    async fn positions(&self, group: &Group) -> Result<Positions, Error> {
-        let mut scopes = BTreeMap::<&str, HashSet<String>>::new();
+    async fn positions(&self, group: &Group, stop: &CancellationToken) -> Result<Positions, Error> {
+        let mut wanted = HashMap::<&str, HashSet<String>>::new();
         for input in &group.inputs {
             for delete in &input.deletes {
-                scopes.entry(delete).or_default().insert(input.path.clone());
+                wanted.entry(delete).or_default().insert(input.path.clone());
             }
         }
-        let scopes = scopes.into_iter().map(|(location, wanted)| DeleteScope {
-            location: location.to_owned(),
-            wanted,
+        let scopes = group.position_deletes.iter().map(|delete| DeleteScope {
+            location: delete.path.clone(),
+            bytes: delete.bytes,
+            records: delete.records,
+            wanted: wanted.remove(delete.path.as_str()).unwrap_or_default(),
         });
-        read_positions(&self.storage, scopes.collect()).await
+        let scopes: Vec<DeleteScope> = scopes.collect();
+        if let Some(unknown) = wanted.keys().next() {
+            return Err(Error::Refused(format!(
+                "{unknown} is not among the group's deletes"
+            )));
+        }
+        let bounds = Bounds::new(self.attempt.memory_bytes, stop.clone());
+        read_positions(&self.storage, scopes, &bounds).await
     }
 
     async fn write_all(

@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory,
 };
+use planner::rewrite::Group;
 use storage::Storage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::column::{ColumnTask, Part, PartContent, produce};
 use super::layout::{InputRows, RowGroup, Selected, select};
 use crate::Error;
+use crate::deletes::POSITION_BYTES;
 use crate::files::schema::WriteSchema;
 use crate::files::shape::Origin;
 use crate::files::source::{Fetched, InputFile};
@@ -44,6 +46,8 @@ pub(crate) struct Machine {
     /// In units of a mebibyte.
     memory: Arc<Semaphore>,
     memory_units: u32,
+    /// For deleted positions: half as much, on its own, for they are held while row groups wait.
+    positions: Arc<Semaphore>,
     /// Work units (rows x columns) done.
     pub(crate) done: Arc<AtomicU64>,
 }
@@ -58,6 +62,7 @@ impl Machine {
             cores_count: cores as u64,
             memory: Arc::new(Semaphore::new(memory_units as usize)),
             memory_units,
+            positions: Arc::new(Semaphore::new(positions_units(memory_units) as usize)),
             done: Arc::new(AtomicU64::new(0)),
         }
     }
@@ -69,6 +74,24 @@ impl Machine {
         let room = Arc::clone(&self.memory).acquire_many_owned(units).await;
         room.expect("the semaphore is never closed")
     }
+
+    /// Waits until there is room for the deleted positions of a group, to be held until it ends.
+    pub(super) async fn room_for_positions(&self, group: &Group) -> Option<OwnedSemaphorePermit> {
+        let deletes = group.position_deletes.iter();
+        let records = deletes.fold(0_u64, |sum, delete| sum.saturating_add(delete.records));
+        let units = records.saturating_mul(POSITION_BYTES).div_ceil(MEMORY_UNIT);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let units = units.min(positions_units(self.memory_units));
+        if units == 0 {
+            return None;
+        }
+        let room = Arc::clone(&self.positions).acquire_many_owned(units).await;
+        Some(room.expect("the semaphore is never closed"))
+    }
+}
+
+fn positions_units(memory_units: u32) -> u32 {
+    memory_units.div_ceil(2)
 }
 
 impl Machine {

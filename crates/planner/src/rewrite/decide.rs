@@ -75,7 +75,7 @@ pub fn plan(
         concurrent_groups_max: options.concurrent_groups_max,
         use_starting_sequence_number: options.use_starting_sequence_number,
         remove_dangling_deletes: options.remove_dangling_deletes,
-        memory_bytes: memory_bytes(&chosen, files, &rules),
+        memory_bytes: memory_bytes(&chosen, &rules),
         skipped: skips.into_rows(),
         groups: chosen,
         rules: description,
@@ -243,27 +243,15 @@ fn order(groups: &mut [Group], order: JobOrder) {
 
 /// Estimated peak: of the `concurrent_groups_max` neediest groups (one, when that is left to the
 /// machine, which then runs as many as its budget allows) the sum of
-/// `4 x min(input bytes, 2 row groups) + 16 x position deletes + 96 x equality deletes +
-/// 64 KiB x inputs + 16 MiB`.
-fn memory_bytes(groups: &[Group], files: &LiveFiles, rules: &Rules<'_>) -> u64 {
-    let records: HashMap<&str, u64> = files
-        .deletes
-        .iter()
-        .map(|delete| (delete.file.file_path.as_str(), delete.file.record_count))
-        .collect();
+/// `4 x min(input bytes, 2 row groups) + 16 x position deletes + the longest of their files +
+/// 96 x equality deletes + 64 KiB x inputs + 16 MiB`.
+fn memory_bytes(groups: &[Group], rules: &Rules<'_>) -> u64 {
     let mut needs: Vec<u64> = groups
         .iter()
         .map(|group| {
-            let paths: HashSet<&str> = group
-                .inputs
-                .iter()
-                .flat_map(|input| &input.deletes)
-                .map(String::as_str)
-                .collect();
-            let positions = paths
-                .iter()
-                .filter_map(|path| records.get(path))
-                .fold(0_u64, |sum, records| sum.saturating_add(*records));
+            let deletes = || group.position_deletes.iter();
+            let positions = deletes().fold(0_u64, |sum, delete| sum.saturating_add(delete.records));
+            let longest = deletes().map(|delete| delete.bytes).max();
             let keys = group
                 .equality_deletes
                 .iter()
@@ -279,6 +267,7 @@ fn memory_bytes(groups: &[Group], files: &LiveFiles, rules: &Rules<'_>) -> u64 {
                 .min(held)
                 .saturating_mul(DECODED_PER_COMPRESSED))
             .saturating_add(positions.saturating_mul(BYTES_PER_DELETE))
+            .saturating_add(longest.unwrap_or(0))
             .saturating_add(keys.saturating_mul(BYTES_PER_KEY))
             .saturating_add(moved.saturating_mul(BYTES_PER_MOVED_ROW))
             .saturating_add(BYTES_PER_INPUT.saturating_mul(group.inputs.len() as u64))

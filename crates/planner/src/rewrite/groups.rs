@@ -10,7 +10,7 @@ use super::history::History;
 use super::packing::{first_fit, output_files};
 use super::rules::Rules;
 use super::skips::Skips;
-use super::{Group, Input, Place};
+use super::{Group, Input, Place, PositionDelete};
 
 /// Rows of one group that moves, at most: where each goes is held in memory, in four bytes.
 pub(super) const MOVED_ROWS_MAX: u64 = 1 << 25;
@@ -198,6 +198,7 @@ fn keep_or_skip(
     Some(Group {
         places: places.list,
         moves: false,
+        position_deletes: position_deletes(members),
         equality_deletes: listed.files(),
         partition_path,
         inputs,
@@ -205,6 +206,21 @@ fn keep_or_skip(
         output_bytes: judged.bytes_after,
         reason,
     })
+}
+
+/// What may delete rows of the members, each file once.
+fn position_deletes(members: &[&Candidate<'_>]) -> Vec<PositionDelete> {
+    let files: BTreeMap<&str, &LiveFile> = members
+        .iter()
+        .flat_map(|member| &member.deletes.files)
+        .map(|live| (live.file.file_path.as_str(), *live))
+        .collect();
+    let describe = |(path, live): (&str, &LiveFile)| PositionDelete {
+        path: path.to_owned(),
+        bytes: live.file.file_size_in_bytes,
+        records: live.file.record_count,
+    };
+    files.into_iter().map(describe).collect()
 }
 
 /// Where files lie, each place once, in the order met.

@@ -97,6 +97,7 @@ fn rewritten(keep_sequence: bool, moves: bool) -> Rewritten {
             moves,
             partition_path: String::new(),
             inputs: vec![input],
+            position_deletes: Vec::new(),
             equality_deletes: Vec::new(),
             output_files: 1,
             output_bytes: 1,

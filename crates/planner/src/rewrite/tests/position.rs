@@ -2,6 +2,7 @@
 
 use metadata::LiveFile;
 
+use super::super::PositionDelete;
 use super::{at, case, data, many, of, positions, region};
 
 /// Field id of `file_path` in position delete files.
@@ -137,4 +138,26 @@ fn deletion_vectors_are_refused() {
     vector.file.file_format = "PUFFIN".into();
     let files = many("a", 5, 10).into_iter().chain([vector]);
     case(files).refused("deletion vectors (1, v.puffin holds one)");
+}
+
+#[test]
+fn a_group_says_how_many_deletes_each_file_holds_and_makes_room_for_them() {
+    let plan = |files: Vec<LiveFile>| {
+        let files = many("a", 5, 10).into_iter().chain(files);
+        case(files).plan().expect("a plan")
+    };
+    let bare = plan(vec![]).memory_bytes;
+    let with = plan(vec![positions("p", 100), positions("q", 7)]);
+    let of = |path: &str, records| PositionDelete {
+        path: path.to_owned(),
+        bytes: 10,
+        records,
+    };
+    assert_eq!(
+        with.groups[0].position_deletes,
+        [of("p", 100), of("q", 7)],
+        "each once, though they apply to five files"
+    );
+    // Sixteen bytes for each, and the bytes of the longest file.
+    assert_eq!(with.memory_bytes - bare, 16 * 107 + 10);
 }
