@@ -30,11 +30,14 @@ use crate::files::place::Places;
 use crate::rewrite::{Rewritten, current_files};
 
 const RETRIES: &str = "commit.retry.num-retries";
-const RETRIES_DEFAULT: u32 = 4;
+const RETRIES_DEFAULT: u64 = 4;
+const RETRIES_MAX: u64 = 100;
 const WAIT_MIN: &str = "commit.retry.min-wait-ms";
 const WAIT_MIN_DEFAULT_MS: u64 = 100;
 const WAIT_MAX: &str = "commit.retry.max-wait-ms";
 const WAIT_MAX_DEFAULT_MS: u64 = 60_000;
+/// The longest wait a table may ask for: whoever waits keeps a slot of a worker from others.
+const WAIT_LONGEST_MS: u64 = 5 * 60_000;
 /// Loads tried to learn what became of a swap whose answer was lost.
 const LOOKS_MAX: u32 = 6;
 
@@ -234,14 +237,23 @@ impl Committer<'_> {
 
 /// Swaps tried again after losing against another writer.
 pub(crate) fn retries(base: &Table) -> u32 {
-    number(base, RETRIES, RETRIES_DEFAULT)
+    let retries = number(
+        base.metadata.property(RETRIES),
+        RETRIES_DEFAULT,
+        RETRIES_MAX,
+    );
+    u32::try_from(retries).unwrap_or(u32::MAX)
 }
 
 /// Waits before the next try, as the table's properties say.
 pub(crate) async fn pause(base: &Table, failures: u32, signals: &Signals) {
+    let wait = |key, default| {
+        let ms = number(base.metadata.property(key), default, WAIT_LONGEST_MS);
+        Duration::from_millis(ms)
+    };
     let backoff = Backoff {
-        base: Duration::from_millis(number(base, WAIT_MIN, WAIT_MIN_DEFAULT_MS)),
-        cap: Duration::from_millis(number(base, WAIT_MAX, WAIT_MAX_DEFAULT_MS)),
+        base: wait(WAIT_MIN, WAIT_MIN_DEFAULT_MS),
+        cap: wait(WAIT_MAX, WAIT_MAX_DEFAULT_MS),
     };
     let pause = backoff.pause(failures, rand::random_range(0.0..1.0));
     tokio::select! {
@@ -266,11 +278,14 @@ fn landed(listed: &[ManifestFile], written: &[String], groups: &[Rewritten]) -> 
         .collect()
 }
 
-fn number<T: std::str::FromStr>(base: &Table, key: &str, default: T) -> T {
-    base.metadata
-        .property(key)
-        .and_then(|value| value.trim().parse().ok())
-        .unwrap_or(default)
+/// What a property asks for, as far as `max`; the default where it is no number.
+fn number(value: Option<&str>, default: u64, max: u64) -> u64 {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match value.map(str::trim) {
+        // One that no number holds is more than any.
+        Some(text) if digits(text) => text.parse().unwrap_or(u64::MAX).min(max),
+        _ => default,
+    }
 }
 
 /// The report when `groups` are committed on top of `before`.
@@ -292,4 +307,31 @@ fn report(before: &Report, groups: &[Rewritten], snapshot_id: i64, tried: u32) -
     report.snapshot_id = Some(snapshot_id);
     report.commit_attempts += tried;
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_table_asks_of_retries_is_brought_into_a_range() {
+        for (value, want) in [
+            (None, 4),
+            (Some("0"), 0),
+            (Some(" 7 "), 7),
+            (Some("100"), 100),
+            (Some("101"), 100),
+            (Some("18446744073709551615"), 100),
+            (Some("18446744073709551616"), 100),
+            (Some("-1"), 4),
+            (Some("many"), 4),
+            (Some(""), 4),
+        ] {
+            assert_eq!(
+                number(value, RETRIES_DEFAULT, RETRIES_MAX),
+                want,
+                "{value:?}"
+            );
+        }
+    }
 }
