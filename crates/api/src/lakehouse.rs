@@ -35,7 +35,9 @@ impl Lakehouse {
     /// The catalog. One that could not be opened is tried again at the next call.
     pub(crate) async fn catalog(&self) -> Result<Arc<dyn Catalog>, catalog::Error> {
         let warehouse = self.warehouse.as_deref();
-        let open = || catalog::open(&self.args, Some(&self.database), &self.storage, warehouse);
+        let memory_bytes = steward::start::memory_bytes();
+        let (database, storage) = (Some(&self.database), &self.storage);
+        let open = || catalog::open(&self.args, database, storage, warehouse, memory_bytes);
         self.opened.get_or_try_init(open).await.map(Arc::clone)
     }
 }

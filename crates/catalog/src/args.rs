@@ -47,12 +47,14 @@ impl fmt::Debug for Args {
 }
 
 /// Opens the catalog. `database` is where the queue lies: a SQL catalog that lies in it too
-/// swaps in the caller's transactions. New tables are placed below `warehouse`.
+/// swaps in the caller's transactions. New tables are placed below `warehouse`. Metadata documents
+/// are read in `memory_bytes`, all at once and each by itself.
 pub async fn open(
     args: &Args,
     database: Option<&pg::Pool>,
     storage: &Storage,
     warehouse: Option<&str>,
+    memory_bytes: u64,
 ) -> Result<Arc<dyn Catalog>, Error> {
     match args.catalog_type {
         Kind::Rest => Err(Error::Unsupported(
@@ -72,7 +74,8 @@ pub async fn open(
                 }
             };
             let name = &args.catalog_name;
-            Ok(Arc::new(SqlCatalog::open(name, pool, database, storage, warehouse).await?))
+            let opened = SqlCatalog::open(name, pool, database, storage, warehouse).await?;
+            Ok(Arc::new(opened.within(memory_bytes)))
         }
     }
 }
@@ -117,7 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn rest_is_refused_with_the_reason() {
-        let error = open(&args(Kind::Rest), None, &Storage::local(), None)
+        let error = open(&args(Kind::Rest), None, &Storage::local(), None, 1 << 30)
             .await
             .unwrap_err();
         assert!(error.to_string().contains("not built"), "{error}");
@@ -129,7 +132,7 @@ mod tests {
             catalog_uri: None,
             ..args(Kind::Sql)
         };
-        let error = open(&args, None, &Storage::local(), None)
+        let error = open(&args, None, &Storage::local(), None, 1 << 30)
             .await
             .unwrap_err()
             .to_string();

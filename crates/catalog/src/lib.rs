@@ -4,6 +4,7 @@
 //! (metadata.json), [`Catalog::swap`] makes it visible and is the only step run under a guard.
 
 mod args;
+mod documents;
 mod error;
 mod place;
 mod port;

@@ -13,6 +13,7 @@ use model::TableName;
 use storage::Storage;
 use uuid::Uuid;
 
+use crate::documents::{self, Documents};
 use crate::{Catalog, Error, Listed, NewTable, Prepared, Table, place};
 
 mod rows;
@@ -26,6 +27,7 @@ pub struct SqlCatalog {
     warehouse: Option<String>,
     /// Whether the caller's transactions reach our rows.
     shared: bool,
+    documents: Documents,
 }
 
 impl SqlCatalog {
@@ -58,21 +60,26 @@ impl SqlCatalog {
             storage: storage.clone(),
             warehouse,
             shared,
+            documents: Documents::default(),
         })
     }
 
+    /// Documents of tables are read in so much memory: all at once, and each by itself.
+    #[must_use]
+    pub fn within(mut self, memory_bytes: u64) -> Self {
+        self.documents = Documents::within(memory_bytes);
+        self
+    }
+
     async fn table_at(&self, name: &TableName, metadata_location: String) -> Result<Table, Error> {
-        let bytes = self
-            .storage
-            .read(&metadata_location)
-            .await
-            .map_err(|source| Error::Failed {
-                doing: format!("read the metadata of {name}"),
-                advice: source.advice(),
-                source: source.into(),
-            })?;
-        let metadata = TableMetadata::parse(&bytes).map_err(|source| Error::Failed {
-            doing: format!("understand the metadata of {name} at {metadata_location}"),
+        let read = self.documents.read(&self.storage, &metadata_location);
+        let metadata = read.await.map_err(|source| Error::Failed {
+            doing: match source {
+                documents::Error::Metadata(_) => {
+                    format!("understand the metadata of {name} at {metadata_location}")
+                }
+                _ => format!("read the metadata of {name}"),
+            },
             advice: source.advice(),
             source: source.into(),
         })?;
@@ -80,7 +87,7 @@ impl SqlCatalog {
         Ok(Table {
             name,
             metadata_location,
-            metadata: Arc::new(metadata),
+            metadata,
             storage,
         })
     }

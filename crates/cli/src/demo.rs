@@ -251,7 +251,8 @@ async fn open_catalog(pool: &Pool, warehouse: &Warehouse) -> Result<Arc<dyn Cata
         catalog_uri: None,
         catalog_name: CATALOG_NAME.to_owned(),
     };
-    Ok(catalog::open(&args, Some(pool), &storage, Some(warehouse.text()?)).await?)
+    let (warehouse, memory_bytes) = (Some(warehouse.text()?), runner::memory_bytes());
+    Ok(catalog::open(&args, Some(pool), &storage, warehouse, memory_bytes).await?)
 }
 
 /// Lets the writer make its small files.

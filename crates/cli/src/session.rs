@@ -14,6 +14,8 @@ use crate::records::Local;
 const APPLICATION: &str = "snowpack";
 /// Connections of a command that only reads.
 const CONNECTIONS_MAX: usize = 2;
+/// Share of the memory for metadata documents that are read; jobs take the rest.
+const DOCUMENTS_SHARE: u64 = 2;
 
 /// Connects to the database a command cannot do without.
 pub(crate) async fn database(args: &pg::Args) -> Result<Pool> {
@@ -54,7 +56,8 @@ pub(crate) async fn maybe_database(args: &MaybeDatabase) -> Result<Option<Pool>>
 pub(crate) async fn catalog(args: &Lakehouse, database: Option<&Pool>) -> Result<Arc<dyn Catalog>> {
     let storage = Storage::new(&args.storage).map_err(|error| usage(&error))?;
     let warehouse = args.storage.warehouse.as_deref();
-    catalog::open(&args.catalog, database, &storage, warehouse)
+    let documents = runner::memory_bytes() / DOCUMENTS_SHARE;
+    catalog::open(&args.catalog, database, &storage, warehouse, documents)
         .await
         .map_err(|error| match error {
             catalog::Error::Unsupported(_) => usage(&error),

@@ -22,10 +22,12 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod view;
+mod weight;
 
 pub use log::{LogEntry, SnapshotLogEntry, StatisticsFile};
 pub use snapshot::{Ref, RefKind, Snapshot, SortField, SortOrder};
 use view::View;
+pub use weight::Weight;
 
 /// The branch readers see when they name none.
 pub(crate) const MAIN: &str = "main";

@@ -16,13 +16,18 @@ const VALUES_MAX: usize = 16 << 20;
 
 /// Parses JSON of somebody else's.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, Unparsed> {
-    let begins = |byte: &&u8| matches!(byte, b',' | b'[' | b'{');
-    let values = text.iter().filter(begins).count();
+    let values = values(text);
     let max = VALUES_MAX.min(VALUES_FREE + text.len() / BYTES_PER_VALUE);
     if values > max {
         return Err(Unparsed::Values { values, max });
     }
     Ok(serde_json::from_slice(text)?)
+}
+
+/// About how many values a text holds; more when its strings look like JSON.
+pub(crate) fn values(text: &[u8]) -> usize {
+    let begins = |byte: &&u8| matches!(byte, b',' | b'[' | b'{');
+    text.iter().filter(begins).count()
 }
 
 /// Why a text was not parsed.

@@ -19,7 +19,7 @@ mod spec;
 pub use change::{Requirement, Update};
 pub use document::{
     LogEntry, Ref, RefKind, Snapshot, SnapshotLogEntry, SortField, SortOrder, StatisticsFile,
-    TableMetadata,
+    TableMetadata, Weight,
 };
 pub use error::Error;
 pub use facts::{TARGET_FILE_SIZE_DEFAULT, TARGET_FILE_SIZE_KEY, TableFacts, small_below};

@@ -10,6 +10,7 @@ use anyhow::Result;
 use catalog::Catalog;
 use model::Advice;
 use pg::Pool;
+pub use runner::memory_bytes;
 use storage::Storage;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -115,14 +116,16 @@ pub fn storage(args: &storage::Args) -> Result<Storage> {
     Storage::new(args).map_err(usage)
 }
 
-/// Opens the catalog. What its settings ask for and this version does not do is bad usage.
+/// Opens the catalog, to read metadata documents in `memory_bytes`. What its settings ask for and
+/// this version does not do is bad usage.
 pub async fn catalog(
     args: &catalog::Args,
     pool: &Pool,
     storage: &Storage,
     warehouse: Option<&str>,
+    memory_bytes: u64,
 ) -> Result<Arc<dyn Catalog>> {
-    catalog::open(args, Some(pool), storage, warehouse)
+    catalog::open(args, Some(pool), storage, warehouse, memory_bytes)
         .await
         .map_err(|error| match error {
             catalog::Error::Unsupported(_) => usage(error),

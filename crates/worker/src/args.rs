@@ -57,7 +57,7 @@ pub(crate) struct Args {
         value_name = "BYTES",
         value_parser = runtime::number(runner::MEMORY_BYTES_MIN..=u64::MAX)
     )]
-    pub(crate) memory_bytes: Option<u64>,
+    memory_bytes: Option<u64>,
     /// A job whose worker says nothing for so long is given to another, 2 to 600; below 15 a
     /// short pause of Postgres costs jobs their attempt
     #[arg(
@@ -115,6 +115,10 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn slots(&self) -> usize {
         usize::try_from(self.worker_slots).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.unwrap_or_else(runner::memory_bytes)
     }
 
     pub(crate) fn lease(&self) -> Duration {

@@ -91,7 +91,7 @@ fn daemon(
 ) -> Result<Daemon> {
     let queue = maintenance::queue();
     let heart = Arc::new(Heart::start(&parts.pool, &queue, args.lease())?);
-    let memory_bytes = args.memory_bytes.unwrap_or_else(runner::memory_bytes);
+    let memory_bytes = args.memory_bytes();
     let config = Config {
         stall: args.stall(),
         ..Config::new(Memory::new(memory_bytes), parts.catalog.name())

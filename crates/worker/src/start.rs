@@ -13,6 +13,8 @@ use crate::args::Args;
 
 /// Connections beside one for each slot: the claim's and a finish's.
 const CONNECTIONS_RESERVED: usize = 2;
+/// Share of the jobs' memory, beside them, for metadata documents that are read.
+const DOCUMENTS_SHARE: u64 = 2;
 
 /// What the daemon works with.
 #[derive(Debug)]
@@ -30,7 +32,8 @@ pub(crate) async fn open(args: &Args, stop: &CancellationToken) -> Result<Option
     start::within(args.start.within(), stop, async || {
         let pool = start::database(&args.database, connections, crate::NAME).await?;
         let pool = start::listening(pool, &args.listen, crate::NAME)?;
-        let catalog = start::catalog(&args.catalog, &pool, &storage, warehouse).await?;
+        let documents = args.memory_bytes() / DOCUMENTS_SHARE;
+        let catalog = start::catalog(&args.catalog, &pool, &storage, warehouse, documents).await?;
         let calls = maintenance::queue().calls(&pool).await?;
         Ok(Parts {
             pool,

@@ -155,7 +155,7 @@ async fn the_same_database_is_recognised_under_another_url_and_another_schema_is
             catalog_uri: Some(format!("{}{separator}{suffix}", database.url())),
             catalog_name: "lake".to_owned(),
         };
-        let opened = open(&args, Some(&pool), &Storage::local(), None)
+        let opened = open(&args, Some(&pool), &Storage::local(), None, 1 << 30)
             .await
             .unwrap();
         assert!(

@@ -191,8 +191,9 @@ async fn seeds(pool: &Pool, warehouse: &str) -> Result<Vec<String>> {
         catalog_name: SEEDS.to_owned(),
     };
     let storage = Storage::local();
+    let memory_bytes = runner::memory_bytes();
     let catalog: Arc<dyn Catalog> =
-        catalog::open(&args, Some(pool), &storage, Some(warehouse)).await?;
+        catalog::open(&args, Some(pool), &storage, Some(warehouse), memory_bytes).await?;
     let mut files = Vec::new();
     for seed in 0..SEED_TABLES {
         let table = TableName::new(["seeds"], format!("seed_{seed}"))?;

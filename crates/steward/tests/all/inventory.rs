@@ -1,6 +1,10 @@
 //! The table cache follows the catalog.
 
+use std::io::Write as _;
+
 use catalog::{Catalog, NewTable, SqlCatalog};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use maintenance::inventory::{self, Entry, Filter, Outcome, Status};
 use metadata::{PartitionSpec, Schema, Update};
 use serde_json::json;
@@ -254,6 +258,77 @@ async fn m20_rules_decide_what_is_cached_and_are_named_in_the_entry() {
     assert_eq!(rig.names().await, ["c.t"]);
 }
 
+/// A document of many values in few bytes, which unpacks to more than the memory there is.
+#[tokio::test]
+async fn m20_a_table_whose_document_unpacks_beyond_the_memory_is_unreadable_and_no_other() {
+    let rig = Rig::new(&[]).await;
+    let warehouse = tempfile::tempdir().unwrap();
+    let (storage, pool) = (Storage::local(), rig.database.pool().await);
+    let place = warehouse.path().to_str();
+    let catalog = SqlCatalog::open("lake", pool, Some(&rig.pool), &storage, place);
+    let catalog = catalog.await.unwrap().within(64 << 20);
+    let namespace = ["db".to_owned()];
+    catalog
+        .create_namespace(&namespace, &[].into())
+        .await
+        .unwrap();
+    let mut swollen = None;
+    for name in ["db.a", "db.b", "db.c"] {
+        let new = NewTable {
+            schema: one_column(),
+            spec: PartitionSpec::unpartitioned(),
+            properties: [].into(),
+            location: None,
+        };
+        let made = catalog
+            .create_table(&name.parse().unwrap(), new)
+            .await
+            .unwrap();
+        if name == "db.b" {
+            swollen = Some(made);
+        }
+    }
+    let made = swollen.unwrap();
+    for (key, text, times) in [("long", "x", 9 << 20), ("many", "[],", 400_000)] {
+        let whole = String::from_utf8(made.metadata.to_json()).unwrap();
+        let more = text.repeat(times);
+        let more = match key {
+            "many" => format!("[{more}[]]"),
+            _ => format!("\"{more}\""),
+        };
+        let text = whole.replacen('{', &format!("{{\"{key}\":{more},"), 1);
+        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+        packed.write_all(text.as_bytes()).unwrap();
+        let packed = packed.finish().unwrap();
+        assert!(packed.len() < 16 << 10, "{}", packed.len());
+        let at = warehouse.path().join(format!("{key}.gz.metadata.json"));
+        std::fs::write(&at, packed).unwrap();
+        let moved = "update iceberg_tables set metadata_location = $1 where table_name = 'b'";
+        let at = at.display().to_string();
+        rig.client.execute(moved, &[&at]).await.unwrap();
+        let synced = sync(&rig.pool, &catalog, &all(), false).await.unwrap();
+        assert_eq!(synced.outcome, Some(Outcome::Synced), "{synced:?}");
+        assert_eq!((synced.tables, synced.unreadable), (3, 1), "{synced:?}");
+        for sound in ["db.a", "db.c"] {
+            let content = rig.entry(sound).await.content;
+            assert_eq!(content.error, None, "{sound}");
+            assert!(content.metadata_location.is_some(), "{sound}");
+        }
+        let why = rig.entry("db.b").await.content.error.unwrap();
+        for part in [at.as_str(), "unpacks", "67108864 are there"] {
+            assert!(why.contains(part), "{part} is not in {why}");
+        }
+    }
+}
+
+fn one_column() -> Schema {
+    serde_json::from_value(json!({
+        "type": "struct", "schema-id": 0,
+        "fields": [{"id": 1, "name": "id", "required": false, "type": "long"}]
+    }))
+    .unwrap()
+}
+
 #[tokio::test]
 async fn m20_the_sql_catalogs_tables_are_followed_to_their_newest_metadata() {
     let rig = Rig::new(&[]).await;
@@ -264,11 +339,6 @@ async fn m20_the_sql_catalogs_tables_are_followed_to_their_newest_metadata() {
     let catalog = SqlCatalog::open("lake", pool, Some(&rig.pool), &storage, place)
         .await
         .unwrap();
-    let schema: Schema = serde_json::from_value(json!({
-        "type": "struct", "schema-id": 0,
-        "fields": [{"id": 1, "name": "id", "required": false, "type": "long"}]
-    }))
-    .unwrap();
     let policy = [("snowpack.priority".to_owned(), "-1".to_owned())];
     let policy = policy.into_iter().collect();
     catalog
@@ -276,7 +346,7 @@ async fn m20_the_sql_catalogs_tables_are_followed_to_their_newest_metadata() {
         .await
         .unwrap();
     let new = NewTable {
-        schema,
+        schema: one_column(),
         spec: PartitionSpec::unpartitioned(),
         properties: [].into(),
         location: None,
