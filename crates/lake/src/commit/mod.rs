@@ -46,6 +46,9 @@ const LOOKS_MAX: u32 = 6;
 pub(crate) enum Outcome {
     /// Made; the report covers it and everything before it.
     Committed(Report),
+    /// An earlier attempt has completed the action: where a swap is not part of a transaction,
+    /// one may come late.
+    Completed(Report),
     /// Not made, after so many swaps tried: these groups must be planned again or given up.
     Stale { groups: Vec<Stale>, tried: u32 },
 }
@@ -85,6 +88,9 @@ impl Committer<'_> {
                     snapshot_id,
                     tried,
                 )));
+            }
+            if let (Some(earlier), true) = summary::committed_by(&base.metadata, self.attempt.job) {
+                return Ok(Outcome::Completed(earlier));
             }
             if self.attempt.signals.cancel.is_cancelled() {
                 return Err(Error::Stopped);

@@ -60,14 +60,11 @@ pub(crate) async fn execute(
         .parse()
         .map_err(|error| Error::Refused(format!("the plan names no table: {error}")))?;
     let table = load(catalog, &name, plan).await?;
-    if let Some(reason) = plan.nothing() {
-        let earlier = earlier(&table, attempt);
-        let committed = earlier.snapshot_id.is_some();
-        return Ok(if committed {
-            earlier
-        } else {
-            Report::nothing(reason)
-        });
+    // What earlier attempts committed. One's last swap may have come after this one looked for it.
+    let (earlier, completed) = summary::committed_by(&table.metadata, attempt.job);
+    let nothing = plan.nothing().map(Report::nothing);
+    if completed || nothing.is_some() {
+        return Ok(earlier.or(nothing).unwrap_or_default());
     }
     let places = Places::new(&table.metadata, attempt.attempt.as_str());
     let machine = Machine::new(cores, attempt.memory_bytes);
@@ -84,7 +81,8 @@ pub(crate) async fn execute(
         refused: Vec::new(),
         given_up: None,
         failed: None,
-        report: earlier(&table, attempt),
+        report: earlier.unwrap_or_default(),
+        completed: false,
         replans: 0,
         failed_commits: 0,
         units: 0,
@@ -102,14 +100,6 @@ pub(crate) async fn execute(
     };
     show_progress(&machine, attempt);
     ended
-}
-
-/// What earlier attempts of the job committed of an action they did not complete.
-fn earlier(table: &Table, attempt: &Attempt<'_>) -> Report {
-    match summary::committed_by(&table.metadata, attempt.job) {
-        (Some(report), false) => report,
-        _ => Report::default(),
-    }
 }
 
 fn show_progress(machine: &Machine, attempt: &Attempt<'_>) {
@@ -174,6 +164,8 @@ struct Session<'a> {
     /// Why the last commit that failed did.
     failed: Option<Error>,
     report: Report,
+    /// By an earlier attempt, after this one began.
+    completed: bool,
     replans: usize,
     failed_commits: usize,
     /// Work units known so far.
@@ -288,6 +280,9 @@ impl<'a> Session<'a> {
             if !self.ready.is_empty() && (all_done || enough) {
                 self.commit(all_done).await?;
             }
+            if self.completed {
+                return Ok(self.report.clone());
+            }
             if running.is_empty() && self.pending.is_empty() && self.ready.is_empty() {
                 return self.end();
             }
@@ -375,6 +370,12 @@ impl<'a> Session<'a> {
             Ok(Outcome::Committed(report)) => {
                 self.report = report;
                 self.ready.clear();
+                Ok(())
+            }
+            Ok(Outcome::Completed(report)) => {
+                tracing::info!(table = %self.name, "an earlier attempt's swap came late");
+                self.report = report;
+                self.completed = true;
                 Ok(())
             }
             Ok(Outcome::Stale { groups, tried }) => {

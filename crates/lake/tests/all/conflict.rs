@@ -191,6 +191,35 @@ async fn a_second_rewrite_of_the_same_files_does_nothing() {
     assert_eq!(world.live().await.data.len(), 1);
 }
 
+/// As where swaps are not part of a transaction: a request may be under way while the next
+/// attempt looks for what was committed, plans more, and begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn i10_an_earlier_attempts_swap_that_comes_late_is_recognised_as_the_jobs_own() {
+    let world = World::with("plain", "none", 4, 25).await;
+    let first = world.plan(ALL).await;
+    world.append(1_000, 2, 25).await;
+    let before = world.rows().await;
+    let next = world.plan(ALL).await;
+    world.ledger.pause(1);
+    let late = async {
+        world.ledger.paused().await;
+        let late = world.execute_as("job-1", "attempt-1", &first).await;
+        world.ledger.resume();
+        late.unwrap()
+    };
+    let (report, late) = tokio::join!(world.execute_as("job-1", "attempt-2", &next), late);
+    assert_eq!(report.unwrap(), late);
+    assert_eq!(late.files_in, 4);
+    // One that begins only now finds it, too.
+    let again = world.execute_as("job-1", "attempt-3", &next).await;
+    assert_eq!(again.unwrap(), late);
+    let table = world.table().await;
+    let snapshots = table.metadata.snapshots().iter();
+    let rewrites = snapshots.filter(|snapshot| snapshot.summary["operation"] == "replace");
+    assert_eq!(rewrites.count(), 1);
+    assert_eq!(world.rows().await, before);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_makes_the_rewrite_plan_again() {
     let world = World::with("plain", "none", 3, 25).await;
