@@ -18,6 +18,8 @@ pub const TABLES_MAX: usize = 1_000;
 
 /// Jobs of one table that are looked at: no streak of failures is counted further.
 const JOBS_MAX: i64 = 50;
+/// Of these, the newest are looked at first, and the others where none of them ended well.
+const JOBS_NEWEST: i64 = 4;
 
 /// Due files of one table that are counted at most.
 const DUE_MAX: i64 = 1_000;
@@ -34,6 +36,7 @@ pub struct Past {
     pub last_completed_ms: Option<i64>,
     /// Jobs that failed since the last one that completed; cancelled ones do not count.
     pub failures_in_a_row: u32,
+    /// Of those failures, or of a few before them.
     pub last_failure_ms: Option<i64>,
     /// The live job that holds the table's lock.
     pub locked_by: Option<JobId>,
@@ -67,6 +70,7 @@ pub async fn of<C: GenericClient + Sync>(
         (&uuids, Type::TEXT_ARRAY),
         (&JOBS_MAX, Type::INT8),
         (&DUE_MAX, Type::INT8),
+        (&JOBS_NEWEST, Type::INT8),
     ];
     let found = rows(client, "read the past of tables", OF, &params).await?;
     found.iter().map(from_row).collect()

@@ -14,7 +14,7 @@ select job.last_job_id,
        (extract(epoch from put_off.decided_at) * 1000)::bigint as put_off_ms
 from asked
 left join lateral (
-    with kept as materialized (
+    with newest as materialized (
         select jobs.job_id,
                jobs.submitted_at,
                jobs.completed_at as ended_at,
@@ -27,7 +27,31 @@ left join lateral (
           and jobs.deleted_at is null
           and not jobs.dry_run
         order by jobs.submitted_at desc, jobs.job_id desc
-        limit $5
+        limit $7
+    ),
+    -- What is older than the last good end says nothing, and most tables' is among the newest.
+    older as (
+        select jobs.job_id,
+               jobs.submitted_at,
+               jobs.completed_at as ended_at,
+               jobs.status,
+               jobs.actions <> '{purge_pending}' as thorough
+        from snowpack.jobs
+        where jobs.database_name = asked.database_name
+          and jobs.table_name = asked.table_name
+          and jobs.deleted_at is null
+          and not jobs.dry_run
+          and not exists (select from newest where newest.thorough and newest.status = 'completed')
+        order by jobs.submitted_at desc, jobs.job_id desc
+        limit $5 - $7
+        offset $7
+    ),
+    kept as materialized (
+        select *
+        from newest
+        union all
+        select *
+        from older
     ),
     -- A cadence or a pause may be longer than jobs are kept.
     archived as (
@@ -41,6 +65,7 @@ left join lateral (
           and job_history.table_name = asked.table_name
           and job_history.deleted_at is null
           and not job_history.dry_run
+          and not exists (select from kept where kept.thorough and kept.status = 'completed')
         order by job_history.submitted_at desc, job_history.job_id desc
         limit $5 - (select count(*) from kept)
     )

@@ -162,6 +162,42 @@ async fn m25_a_streak_is_counted_up_to_a_bound() {
 }
 
 #[tokio::test]
+async fn m25_a_streak_ends_at_the_last_job_that_completed_kept_or_archived() {
+    let lane = Lane::new().await;
+    // The job `streak` hours ago completed; those before it and after it failed.
+    let sql = "with job as (select n, now() - n * interval '1 hour' as at, \
+               case n when $2::int then 'completed' else 'failed' end as status \
+               from generate_series(0, 60) n), kept as (insert into snowpack.jobs (job_id, \
+               database_name, table_name, actions, dry_run, status, reason, submitted_at, \
+               completed_at, submitted_by, request_hash) select $1::text || n, 'db', $1::text, \
+               '{rewrite_data_files}', false, status, case status when 'failed' then \
+               'action_failed' end, at, at, 'test', 'v1:' from job where n < $3::int) \
+               insert into snowpack.job_history (job_id, database_name, table_name, status, \
+               submitted_at, completed_at, submitted_by, record, actions) select $1::text || n, 'db', \
+               $1::text, status, at, at, 'test', '{}', '[]' from job where $3::int <= n";
+    for (streak, kept) in [0, 1, 3, 4, 5, 49]
+        .into_iter()
+        .flat_map(|streak| [0, 2, 4, 9, 70].map(|kept| (streak, kept)))
+    {
+        let name = format!("t{streak}_{kept}");
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&name, &streak, &kept];
+        lane.client.execute(sql, &params).await.unwrap();
+        let found = past(&lane, &format!("db.{name}"), None).await;
+        assert_eq!(found.failures_in_a_row, streak as u32, "{name}");
+        assert_eq!(found.last_job, Some(JobId::new(format!("{name}0"))));
+        let since = |ms: Option<i64>| ms.map(|ms| (found.last_ended_ms.unwrap() - ms) / 3_600_000);
+        assert_eq!(
+            since(found.last_completed_ms),
+            Some(streak.into()),
+            "{name}"
+        );
+        if 0 < streak {
+            assert_eq!(since(found.last_failure_ms), Some(0), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn m25_the_live_holder_of_a_lock_is_told_and_a_dead_one_is_not() {
     let mut lane = Lane::new().await;
     let job = lane.submit("db.a").await;
@@ -350,14 +386,15 @@ async fn m25_the_past_of_many_tables_is_a_few_index_looks_for_each() {
     let uuids: Vec<Option<String>> = (0..1_000)
         .map(|n| (n >= 100).then(|| format!("u{n}")))
         .collect();
-    let (jobs, due) = (50_i64, 1_000_i64);
-    let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 6] = [
+    let (jobs, due, newest) = (50_i64, 1_000_i64, 4_i64);
+    let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 7] = [
         (&databases, Type::TEXT_ARRAY),
         (&names, Type::TEXT_ARRAY),
         (&keys, Type::TEXT_ARRAY),
         (&uuids, Type::TEXT_ARRAY),
         (&jobs, Type::INT8),
         (&due, Type::INT8),
+        (&newest, Type::INT8),
     ];
     client.batch_execute("analyze").await.unwrap();
     let (plan, buffers) = plan(&client, "past/of.sql", &params).await;
