@@ -93,9 +93,9 @@ pub(crate) enum Command {
     /// Cancel a job: at once when it waits, at the next safe point when it runs
     #[command(after_help = "Example:\n  snowpack cancel 0199d7a2-5b1e-7c3a-9f00-3c1f6a7d9e21")]
     Cancel(OneJob),
-    /// Do the work of a failed or cancelled job again, as a new job; prints its id
-    #[command(after_help = "Example:\n  snowpack retry 0199d7a2-5b1e-7c3a-9f00-3c1f6a7d9e21")]
-    Retry(OneJob),
+    /// Do the work of a failed or cancelled job again, as a new job, or of all that failed
+    #[command(after_help = crate::retry::EXAMPLES)]
+    Retry(crate::retry::Args),
     /// Show why a table was, or was not, maintained
     #[command(after_help = crate::explain::EXAMPLES)]
     Explain(crate::explain::Args),
@@ -490,7 +490,7 @@ fn status(text: &str) -> Result<JobStatus, String> {
     })
 }
 
-fn job_id(text: &str) -> Result<JobId, String> {
+pub(crate) fn job_id(text: &str) -> Result<JobId, String> {
     let id = uuid::Uuid::parse_str(text).map_err(|error| format!("not a job id: {error}"))?;
     Ok(JobId::new(id.to_string()))
 }

@@ -1,4 +1,4 @@
-//! `snowpack jobs`, `job`, `cancel` and `retry`: what is queued, what ran, and how it ended.
+//! `snowpack jobs`, `job` and `cancel`: what is queued, what ran, and how it ended.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use crate::args::{Jobs, OneJob};
 use crate::out::Out;
 use crate::print::{self, Grid};
-use crate::submit::{self, submitter};
 use crate::{done, session};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -88,17 +87,6 @@ pub(crate) async fn cancel(args: OneJob, out: &Out) -> Result<()> {
             format!("job {} runs; it stops at its next safe point\n", args.id)
         }
     })
-}
-
-pub(crate) async fn retry(args: OneJob, out: &Out) -> Result<()> {
-    let pool = session::migrated(&args.database).await?;
-    let mut client = pool.get().await?;
-    let tx = (**client).transaction().await?;
-    let retried = maintenance::retry(&tx, &args.id, &submitter()).await?;
-    tx.commit().await?;
-    submit::wake(&client).await;
-    let document = json!({ "job_id": retried.job(), "retry_of": args.id });
-    out.result(&document, || format!("{}\n", retried.job()))
 }
 
 /// A job as programs read it.

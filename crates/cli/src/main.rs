@@ -26,6 +26,7 @@ mod plan;
 mod print;
 mod progress;
 mod records;
+mod retry;
 mod runs;
 mod session;
 mod submit;
@@ -73,7 +74,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<()> {
         Command::Jobs(args) => jobs::list(args, out).await,
         Command::Job(args) => jobs::show(args, out).await,
         Command::Cancel(args) => jobs::cancel(args, out).await,
-        Command::Retry(args) => jobs::retry(args, out).await,
+        Command::Retry(args) => retry::run(args, out).await,
         Command::Explain(args) => explain::run(args, out).await,
         Command::Orchestrate(args) => orchestrate::run(args, out).await,
         Command::Trigger(args) => trigger::run(args, out).await,
