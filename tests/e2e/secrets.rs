@@ -12,12 +12,14 @@ use serde_json::json;
 use testkit::{Database, Process, S3, SmallTable, binary, get, request};
 
 const DATABASE_PASSWORD: &str = "hunter2-of-the-database";
+const CATALOG_PASSWORD: &str = "hunter2-of-the-catalog";
 const API_TOKEN: &str = "hunter2-of-an-operator";
 const WRONG_TOKEN: &str = "hunter2-of-nobody-at-all";
 const SCALER_TOKEN: &str = "hunter2-of-keda";
 const WRONG_KEY: &str = "hunter2-that-opens-no-bucket";
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 7] = [
     DATABASE_PASSWORD,
+    CATALOG_PASSWORD,
     API_TOKEN,
     WRONG_TOKEN,
     SCALER_TOKEN,
@@ -77,6 +79,10 @@ impl Place {
         let mut settings = s3.settings();
         settings.extend([
             ("SNOWPACK_DATABASE_URL", url.clone()),
+            (
+                "SNOWPACK_CATALOG_URI",
+                url.replacen(DATABASE_PASSWORD, CATALOG_PASSWORD, 1),
+            ),
             ("SNOWPACK_WAREHOUSE", warehouse(&database)),
             ("SNOWPACK_LOG", "trace".to_owned()),
             ("SNOWPACK_ADMIN_ADDR", "127.0.0.1:0".to_owned()),
@@ -160,16 +166,16 @@ fn warehouse(database: &Database) -> String {
     format!("s3://{}/{}", S3::BUCKET, database.name())
 }
 
-/// What `ps` would show of every process of this machine.
+/// What `ps` would show of our programs that run. Others may be given what they like.
 fn command_lines() -> String {
     let mut lines = String::new();
     for entry in fs::read_dir("/proc").expect("Linux has /proc").flatten() {
         // A process may end while we look.
-        let Ok(line) = fs::read(entry.path().join("cmdline")) else {
-            continue;
-        };
-        lines.push_str(&String::from_utf8_lossy(&line).replace('\0', " "));
-        lines.push('\n');
+        let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
+        if read("comm").starts_with(b"snowpack") {
+            lines.push_str(&String::from_utf8_lossy(&read("cmdline")).replace('\0', " "));
+            lines.push('\n');
+        }
     }
     lines
 }
@@ -247,6 +253,17 @@ async fn scaler(place: &mut Place) {
     place.said.add("snowpack-scaler", scaler.log());
 }
 
+async fn worker(place: &mut Place) {
+    let worker = place.start("snowpack-worker", &[], &[]);
+    let address: SocketAddr = worker.address("admin server listens").await;
+    let (_, metrics) = get(address, "/metrics", &[]).await;
+    place.said.add("the worker's metrics", metrics);
+    place.said.add("processes", command_lines());
+    worker.signal("TERM");
+    worker.ended().await;
+    place.said.add("snowpack-worker", worker.log());
+}
+
 #[tokio::test]
 async fn no_secret_stands_in_a_log_an_error_a_metric_a_row_or_a_process_list() {
     let s3 = S3::start().await;
@@ -254,6 +271,7 @@ async fn no_secret_stands_in_a_log_an_error_a_metric_a_row_or_a_process_list() {
     place.table(&s3).await;
     api(&mut place).await;
     scaler(&mut place).await;
+    worker(&mut place).await;
     place.run("snowpack-health-sync", &[], &[]).await;
     place.run("snowpack-orchestrator", &[], &[]).await;
     // Who is refused says more than who is let in.

@@ -1,7 +1,6 @@
 //! A Postgres server of one test's own, for what cannot be done to the one all tests share:
 //! restarted, crashed, failed over, used up.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -13,6 +12,8 @@ use crate::{Database, Process, until};
 
 /// Another program may take a free port before the server does.
 const STARTS_MAX: u32 = 5;
+/// Below those the system hands out, so that nobody gets a stopped server's.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 /// A server told to end is looked at this often, and killed after so many looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -135,9 +136,7 @@ impl Server {
 
     async fn on_free_port(mut self) -> Self {
         for _ in 0..STARTS_MAX {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            self.port = listener.local_addr().expect("its address").port();
-            drop(listener);
+            self.port = rand::random_range(PORTS);
             if self.try_start().await {
                 return self;
             }

@@ -105,6 +105,17 @@ async fn waiting_backend(rig: &Rig, not: i32) -> i32 {
 
 #[tokio::test]
 async fn q7_a_finish_that_lost_its_answer_is_recognised() {
+    // The attempt's own finish may be there first.
+    for _ in 0..20 {
+        if finish_cut_off().await {
+            return;
+        }
+    }
+    panic!("no finish was cut off");
+}
+
+/// True when the attempt's first finish lost its answer.
+async fn finish_cut_off() -> bool {
     let mut rig = Rig::new(&[Step::HoldThenCommit]).await;
     let (job, claimed) = rig.submit_and_claim(&[REWRITE]).await;
     let fence = claimed.fence.for_retry();
@@ -122,7 +133,8 @@ async fn q7_a_finish_that_lost_its_answer_is_recognised() {
     let early = maintenance::queue()
         .finish(&tx, fence, &End::completed())
         .await;
-    if early.is_ok() {
+    let cut_off = early.is_ok();
+    if cut_off {
         let first = waiting_backend(&rig, 0).await;
         let sql = "select pg_terminate_backend($1)";
         rig.client.execute(sql, &[&first]).await.unwrap();
@@ -133,6 +145,7 @@ async fn q7_a_finish_that_lost_its_answer_is_recognised() {
     assert_eq!(rig.job(&job).await.status, JobStatus::Completed);
     assert_eq!(rig.outcomes(&job).await, [(REWRITE, ActionOutcome::Done)]);
     rig.assert_nothing_is_live().await;
+    cut_off
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use testkit::{S3, SmallTable, until};
 
 use crate::files::Files;
 use crate::lakehouse::Lakehouse;
-use crate::points::{ELSEWHERE, Fault, POINTS, Point, Wires, nameless};
+use crate::points::{ELSEWHERE, Fault, GIVEN_UP, POINTS, Point, Wires, nameless};
 
 /// Cases worked on at once; most of their time is waiting.
 const LANES: usize = 3;
@@ -195,6 +195,11 @@ async fn m10_m11_a_job_broken_at_any_step_is_ended_once_by_the_next_worker() {
 #[tokio::test(flavor = "multi_thread")]
 async fn m10_m11_a_swap_broken_at_any_step_in_a_catalog_elsewhere_is_made_once() {
     break_at(ELSEWHERE, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m10_m11_a_hand_back_broken_at_any_step_leaves_the_job_to_the_next_worker() {
+    break_at(GIVEN_UP, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

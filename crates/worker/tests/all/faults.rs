@@ -5,7 +5,7 @@ use testkit::SmallTable;
 
 use crate::lakehouse::{Hold, Lakehouse};
 
-/// The shortest lease there is, and what a worker says about it.
+/// The shortest lease there is, for the worker that loses it, and what a worker says about it.
 const LEASE: (&str, &str) = ("SNOWPACK_LEASE_SECONDS", "2");
 const SHORT: &str = "the lease is short";
 /// What a worker may say when it wakes up and another one has its job.
@@ -31,8 +31,8 @@ async fn m10_q13_a_worker_killed_before_the_swap_is_followed_by_the_next() {
     killed.ended().await;
     hold.release().await;
 
-    let next = house.worker(&[LEASE], &["--max-jobs=1"]);
-    next.ended_with(0, &[SHORT]).await;
+    let next = house.worker(&[], &["--max-jobs=1"]);
+    next.ended_with(0, &[]).await;
     let done = house.job(&job).await;
     assert_eq!(done.status, JobStatus::Completed);
     assert_ne!(done.attempt.unwrap(), first);
@@ -58,8 +58,8 @@ async fn m10_a_worker_killed_after_the_swap_is_not_repeated() {
     house.rewritten_once("events", &before).await;
 
     house
-        .worker(&[LEASE], &["--max-jobs=1"])
-        .ended_with(0, &[SHORT])
+        .worker(&[], &["--max-jobs=1"])
+        .ended_with(0, &[])
         .await;
     assert_eq!(house.status(&job).await, JobStatus::Completed);
     assert_eq!(house.leftovers(&job).await, (1, 0));
@@ -93,8 +93,8 @@ async fn wakes_too_late(house: &Lakehouse, hold: Hold, job: &JobId, before: &Sma
     frozen.signal("STOP");
     hold.release().await;
 
-    let next = house.worker(&[LEASE], &["--max-jobs=1"]);
-    next.ended_with(0, &[SHORT]).await;
+    let next = house.worker(&[], &["--max-jobs=1"]);
+    next.ended_with(0, &[]).await;
     assert_eq!(house.status(job).await, JobStatus::Completed);
     house.rewritten_once("events", before).await;
     let (table, rows) = (house.look("events").await, everything(house).await);

@@ -22,6 +22,8 @@ const LEASE: (&str, &str) = ("SNOWPACK_LEASE_SECONDS", "10");
 const SLOTS: (&str, &str) = ("SNOWPACK_WORKER_SLOTS", "8");
 /// Connections the server has for everybody.
 const CONNECTIONS_MAX: usize = 40;
+/// How often each worker is refused a connection before there are some again.
+const REFUSALS: usize = 5;
 /// Jobs of each round.
 const JOBS: usize = 4;
 
@@ -64,7 +66,8 @@ pub(crate) async fn submit(house: &Lakehouse, tables: &[String]) -> Vec<(String,
     jobs
 }
 
-/// Takes every connection of the server's, those of workers first, until each worker has noticed.
+/// Takes every connection of the server's, those of workers first, until each worker has noticed
+/// again and again.
 async fn use_up(server: &Server, workers: &[Process]) {
     let client = server.client().await;
     let noticed: Vec<usize> = workers.iter().map(claims_failed).collect();
@@ -80,11 +83,19 @@ async fn use_up(server: &Server, workers: &[Process]) {
                 taken.push(one);
             }
             let now = workers.iter().map(claims_failed);
-            now.zip(&noticed).all(|(now, before)| now > *before)
+            now.zip(&noticed)
+                .all(|(now, before)| now >= *before + REFUSALS)
         },
     )
     .await;
     assert!(taken.len() > CONNECTIONS_MAX / 2, "{}", taken.len());
+    drop(taken);
+    let left = "select count(*) from pg_stat_activity where backend_type = 'client backend'";
+    until("there are connections again", async || {
+        let left: i64 = client.query_one(left, &[]).await.unwrap().get(0);
+        left < CONNECTIONS_MAX as i64 / 2
+    })
+    .await;
 }
 
 /// How often it was told that there is no connection for it.
