@@ -58,13 +58,28 @@ pub(super) fn check_columns(groups: &[Rewritten], removed: &[Entry]) -> Result<(
     Ok(())
 }
 
+/// Files an error names at most.
+const FILES_NAMED_MAX: usize = 10;
+
+/// Where to look for the wrong one: the first few.
+fn files(inputs: &[&Entry]) -> String {
+    let named = inputs.iter().take(FILES_NAMED_MAX);
+    let named: Vec<&str> = named.map(|entry| entry.file.file_path.as_str()).collect();
+    let others = match inputs.len().saturating_sub(FILES_NAMED_MAX) {
+        0 => String::new(),
+        others => format!(" and {others} others"),
+    };
+    format!("{}{others}", named.join(", "))
+}
+
 fn check_group(group: &Rewritten, inputs: &[&Entry]) -> Result<(), Error> {
     let name = &group.group.partition_path;
     let rows: u64 = inputs.iter().map(|entry| entry.file.record_count).sum();
     if rows != group.rows_in {
         return Err(Error::Counts(format!(
-            "group `{name}`: manifests say {rows} rows, {} were read",
-            group.rows_in
+            "group `{name}`: manifests say {rows} rows, {} were read, of {}",
+            group.rows_in,
+            files(inputs)
         )));
     }
     let Some(first) = group.outputs.first() else {
@@ -87,8 +102,9 @@ fn check_group(group: &Rewritten, inputs: &[&Entry]) -> Result<(), Error> {
             .sum();
         if values_in.is_some_and(|values| values - group.deletes_applied as i64 != values_out) {
             return Err(Error::Counts(format!(
-                "group `{name}`, column {column}: {values_in:?} values in, {} deletes applied, {values_out} out",
-                group.deletes_applied
+                "group `{name}`, column {column}: {values_in:?} values in, {} deletes applied, {values_out} out, of {}",
+                group.deletes_applied,
+                files(inputs)
             )));
         }
         // As wide as no lie overflows.
@@ -99,7 +115,8 @@ fn check_group(group: &Rewritten, inputs: &[&Entry]) -> Result<(), Error> {
             && nulls_in != nulls_out
         {
             return Err(Error::Counts(format!(
-                "group `{name}`, column {column}: {nulls_in} nulls in, {nulls_out} out"
+                "group `{name}`, column {column}: {nulls_in} nulls in, {nulls_out} out, of {}",
+                files(inputs)
             )));
         }
     }
