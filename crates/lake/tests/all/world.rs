@@ -212,8 +212,11 @@ impl World {
             .expect("a plan")
     }
 
+    /// As a job of its own: `job-1`, then `job-2`.
     pub(crate) async fn execute(&self, plan: &Plan) -> Result<Report, EngineError> {
-        self.execute_as("job-1", "attempt-1", plan).await
+        let number = self.jobs.fetch_add(1, Ordering::Relaxed);
+        let (job, attempt) = (format!("job-{number}"), format!("attempt-{number}"));
+        self.execute_as(&job, &attempt, plan).await
     }
 
     pub(crate) async fn execute_as(
@@ -245,14 +248,10 @@ impl World {
         self.engine.execute(plan, &attempt).await
     }
 
-    /// Plans and executes, as a job of its own: `job-1`, then `job-2`.
+    /// Plans and executes, as a job of its own.
     pub(crate) async fn maintain(&self, options: &[(&str, &str)]) -> Report {
         let plan = self.plan(options).await;
-        let number = self.jobs.fetch_add(1, Ordering::Relaxed);
-        let (job, attempt) = (format!("job-{number}"), format!("attempt-{number}"));
-        self.execute_as(&job, &attempt, &plan)
-            .await
-            .expect("the rewrite succeeds")
+        self.execute(&plan).await.expect("the rewrite succeeds")
     }
 
     /// The rewrite runs up to its first swap; then `meanwhile` runs; then the swap goes on.
