@@ -101,6 +101,9 @@ pub(crate) const GIVEN_UP: &[Point] = &[
     commit("the hand-back", 1, &["hand_back_v1"]),
 ];
 
+/// How often in a row a busy server refuses a commit.
+const BUSY_TRIES: usize = 3;
+
 const PLAN: &[&str] = &["update snowpack.jobs", "set plan ="];
 const RESERVE: &[&str] = &["insert into snowpack.attempt_files"];
 const SWAP: &[&str] = &["update iceberg_tables"];
@@ -139,7 +142,8 @@ pub(crate) enum Fault {
     LostBefore,
     /// It is done; the connection breaks before the answer.
     LostAfter,
-    /// Refused for a reason that passes, on every try of this attempt.
+    /// Refused for a reason that passes: a commit on a few tries, a request on every one of this
+    /// attempt.
     Busy,
     /// Refused for a reason that does not pass.
     Denied,
@@ -226,9 +230,11 @@ impl Watch {
             return CommitFate::Forward;
         };
         self.turns += 1;
-        // Who claims tries for ever; all others are refused on every try of this attempt.
-        let again = fault == Fault::Busy && !point.is_commit("claim_v1");
-        if self.turns != point.turn && !(again && self.met.is_some()) {
+        let turns = match fault {
+            Fault::Busy => point.turn..point.turn + BUSY_TRIES,
+            _ => point.turn..point.turn + 1,
+        };
+        if !turns.contains(&self.turns) {
             return CommitFate::Forward;
         }
         self.met = Some(statements.to_owned());
