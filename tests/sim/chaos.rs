@@ -101,7 +101,9 @@ impl Chaos {
     pub(crate) async fn tend(&mut self) {
         let now = Instant::now();
         let due = self.agenda.extract_if(.., |(at, _)| *at <= now);
-        let due: Vec<Later> = due.map(|(_, later)| later).collect();
+        let mut due: Vec<Later> = due.map(|(_, later)| later).collect();
+        // A blow finds what is still to be undone in the agenda.
+        due.sort_by_key(|later| matches!(later, Later::Strike(_)));
         for later in due {
             if let Later::Strike(blow) = later {
                 self.strike(blow).await;

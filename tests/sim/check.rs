@@ -26,6 +26,8 @@ const NAMED_MAX: usize = 5;
 pub(crate) struct Findings {
     pub(crate) records: Vec<Record>,
     pub(crate) results: BTreeMap<String, Vec<Done>>,
+    /// Of the orchestrator.
+    pub(crate) decisions: BTreeMap<String, u64>,
     pub(crate) rows: usize,
     pub(crate) files: usize,
     /// What should not be.
@@ -42,6 +44,7 @@ pub(crate) async fn all(
     let mut found = Findings {
         records: jobs::records(&client).await?,
         results: jobs::results(&client).await?,
+        decisions: jobs::decisions(&client).await?,
         ..Findings::default()
     };
     let leftovers = jobs::leftovers(&client).await?;

@@ -107,6 +107,18 @@ pub(crate) async fn decided(client: &Client) -> Result<Vec<(String, String)>> {
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
+/// What runs of the orchestrator decided, by decision and reason.
+pub(crate) async fn decisions(client: &Client) -> Result<BTreeMap<String, u64>> {
+    let sql = "select decision || ' (' || reason || ')', count(*) \
+               from snowpack.orchestrator_decisions group by 1";
+    let rows = client.query(sql, &[]).await?;
+    let counted = rows.iter().map(|row| {
+        let count: i64 = row.get(1);
+        (row.get(0), count.unsigned_abs())
+    });
+    Ok(counted.collect())
+}
+
 /// The good results of every job.
 pub(crate) async fn results(client: &Client) -> Result<BTreeMap<String, Vec<Done>>> {
     let sql = "select job_id, action, outcome, (result ->> 'snapshot_id')::bigint, \

@@ -81,6 +81,8 @@ pub(crate) struct Report {
     pub(crate) took: Duration,
     /// Jobs by their end, those of the orchestrator included.
     pub(crate) ends: BTreeMap<String, u64>,
+    /// What the orchestrator decided.
+    pub(crate) decisions: BTreeMap<String, u64>,
     pub(crate) writers: Tally,
     pub(crate) actions: BTreeMap<String, u64>,
     pub(crate) conflicts: i64,
@@ -110,6 +112,7 @@ impl Report {
             self.writers.position_deletes += tally.position_deletes;
             self.writers.equality_deletes += tally.equality_deletes;
         }
+        self.decisions.clone_from(&found.decisions);
         (self.rows, self.files) = (found.rows, found.files);
     }
 
@@ -146,6 +149,10 @@ impl Report {
                 all - self.submitted as u64,
                 self.logs.attempts,
                 owned(&self.ends)
+            ),
+            format!(
+                "  decisions of the orchestrator: {}",
+                owned(&self.decisions)
             ),
             format!(
                 "  actions: {}; {} swaps lost to writers",

@@ -18,6 +18,8 @@ const PORTS: std::ops::Range<u16> = 10_000..32_000;
 /// A server told to end is looked at this often, and killed after so many looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const ENDS_WITHIN_LOOKS: u32 = 1_000;
+/// Below [`crate::WAIT_MAX`], so that what it does instead is told.
+const STOPS_WITHIN: Duration = Duration::from_secs(50);
 
 /// How a server is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,14 +102,20 @@ impl Server {
     }
 
     /// # Panics
-    /// When it does not run.
+    /// When it does not run, or does not stop: with what its processes do.
     pub async fn stop(&mut self, how: Stop) {
         let process = self.process.take().expect("the server runs");
         process.signal(match how {
             Stop::Fast => "INT",
             Stop::Immediate => "QUIT",
         });
-        process.ended().await;
+        let stopped = tokio::time::timeout(STOPS_WITHIN, process.ended()).await;
+        assert!(
+            stopped.is_ok(),
+            "a server told to stop ({how:?}) goes on:\n{}\n{}",
+            processes(),
+            process.log()
+        );
     }
 
     /// Starts it again, where it was.
@@ -152,6 +160,8 @@ impl Server {
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
             "fsync=off",
+            // Whoever connects while it stops and then says nothing keeps it that long.
+            "authentication_timeout=10s",
         ];
         let settings = own
             .iter()
@@ -301,6 +311,16 @@ fn programs() -> PathBuf {
     std::env::split_paths(&path)
         .find(|folder| folder.join("initdb").exists())
         .expect("Postgres's server programs; Debian: apt-get install postgresql")
+}
+
+/// Every process with its state and where in the kernel it waits: a backend's title says what it does.
+fn processes() -> String {
+    let columns = "pid,ppid,stat,etime,wchan:32,args";
+    let output = Command::new("ps").args(["-eo", columns]).output();
+    output.map_or_else(
+        |error| error.to_string(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
 }
 
 async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
