@@ -68,7 +68,6 @@ impl Owner {
                 self.cancel(&job).await?;
             }
             self.ends(&job, &stop).await?;
-            // Leaves the table to the orchestrator for a while.
             let pause = Duration::from_millis(self.rng.random_range(REST_MS));
             tokio::time::sleep(pause).await;
         }
