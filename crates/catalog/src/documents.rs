@@ -113,6 +113,22 @@ impl Documents {
         })
     }
 
+    /// One that need not be there any more: `None` when it is gone, cannot be understood or does
+    /// not fit.
+    pub(crate) async fn read_earlier(
+        &self,
+        storage: &Storage,
+        location: &str,
+    ) -> Result<Option<Arc<TableMetadata>>, storage::Error> {
+        match self.read(storage, location).await {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(Error::Storage(error)) if !matches!(error, storage::Error::NotFound { .. }) => {
+                Err(error)
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
     /// `needed`, if there is as much.
     fn admit(&self, location: &str, bytes: u64, needed: u64) -> Result<u64, Error> {
         let max = self.memory_bytes();

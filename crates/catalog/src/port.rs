@@ -76,6 +76,14 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         self.load(&listed.name).await
     }
 
+    /// What `table` was by an earlier metadata document; `None` when that is gone, cannot be
+    /// understood or takes more memory than there is.
+    async fn earlier(
+        &self,
+        table: &Table,
+        metadata_location: &str,
+    ) -> Result<Option<Arc<TableMetadata>>, Error>;
+
     /// Creates a namespace; one that exists already is left as it is.
     async fn create_namespace(
         &self,

@@ -209,6 +209,21 @@ impl Catalog for SqlCatalog {
         self.load(&listed.name).await
     }
 
+    async fn earlier(
+        &self,
+        table: &Table,
+        metadata_location: &str,
+    ) -> Result<Option<Arc<TableMetadata>>, Error> {
+        let read = self
+            .documents
+            .read_earlier(&table.storage, metadata_location);
+        read.await.map_err(|source| Error::Failed {
+            doing: format!("read an earlier metadata file of {}", table.name),
+            advice: source.advice(),
+            source: source.into(),
+        })
+    }
+
     async fn create_namespace(
         &self,
         namespace: &[String],

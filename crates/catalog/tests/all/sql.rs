@@ -522,3 +522,28 @@ async fn a_swap_that_waits_for_a_stranger_is_refused_and_did_not_happen() {
     assert_eq!(now.metadata_location, base.metadata_location);
     lake.catalog.swap(&prepared, None).await.unwrap();
 }
+
+#[tokio::test]
+async fn an_earlier_document_is_read_when_it_is_there_and_fits() {
+    let lake = lake("").await;
+    let catalog = lake.catalog.within(8 << 20);
+    let base = made(&catalog, "db.t").await;
+    let now = catalog.commit(&base, vec![], set("a", "1")).await.unwrap();
+    let earlier = async || {
+        let read = catalog.earlier(&now, &base.metadata_location).await;
+        read.unwrap()
+    };
+    assert_eq!(earlier().await, Some(Arc::clone(&base.metadata)));
+    let path = base.metadata_location.trim_start_matches("file://");
+    let whole = std::fs::read_to_string(path).unwrap();
+    let long = "x".repeat(16 << 20);
+    for wrong in [
+        whole[..whole.len() / 2].to_owned(),
+        whole.replacen('{', &format!("{{\"long\":\"{long}\","), 1),
+    ] {
+        std::fs::write(path, wrong).unwrap();
+        assert_eq!(earlier().await, None);
+    }
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(earlier().await, None);
+}

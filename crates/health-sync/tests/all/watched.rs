@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use catalog::{Catalog, Error, Listed, NewTable, Prepared, SqlCatalog, Table};
 use futures::future::BoxFuture;
-use metadata::{Requirement, Update};
+use metadata::{Requirement, TableMetadata, Update};
 use model::{Advice, TableName};
 
 type Hook = Box<dyn Fn(usize, TableName) -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
@@ -98,6 +98,14 @@ impl Catalog for Watched {
         };
         self.now.fetch_sub(1, Ordering::SeqCst);
         loaded
+    }
+
+    async fn earlier(
+        &self,
+        table: &Table,
+        metadata_location: &str,
+    ) -> Result<Option<Arc<TableMetadata>>, Error> {
+        self.inner.earlier(table, metadata_location).await
     }
 
     async fn create_namespace(

@@ -34,7 +34,7 @@ pub(super) async fn check(
     attempt: &Attempt<'_>,
     (open, gone, still_open): (&OpenIntent, &[Expiring], &[i64]),
 ) -> Result<(), Error> {
-    let Some(landed) = landed(table, &open.intent.planned_location, gone).await? else {
+    let Some(landed) = landed(catalog, table, &open.intent.planned_location, gone).await? else {
         attempt.ledger.settle(open.id, still_open, None).await?;
         return Err(Error::Refused(format!(
             "snapshots were expired, but the table's metadata log no longer reaches {}, so a \
@@ -74,6 +74,7 @@ struct Landed {
 
 /// By snapshot; `None` when the log does not reach back to the metadata file planned on.
 async fn landed(
+    catalog: &dyn Catalog,
     table: &Table,
     planned_location: &str,
     gone: &[Expiring],
@@ -86,12 +87,19 @@ async fn landed(
     else {
         return Ok(None);
     };
-    let Some(base) = document(table, planned_location).await? else {
+    let earlier = async |location: &str| {
+        let read = catalog.earlier(table, location).await;
+        read.map_err(|source| Error::Catalog {
+            doing: "read an earlier metadata file",
+            source,
+        })
+    };
+    let Some(base) = earlier(planned_location).await? else {
         return Ok(None);
     };
     let mut landed = HashMap::new();
     for entry in &log[planned + 1..] {
-        let Some(between) = document(table, &entry.metadata_file).await? else {
+        let Some(between) = earlier(&entry.metadata_file).await? else {
             return Ok(None);
         };
         for (name, reference) in between.refs() {
@@ -112,18 +120,6 @@ async fn landed(
         }
     }
     Ok(Some(landed))
-}
-
-/// An earlier metadata file; `None` when it is gone or cannot be read as one.
-async fn document(table: &Table, location: &str) -> Result<Option<TableMetadata>, Error> {
-    match table.storage.read(location).await {
-        Ok(bytes) => Ok(TableMetadata::parse(&bytes).ok()),
-        Err(storage::Error::NotFound { .. }) => Ok(None),
-        Err(source) => Err(Error::Storage {
-            doing: "read an earlier metadata file",
-            source,
-        }),
-    }
 }
 
 /// Commits the state of an expired snapshot as a new one on a branch, with its manifests as they

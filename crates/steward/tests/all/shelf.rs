@@ -197,6 +197,10 @@ impl Catalog for Shelf {
         })
     }
 
+    async fn earlier(&self, _: &Table, _: &str) -> Result<Option<Arc<TableMetadata>>, Error> {
+        Self::unsupported()
+    }
+
     async fn create_namespace(
         &self,
         _: &[String],

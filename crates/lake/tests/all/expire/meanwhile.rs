@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use catalog::{Catalog, Error, Listed, NewTable, Prepared, SqlCatalog, Table};
 use lake::NativeEngine;
-use metadata::{Requirement, Update};
+use metadata::{Requirement, TableMetadata, Update};
 use model::TableName;
 use planner::{EngineError, Report};
 use serde_json::json;
@@ -45,6 +45,14 @@ impl Catalog for RestLike {
 
     async fn load(&self, table: &TableName) -> Result<Table, Error> {
         self.0.load(table).await
+    }
+
+    async fn earlier(
+        &self,
+        table: &Table,
+        metadata_location: &str,
+    ) -> Result<Option<Arc<TableMetadata>>, Error> {
+        self.0.earlier(table, metadata_location).await
     }
 
     async fn create_namespace(
