@@ -332,3 +332,46 @@ fn text(bytes: &[u8]) -> (String, &[u8]) {
     let rest = bytes.get(end + 1..).unwrap_or_default();
     (String::from_utf8_lossy(&bytes[..end]).into_owned(), rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::NoTls;
+
+    use super::*;
+    use crate::{Database, until};
+
+    #[tokio::test]
+    async fn a_late_commit_lands_though_its_client_is_gone() {
+        let database = Database::empty().await;
+        let direct = database.client().await;
+        direct
+            .batch_execute("create table t (i int)")
+            .await
+            .unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let judged = Arc::clone(&asked);
+        let proxy = PostgresProxy::start(database.url(), move |said| {
+            if !said.contains("insert") {
+                return CommitFate::Forward;
+            }
+            judged.fetch_add(1, Ordering::SeqCst);
+            CommitFate::Late(Duration::from_millis(200))
+        });
+        let proxy = proxy.await;
+        let (client, connection) = tokio_postgres::connect(proxy.url(), NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let insert =
+            tokio::spawn(async move { client.batch_execute("insert into t values (1)").await });
+        until("the commit is judged", async || {
+            asked.load(Ordering::SeqCst) == 1
+        })
+        .await;
+        connection.abort();
+        assert!(insert.await.unwrap().is_err());
+        until("the commit lands", async || {
+            let row = direct.query_one("select count(*) from t", &[]).await;
+            row.unwrap().get::<_, i64>(0) == 1
+        })
+        .await;
+    }
+}
