@@ -94,7 +94,7 @@ impl<'a> Compact<'a> {
         Err("a number is longer than 64 bits")
     }
 
-    fn number(&mut self) -> Result<i64, Bad> {
+    pub(super) fn number(&mut self) -> Result<i64, Bad> {
         let value = self.varint()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }

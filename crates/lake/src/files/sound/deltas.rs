@@ -1,5 +1,6 @@
 //! Pages of byte arrays in delta encodings say inside how many lengths follow; the library makes
-//! room for all of them at once. Such pages are unpacked and looked at before.
+//! room for all of them at once. A length may be that of a prefix of the value before, so a page
+//! holds far more than its bytes. Such pages are unpacked and looked at before.
 
 use std::sync::Arc;
 
@@ -15,6 +16,11 @@ use super::super::thrift::{Bad, Compact};
 /// bytes at the most.
 const LENGTHS_FREE: u64 = 1 << 16;
 const LENGTHS_PER_BYTE: u64 = 64;
+/// What the prefixes of one page may add to its bytes. Writers end a page after 1 MiB or 20,000
+/// values: this is 13 KiB of prefix for each of them.
+const PREFIX_BYTES_MAX: u64 = 256 << 20;
+
+const LENGTH_BITS: u64 = 32;
 
 /// As pages' headers number them.
 pub(super) const DELTA_LENGTH_BYTE_ARRAY: i64 = 6;
@@ -29,13 +35,13 @@ pub(super) fn check<R: ChunkReader + Clone + 'static>(
     let mut pages =
         SerializedPageReader::new(Arc::new(bytes.clone()), column, 0, None).map_err(said)?;
     while let Some(page) = pages.get_next_page().map_err(said)? {
-        let streams = match page.encoding() {
-            Encoding::DELTA_LENGTH_BYTE_ARRAY => 1,
-            Encoding::DELTA_BYTE_ARRAY => 2,
+        let prefixed = match page.encoding() {
+            Encoding::DELTA_LENGTH_BYTE_ARRAY => false,
+            Encoding::DELTA_BYTE_ARRAY => true,
             _ => continue,
         };
         let values = values(&page, column).ok_or("the levels of a page are longer than it")?;
-        lengths(values, streams, u64::from(page.num_values()))?;
+        lengths(values, prefixed, u64::from(page.num_values()))?;
     }
     Ok(())
 }
@@ -67,47 +73,95 @@ fn values<'a>(page: &'a Page, column: &ColumnChunkMetaData) -> Option<&'a [u8]> 
     }
 }
 
-/// Walks over the streams of lengths that `bytes` begin with: as many as there may be values.
-fn lengths(bytes: &[u8], streams: u32, values: u64) -> Result<(), Bad> {
+/// Walks over the lengths that `bytes` begin with, those of prefixes first if there are any: as
+/// many as there may be values, and no longer together than a page may be.
+fn lengths(bytes: &[u8], prefixed: bool, values: u64) -> Result<(), Bad> {
     let most = values.min(LENGTHS_FREE + bytes.len() as u64 * LENGTHS_PER_BYTE);
     let mut compact = Compact::new(bytes);
-    for _ in 0..streams {
-        stream(&mut compact, most)?;
+    if prefixed {
+        let mut sum = 0;
+        stream(&mut compact, most, |length| {
+            let length = u64::try_from(length).map_err(|_| "a page has a negative length")?;
+            sum += length;
+            if sum > PREFIX_BYTES_MAX {
+                return Err("the prefixes of a page hold more than any page may");
+            }
+            Ok(())
+        })?;
     }
-    Ok(())
+    // The values behind these lengths are in the page, or the library says that they are not.
+    stream(&mut compact, most, |_| Ok(()))
 }
 
-fn stream(compact: &mut Compact<'_>, most: u64) -> Result<(), Bad> {
+/// Calls `each` with every length of a stream in `DELTA_BINARY_PACKED`: a first value, then blocks
+/// of what is added from one to the next, above the least of the block. Sums wrap at 32 bits, as
+/// the library's.
+fn stream(
+    compact: &mut Compact<'_>,
+    most: u64,
+    mut each: impl FnMut(i32) -> Result<(), Bad>,
+) -> Result<(), Bad> {
     let (block, parts, count) = (compact.varint()?, compact.varint()?, compact.varint()?);
-    compact.varint()?;
+    let mut last = compact.number()? as i32;
     if count > most {
         return Err("a page announces more lengths than it has values");
     }
     if parts == 0 || block % parts != 0 {
         return Err("a page has blocks that cannot be divided");
     }
+    if count == 0 {
+        return Ok(());
+    }
+    each(last)?;
     let in_part = block / parts;
-    let mut left = count.saturating_sub(1);
+    let mut left = count - 1;
     if left > 0 && in_part == 0 {
         return Err("a page has blocks of nothing");
     }
     while left > 0 {
-        compact.varint()?;
+        let floor = compact.number()? as i32;
         let widths = compact.take(parts)?;
         for width in widths {
             if left == 0 {
                 break;
             }
-            let bits = u64::from(*width).checked_mul(in_part);
-            compact.jump(bits.ok_or("a page has blocks beyond all bounds")? / 8)?;
+            let width = u64::from(*width);
+            if width > LENGTH_BITS {
+                return Err("a page has lengths of more than 32 bits");
+            }
+            let bits = in_part.checked_mul(width);
+            let packed = compact.take(bits.ok_or("a page has blocks beyond all bounds")? / 8)?;
+            for at in 0..in_part.min(left) {
+                let step = unpacked(packed, width, at) as i32;
+                last = last.wrapping_add(floor).wrapping_add(step);
+                each(last)?;
+            }
             left = left.saturating_sub(in_part);
         }
     }
     Ok(())
 }
 
+/// The number at `at` of those packed into `width` bits each, at most 32, lowest bits first.
+fn unpacked(packed: &[u8], width: u64, at: u64) -> u32 {
+    let bit = at * width;
+    let from = packed.get((bit / 8) as usize..).unwrap_or_default();
+    let mut bytes = [0; 8];
+    let there = from.len().min(bytes.len());
+    bytes[..there].copy_from_slice(&from[..there]);
+    (u64::from_le_bytes(bytes) >> (bit % 8) & ((1 << width) - 1)) as u32
+}
+
 #[cfg(test)]
 mod tests {
+    use arrow_array::{ArrayRef, Int32Array, RecordBatch};
+    use bytes::Bytes;
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
     use super::*;
 
     /// A stream of `count` lengths that are all the same, in blocks of 128.
@@ -122,30 +176,92 @@ mod tests {
     fn as_many_lengths_as_values_are_walked_over() {
         for count in [0, 1, 2, 100] {
             let both = [same(count), same(count)].concat();
-            lengths(&both, 2, 100).unwrap();
+            lengths(&both, true, 100).unwrap();
         }
         let both = [same(100), same(101)].concat();
-        lengths(&both, 1, 100).unwrap();
-        assert!(lengths(&both, 2, 100).is_err());
+        lengths(&both, false, 100).unwrap();
+        assert!(lengths(&both, true, 100).is_err());
+    }
+
+    #[test]
+    fn prefixes_hold_no_more_than_a_page_may() {
+        // A first length, 1 MiB, and 128 steps of nothing.
+        let long = [
+            &[0x80, 0x01, 0x04, 0x81, 0x01, 0x80, 0x80, 0x80, 0x01][..],
+            &[0; 5],
+        ]
+        .concat();
+        let both = [long, same(100)].concat();
+        lengths(&both, true, 200).unwrap();
+        let long = [
+            &[0x80, 0x01, 0x04, 0x81, 0x01, 0x80, 0x80, 0x80, 0x04][..],
+            &[0; 5],
+        ]
+        .concat();
+        let both = [long, same(100)].concat();
+        assert_eq!(
+            lengths(&both, true, 200),
+            Err("the prefixes of a page hold more than any page may")
+        );
+        // 0, then one less at every step.
+        let less = [&[0x80, 0x01, 0x04, 0x10, 0x00, 0x01][..], &[0; 4]].concat();
+        let both = [less, same(100)].concat();
+        assert_eq!(
+            lengths(&both, true, 200),
+            Err("a page has a negative length")
+        );
+    }
+
+    #[test]
+    fn lengths_are_those_the_library_packed() {
+        let seed = testkit::seed();
+        let mut rng = StdRng::seed_from_u64(seed);
+        for count in [1, 2, 33, 128, 129, 1_000] {
+            let most = 1 << rng.random_range(0..31);
+            let packed: Vec<i32> = (0..count).map(|_| rng.random_range(-most..=most)).collect();
+            let column: ArrayRef = Arc::new(Int32Array::from(packed.clone()));
+            let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
+            let properties = WriterProperties::builder()
+                .set_dictionary_enabled(false)
+                .set_encoding(Encoding::DELTA_BINARY_PACKED)
+                .build();
+            let mut bytes = Vec::new();
+            let writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties));
+            let mut writer = writer.unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+            let file = SerializedFileReader::new(Bytes::from(bytes)).unwrap();
+            let group = file.get_row_group(0).unwrap();
+            let mut pages = group.get_column_page_reader(0).unwrap();
+            let page = pages.get_next_page().unwrap().unwrap();
+            let values = values(&page, group.metadata().column(0)).unwrap();
+            let mut read = Vec::new();
+            stream(&mut Compact::new(values), count, |length| {
+                read.push(length);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(read, packed, "seed {seed}");
+        }
     }
 
     #[test]
     fn what_no_bytes_can_back_is_refused() {
         let large = [0xff, 0xff, 0xff, 0xff, 0x7f];
         let announced = [&[0x80, 0x01, 0x04], &large[..], &[0x00]].concat();
-        assert!(lengths(&announced, 1, u64::MAX).is_err());
+        assert!(lengths(&announced, false, u64::MAX).is_err());
         let blocks = [&[0x80, 0x01], &large[..], &[0x05, 0x00]].concat();
-        assert!(lengths(&blocks, 1, 10).is_err());
+        assert!(lengths(&blocks, false, 10).is_err());
         for bytes in [
             &[][..],
             &[0x80],
             &[0x00, 0x04, 0x05, 0x00],
             &[0x04, 0x00, 0x05, 0x00],
         ] {
-            assert!(lengths(bytes, 1, 10).is_err(), "{bytes:?}");
+            assert!(lengths(bytes, false, 10).is_err(), "{bytes:?}");
         }
         let mut cut = same(100);
         cut.pop();
-        assert!(lengths(&cut, 1, 100).is_err());
+        assert!(lengths(&cut, false, 100).is_err());
     }
 }
