@@ -3,20 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use arrow_row::{RowConverter, SortField};
 use bytes::Bytes;
+use metadata::TableMetadata;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+use crate::deletes::keys::{Chunk, KeyBatches, Keys};
 use crate::deletes::{Bounds, DeleteScope, positions_in};
 use crate::files::footer;
 use crate::files::shape::field_id;
 use crate::files::sound::{guarded, pages};
-use crate::files::source::counted;
+use crate::files::source::{Fetched, InputFile, counted};
 
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 16 * 1024;
@@ -70,7 +73,7 @@ pub fn inspect_positions(
 ) -> Result<BTreeMap<String, Vec<u64>>, Error> {
     let records = match records {
         Some(records) => records,
-        None => said(&footer::parse(location, bytes)?),
+        None => self::records(location, bytes)?,
     };
     let file = DeleteScope {
         location: location.to_owned(),
@@ -80,6 +83,41 @@ pub fn inspect_positions(
     };
     let bounds = Bounds::new(POSITIONS_BYTES_MAX, CancellationToken::new());
     positions_in(&file, bytes, &bounds).map(BTreeMap::from_iter)
+}
+
+/// How many keys the equality delete file `bytes` holds, which deletes the rows that are equal in
+/// the columns `field_ids` of `table`; its manifest says that it has `records` of them.
+pub fn inspect_keys(
+    location: &str,
+    bytes: &Bytes,
+    records: u64,
+    table: &TableMetadata,
+    field_ids: &[i32],
+) -> Result<u64, Error> {
+    let keys = Arc::new(Keys::new(table, field_ids)?);
+    let file = InputFile::of_bytes(location, bytes.clone(), records)?;
+    let origins = keys.of_delete(&file)?;
+    let mut held = 0;
+    for row_group in 0..file.footer.metadata().num_row_groups() {
+        let chunk = Chunk {
+            location: location.to_owned(),
+            fetched: Fetched::whole(bytes.clone()),
+            footer: file.footer.clone(),
+            row_group,
+            origins: Arc::clone(&origins),
+        };
+        let keys = Arc::clone(&keys);
+        held += guarded(location, || {
+            let mut batches = KeyBatches::open(keys, chunk, BATCH_ROWS)?;
+            batches.try_fold(0, |held, batch| Ok(held + batch?.num_rows() as u64))
+        })?;
+    }
+    Ok(held)
+}
+
+/// How many rows the Parquet file `bytes` says it has.
+pub fn records(location: &str, bytes: &Bytes) -> Result<u64, Error> {
+    footer::parse(location, bytes).map(|footer| said(&footer))
 }
 
 /// How many rows a footer says the file has.

@@ -32,15 +32,32 @@ pub(crate) enum Target {
     Page,
     /// A position delete file.
     Positions,
+    /// An equality delete file.
+    Keys,
 }
+
+/// Columns of [`KEYED`] that rows are deleted by.
+const KEYS: [i32; 5] = [1, 2, 3, 6, 8];
+/// A table with the columns of the corpus's flat files.
+const KEYED: &str = r#"{"format-version": 2, "table-uuid": "8f4d1f8e-3b1c-4e0b-9f62-6a1f5e4b7c11",
+    "location": "/t", "last-sequence-number": 1, "last-updated-ms": 1, "last-column-id": 8,
+    "schemas": [{"type": "struct", "schema-id": 0, "fields": [
+        {"id": 1, "name": "id", "required": true, "type": "long"},
+        {"id": 2, "name": "small", "required": false, "type": "int"},
+        {"id": 3, "name": "name", "required": false, "type": "string"},
+        {"id": 6, "name": "at", "required": false, "type": "timestamptz"},
+        {"id": 8, "name": "flag", "required": false, "type": "boolean"}]}],
+    "current-schema-id": 0, "partition-specs": [{"spec-id": 0, "fields": []}],
+    "default-spec-id": 0, "last-partition-id": 999,
+    "sort-orders": [{"order-id": 0, "fields": []}], "default-sort-order-id": 0}"#;
 
 /// A file to begin with.
 #[derive(Debug)]
 pub(crate) struct Seed {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
-    /// What a data file holds.
-    held: Option<lake::Held>,
+    /// How many rows a Parquet file says it has.
+    records: Option<u64>,
 }
 
 /// How an input ended. A panic is seen by the hook that `main` sets.
@@ -53,7 +70,10 @@ pub(crate) enum End {
 impl Target {
     /// What reads it decodes with a library of others.
     pub(crate) fn of_parquet(self) -> bool {
-        matches!(self, Self::Footer | Self::Page | Self::Positions)
+        matches!(
+            self,
+            Self::Footer | Self::Page | Self::Positions | Self::Keys
+        )
     }
 
     fn takes(self, name: &str) -> bool {
@@ -63,6 +83,8 @@ impl Target {
             Self::ManifestList => list && avro,
             Self::Manifest => !list && avro,
             Self::Positions => name.ends_with("-deletes.parquet") || name == "positions.parquet",
+            // What such a file deletes by is in columns like those of data.
+            Self::Keys => name.starts_with("flat-") && has_ending(name, "parquet"),
             Self::Footer | Self::Page => {
                 has_ending(name, "parquet") && !Self::Positions.takes(name)
             }
@@ -75,13 +97,12 @@ impl Target {
         for folder in folders {
             collect(folder, self, &mut found)?;
         }
-        let held = |bytes: &[u8]| {
-            // One of deletes may hold more than can be looked at.
-            let data = matches!(self, Self::Footer | Self::Page);
-            data.then(|| lake::inspect("seed", &Bytes::copy_from_slice(bytes), None).ok())
+        let records = |bytes: &[u8]| {
+            self.of_parquet()
+                .then(|| lake::records("seed", &Bytes::copy_from_slice(bytes)).ok())
         };
         let seed = |(path, bytes): (PathBuf, Vec<u8>)| Seed {
-            held: held(&bytes).flatten(),
+            records: records(&bytes).flatten(),
             path,
             bytes,
         };
@@ -95,10 +116,12 @@ impl Target {
                 (0, _) => raw::damage(rng, file, other),
                 (_, Self::Metadata) => json::damage(rng, file),
                 (_, Self::ManifestList | Self::Manifest) => avro::damage(rng, file, other),
-                (1 | 2, Self::Positions) | (_, Self::Footer) => {
+                (1 | 2, Self::Positions | Self::Keys) | (_, Self::Footer) => {
                     parquet::damage_footer(rng, file, other);
                 }
-                (_, Self::Page | Self::Positions) => parquet::damage_pages(rng, file, other),
+                (_, Self::Page | Self::Positions | Self::Keys) => {
+                    parquet::damage_pages(rng, file, other);
+                }
             }
         }
     }
@@ -136,6 +159,8 @@ pub(crate) struct Feeder {
     tables: Vec<(PathBuf, Arc<TableMetadata>)>,
     /// Data files that deletes may be of.
     names: Vec<String>,
+    /// A table whose rows the files of keys delete.
+    keyed: TableMetadata,
 }
 
 impl Feeder {
@@ -155,6 +180,7 @@ impl Feeder {
             place,
             tables,
             names,
+            keyed: TableMetadata::parse(KEYED.as_bytes())?,
         })
     }
 
@@ -163,19 +189,17 @@ impl Feeder {
         std::fs::write(&self.place, &input)?;
         let place = self.place.display().to_string();
         let input = Bytes::from(input);
+        // As its manifest would say.
+        let records = seed.records;
         let end = match self.target {
             Target::Metadata => document(&input).map_err(|error| words(&error)),
             Target::ManifestList => self.list(place.clone()),
             Target::Manifest => self.manifest(seed, &place, &input),
-            Target::Footer | Target::Page => {
-                let records = seed.held.as_ref().map(|held| held.records);
-                lake::inspect(&place, &input, records)
-                    .map(drop)
-                    .map_err(|error| words(&error))
-            }
-            Target::Positions => lake::inspect_positions(&place, &input, None, &self.names)
+            Target::Footer | Target::Page => lake::inspect(&place, &input, records)
                 .map(drop)
                 .map_err(|error| words(&error)),
+            Target::Positions => self.positions(&place, &input, records),
+            Target::Keys => self.keys(&place, &input, records),
         };
         Ok(end.map_or_else(End::Refused, |()| End::Read))
     }
@@ -186,6 +210,23 @@ impl Feeder {
             Target::Metadata => "table metadata".to_owned(),
             _ => self.place.display().to_string(),
         }
+    }
+
+    fn positions(&self, place: &str, input: &Bytes, records: Option<u64>) -> Result<(), String> {
+        let read = lake::inspect_positions(place, input, records, &self.names);
+        let deleted = read.map_err(|error| words(&error))?;
+        let deleted: usize = deleted.values().map(Vec::len).sum();
+        let most = records.unwrap_or(u64::MAX);
+        assert!(deleted as u64 <= most, "{deleted} rows deleted by {most}");
+        Ok(())
+    }
+
+    fn keys(&self, place: &str, input: &Bytes, records: Option<u64>) -> Result<(), String> {
+        let records = records.unwrap_or_default();
+        let read = lake::inspect_keys(place, input, records, &self.keyed, &KEYS);
+        let keys = read.map_err(|error| words(&error))?;
+        assert_eq!(keys, records, "every key is read");
+        Ok(())
     }
 
     fn list(&self, place: String) -> Result<(), String> {

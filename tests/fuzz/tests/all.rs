@@ -73,3 +73,8 @@ fn no_page_is_too_broken() {
 fn no_position_delete_file_is_too_broken() {
     nothing_is_found("positions", 10_000);
 }
+
+#[test]
+fn no_equality_delete_file_is_too_broken() {
+    nothing_is_found("keys", 8_000);
+}

@@ -118,6 +118,9 @@ pub(crate) struct KeyBatches {
     roots: Vec<usize>,
     converter: RowConverter,
     reader: ParquetRecordBatchReader,
+    /// Rows of the group that have not come yet. A key that never comes would leave a deleted row
+    /// alive.
+    due: u64,
 }
 
 impl KeyBatches {
@@ -135,6 +138,11 @@ impl KeyBatches {
             &roots,
             &[chunk.row_group],
         )?;
+        let due = chunk
+            .footer
+            .metadata()
+            .row_group(chunk.row_group)
+            .num_rows();
         let mask = ProjectionMask::roots(chunk.footer.parquet_schema(), roots.clone());
         let reader =
             ParquetRecordBatchReaderBuilder::new_with_metadata(chunk.fetched, chunk.footer)
@@ -153,6 +161,7 @@ impl KeyBatches {
             roots,
             converter,
             reader,
+            due: due.unsigned_abs(),
         })
     }
 
@@ -185,9 +194,21 @@ impl Iterator for KeyBatches {
     type Item = Result<Rows, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.reader.next()? {
-            Ok(batch) => Some(self.rows(&batch)),
-            Err(source) => Some(Err(bad(&self.location, source.into()))),
+        match self.reader.next() {
+            None if self.due == 0 => None,
+            None => {
+                let why = format!(
+                    "its key columns lack {} rows",
+                    std::mem::take(&mut self.due)
+                );
+                let location = self.location.clone();
+                Some(Err(Error::BadFile { location, why }))
+            }
+            Some(Ok(batch)) => {
+                self.due = self.due.saturating_sub(batch.num_rows() as u64);
+                Some(self.rows(&batch))
+            }
+            Some(Err(source)) => Some(Err(bad(&self.location, source.into()))),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! files' key columns (`equality`, with the keys in `keys` and `sets`).
 
 pub(crate) mod equality;
-mod keys;
+pub(crate) mod keys;
 mod positions;
 mod sets;
 

@@ -36,26 +36,44 @@ impl InputFile {
         records: u64,
         keep: bool,
     ) -> Result<Self, Error> {
-        let (footer, whole) = if size < WHOLE_BYTES_MAX {
-            let bytes = read_whole(storage, location).await?;
-            if bytes.len() as u64 != size {
-                let why = format!("it has {} bytes, its manifest says {size}", bytes.len());
-                return Err(Error::BadFile {
-                    location: location.to_owned(),
-                    why,
-                });
-            }
-            (footer::parse(location, &bytes)?, keep.then_some(bytes))
-        } else {
-            (footer::fetch(storage, location, size).await?, None)
-        };
+        if size >= WHOLE_BYTES_MAX {
+            let footer = footer::fetch(storage, location, size).await?;
+            return Self::opened(location, size, records, footer);
+        }
+        let bytes = read_whole(storage, location).await?;
+        if bytes.len() as u64 != size {
+            let why = format!("it has {} bytes, its manifest says {size}", bytes.len());
+            return Err(Error::BadFile {
+                location: location.to_owned(),
+                why,
+            });
+        }
+        let file = Self::of_bytes(location, bytes, records)?;
+        let whole = file.whole.filter(|_| keep);
+        Ok(Self { whole, ..file })
+    }
+
+    /// A file all of whose bytes are here.
+    pub(crate) fn of_bytes(location: &str, bytes: Bytes, records: u64) -> Result<Self, Error> {
+        let footer = footer::parse(location, &bytes)?;
+        let file = Self::opened(location, bytes.len() as u64, records, footer)?;
+        let whole = Some(bytes);
+        Ok(Self { whole, ..file })
+    }
+
+    fn opened(
+        location: &str,
+        size: u64,
+        records: u64,
+        footer: ArrowReaderMetadata,
+    ) -> Result<Self, Error> {
         counted(location, records, &footer)?;
         footer::require_field_ids(location, footer.schema().fields())?;
         Ok(Self {
             location: location.to_owned(),
             size,
             footer,
-            whole,
+            whole: None,
         })
     }
 
