@@ -14,6 +14,7 @@ mod long;
 mod misconfigured;
 mod outage;
 mod process;
+mod prometheus;
 mod release;
 mod replicas;
 mod runs;

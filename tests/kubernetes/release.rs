@@ -154,13 +154,22 @@ impl Release {
 
     /// Asks the API's pod at one of its ports, ready or not.
     pub(crate) async fn ask(&self, method: &str, port: u16, path: &str) -> (u16, String) {
+        testkit::request(self.at(port), method, path, &[]).await
+    }
+
+    /// Where the scaler answers by HTTP.
+    pub(crate) fn scaler(&self) -> SocketAddr {
+        self.at(SCALER_PORT)
+    }
+
+    /// A port of the API's pod.
+    fn at(&self, port: u16) -> SocketAddr {
         let mut pods = self.namespace.list("pods", API);
         pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
         let address = pods[0]["status"]["podIP"]
             .as_str()
             .expect("it has an address");
-        let address = address.parse().expect("an IP address");
-        testkit::request(SocketAddr::new(address, port), method, path, &[]).await
+        SocketAddr::new(address.parse().expect("an IP address"), port)
     }
 }
 
@@ -189,7 +198,7 @@ pub(crate) fn chart() -> String {
 }
 
 /// Lays `over` on `base`: objects are merged, everything else is replaced.
-fn merge(base: &mut Value, over: Value) {
+pub(crate) fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {

@@ -1,8 +1,10 @@
 //! KEDA takes the workers from zero to as many as there is work for, and back to zero.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use testkit::until;
 
-use crate::release::{Release, WORKER, keda};
+use crate::prometheus::Prometheus;
+use crate::release::{Release, WORKER, keda, merge};
 use crate::replicas::Replicas;
 
 const JOBS: usize = 40;
@@ -15,7 +17,11 @@ const OUR_QUERY: &str = include_str!("../../crates/queue/sql/keda.sql");
 
 /// 40 jobs come at once; all of them are done in the end by workers that were not there before.
 async fn scales(release: &Release, trigger: &str, polling_interval: u32, tables: &[String]) {
-    release.helm("upgrade", keda(trigger, polling_interval));
+    let mut values = keda(trigger, polling_interval);
+    if trigger == "prometheus" {
+        merge(&mut values, Prometheus::values());
+    }
+    release.helm("upgrade", values);
     release.workers_ready(0).await;
     let replicas = Replicas::watch(release.namespace.name(), WORKER);
     replicas.when("nobody is wanted", |count| count == 0);
@@ -48,6 +54,45 @@ async fn m33_m34_forty_jobs_scale_the_workers_from_zero_and_back_by_every_trigge
     scales(&release, "external-push", 15, &tables).await;
     scales(&release, "metrics-api", 5, &tables).await;
     scales(&release, "postgresql", 5, &tables).await;
+    let _prometheus = Prometheus::start(&release).await;
+    scales(&release, "prometheus", 5, &tables).await;
+}
+
+/// The pods of a ScaledJob end by themselves when nothing is due.
+#[tokio::test]
+async fn m33_m34_forty_jobs_are_done_by_jobs_that_come_for_them_and_end() {
+    let mut values = keda("external-push", 2);
+    merge(&mut values, json!({"keda": {"kind": "ScaledJob"}}));
+    let release = Release::install("scaledjob", values).await;
+    let tables: Vec<_> = (0..JOBS).map(|number| format!("t{number}")).collect();
+    release.house.tables(&tables).await;
+    let runs = || {
+        let of_ours = format!("scaledjob.keda.sh/name={WORKER}");
+        release.namespace.list("jobs", &of_ours)
+    };
+    assert_eq!(runs().len(), 0, "nothing is due");
+
+    // Nobody ends a job before as many workers as may be are there.
+    let hold = release.house.hold_loads().await;
+    let (jobs, _) = release.house.submit(&tables).await;
+    hold.holds(i64::from(WORKERS_MAX)).await;
+    let running = runs()
+        .iter()
+        .filter(|run| run["status"]["active"] == 1)
+        .count();
+    assert!(running <= WORKERS_MAX as usize, "{running} run at once");
+    hold.release().await;
+    release.house.completed_once(&jobs).await;
+    until("every run has ended well", async || {
+        let runs = runs();
+        for run in &runs {
+            assert!(run["status"]["failed"].is_null(), "{run}");
+        }
+        let done = |run: &Value| run["status"]["succeeded"] == 1;
+        WORKERS_MAX as usize <= runs.len() && runs.iter().all(done)
+    })
+    .await;
+    println!("{JOBS} jobs were done by {} pods", runs().len());
 }
 
 /// Nobody works, and what a dead worker had is due again: KEDA asks `query`, and somebody comes.
