@@ -23,6 +23,10 @@ fn replaced(function: &str, parts: &[(&str, &str)]) -> String {
     format!("{text}\n$$;")
 }
 
+/// What a schedule says when one of these does not hold; whatever else ends one, as a statement
+/// that the server refuses, finds nothing out.
+const INVARIANTS: &[&str] = &["I1: ", "I2: ", "I3: ", "I4: ", "I10: "];
+
 async fn found_out(sql: &str, guarded: bool) {
     let lane = Lane::text().await;
     lane.run(sql).await;
@@ -32,8 +36,10 @@ async fn found_out(sql: &str, guarded: bool) {
         let (_, failed) = one(&mut world, first.wrapping_add(number)).await;
         if let Some(failed) = failed {
             let wrong = failed.lines().next().unwrap_or_default();
-            println!("found out by schedule {}: {wrong}", number + 1);
-            return;
+            if INVARIANTS.iter().any(|name| wrong.starts_with(name)) {
+                println!("found out by schedule {}: {wrong}", number + 1);
+                return;
+            }
         }
     }
     panic!("{SCHEDULES_MAX} schedules did not find out: {sql}");

@@ -319,7 +319,7 @@ impl Reference {
         let count = self.jobs[&job].count + 1;
         if claimed.attempt_count != count {
             return Err(format!(
-                "attempt {count} of job {job} calls itself {}",
+                "I2: attempt {count} of job {job} calls itself {}",
                 claimed.attempt_count
             ));
         }
@@ -396,7 +396,7 @@ impl Reference {
                 Ok(vec![Effect::Ended { job, status }])
             }
             (answer, status) => Err(format!(
-                "{now:?} was handed back: {answer:?}, not {status:?}"
+                "I1: {now:?} was handed back: {answer:?}, not {status:?}"
             )),
         }
     }
@@ -421,7 +421,7 @@ impl Reference {
     /// What has committed. An effect that no rule allows is an error.
     pub(super) fn apply(&mut self, effect: &Effect) -> Result<(), String> {
         let wrong = Err(format!(
-            "{effect:?} of {:?}",
+            "I2: {effect:?} of {:?}",
             effect.job().and_then(|job| self.jobs.get(&job))
         ));
         if let Effect::Submitted {

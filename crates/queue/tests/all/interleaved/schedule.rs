@@ -264,7 +264,7 @@ impl<'w> Schedule<'w> {
         let job = late[self.dice.below(late.len() as u32) as usize];
         let passed = self.world.expire(job).await;
         if passed == held.taken.contains(&job) {
-            return Err(format!("job {job} is locked: {}, {held:?}", !passed));
+            return Err(format!("I4: job {job} is locked: {}, {held:?}", !passed));
         }
         if passed && let Some(job) = self.reference.jobs.get_mut(&job) {
             match &mut job.place {

@@ -316,7 +316,7 @@ impl Schedule<'_> {
             self.reference = before;
             self.compare()
                 .await
-                .map_err(|without| format!("neither {with}\nnor {without}"))?;
+                .map_err(|without| format!("I1: neither {with}\nnor {without}"))?;
             self.log.push("     it did not commit".to_owned());
         }
         self.settle_all().await
