@@ -6,19 +6,29 @@
 
 mod args;
 mod caller;
+mod compact;
 mod control_plane;
+mod ended;
 mod fleet;
 mod load;
+mod maintained;
 mod pages;
 mod part;
+mod peers;
 mod process;
 mod reads;
 mod report;
+mod rows;
 mod scaler;
 mod server;
+mod small_files;
 
-use anyhow::Result;
+use std::time::Duration;
 
+use anyhow::{Result, anyhow};
+
+use crate::demo::home::{Home, ScratchServer};
+use crate::demo::steps::Steps;
 use crate::out::Out;
 
 use args::Measure;
@@ -47,8 +57,32 @@ impl Place<'_> {
 
 pub(crate) async fn run(args: Bench, out: &Out) -> Result<()> {
     match args.measure {
+        Measure::Compact(args) => compact::run(args, out).await,
         Measure::ControlPlane(args) => control_plane::run(args, out).await,
         Measure::Scaler(args) => scaler::run(args, out).await,
         Measure::Part(args) => part::run(*args).await,
+        Measure::Maintained(args) => maintained::run(*args, out).await,
     }
+}
+
+/// Measures on a database of its own, which is gone afterwards, also after Ctrl-C.
+async fn at_home<T>(
+    server: &ScratchServer,
+    steps: Steps<'_>,
+    measure: impl AsyncFnOnce(&str) -> Result<T>,
+) -> Result<T> {
+    let shutdown = runtime::Shutdown::on_signals(Duration::ZERO)?;
+    let interrupted = || anyhow!("interrupted; everything the bench made is removed");
+    let home = tokio::select! {
+        home = Home::open("bench", server.database_url.as_deref(), steps) => home?,
+        () = shutdown.drain.cancelled() => return Err(interrupted()),
+    };
+    let measured = tokio::select! {
+        measured = Box::pin(measure(home.url())) => measured,
+        () = shutdown.drain.cancelled() => Err(interrupted()),
+    };
+    let closed = home.close().await;
+    let measured = measured?;
+    closed?;
+    Ok(measured)
 }

@@ -7,7 +7,7 @@
 mod account;
 pub(crate) mod child;
 mod disk;
-mod event;
+pub(crate) mod event;
 mod fleet;
 pub(crate) mod home;
 mod postgres;

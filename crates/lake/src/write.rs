@@ -10,7 +10,7 @@ use metadata::{
 };
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 
 use crate::Error;
 use crate::deletes::{FILE_PATH_ID, POSITION_ID};
@@ -124,6 +124,18 @@ impl FileWriter {
             .ok_or_else(|| Error::Refused(format!("the table has no spec {spec_id}")))?
             .clone();
         Ok(self)
+    }
+
+    /// Writes data files as another writer would leave them: `how` changes what the table's
+    /// properties ask for.
+    #[must_use]
+    pub fn encoded(
+        mut self,
+        how: impl FnOnce(WriterPropertiesBuilder) -> WriterPropertiesBuilder,
+    ) -> Self {
+        let asked = WriterProperties::clone(&self.data.properties).into_builder();
+        self.data.properties = Arc::new(how(asked).build());
+        self
     }
 
     /// Writes `batches` as one data file of `partition`.

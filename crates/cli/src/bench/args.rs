@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 
 use super::part::Part;
-use crate::args::{Lakehouse, MaybeDatabase};
+use crate::args::{Lakehouse, Maintain, MaybeDatabase};
 use crate::demo::home::ScratchServer;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
+  snowpack bench compact --peers
+  snowpack bench compact --files 100 --variant z --position-deletes 20% --output json
   snowpack bench control-plane
   snowpack bench control-plane --tables 1000 --history 10000 --seconds 1
   snowpack bench control-plane --history 10000000 --output json
@@ -17,7 +19,7 @@ Examples:
 
 With SNOWPACK_DATABASE_URL set, a scratch database is made on that server and dropped at the end;
 nothing that is there already is touched. Without, a private Postgres is started, as the demo does.
-A million rows of history take about 1.5 GB there.";
+A million rows of history take about 1.5 GB there, 1,000 files to compact 3 GB of temporary files.";
 
 /// Measure this version on this machine
 #[derive(Debug, clap::Args)]
@@ -28,6 +30,9 @@ pub(crate) struct Bench {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Measure {
+    /// A rewrite of many small files, plan and commit included, beside other programs
+    #[command(after_help = EXAMPLES)]
+    Compact(Compact),
     /// The table cache, decisions, health, pages and reads of the API
     #[command(after_help = EXAMPLES)]
     ControlPlane(ControlPlane),
@@ -37,6 +42,72 @@ pub(super) enum Measure {
     /// One measurement in a process of its own, for `control-plane`
     #[command(hide = true)]
     Part(Box<OnePart>),
+    /// `snowpack maintain` that also writes what it took, for `compact`
+    #[command(hide = true)]
+    Maintained(Box<Maintained>),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Compact {
+    #[command(flatten)]
+    pub(super) server: ScratchServer,
+    /// Small files of the table
+    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = clap::value_parser!(u32).range(5..=100_000))]
+    pub(super) files: u32,
+    /// Rows of each, in one row group
+    #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub(super) rows: u32,
+    /// How their columns are encoded
+    #[arg(long, value_enum, default_value_t = Variants::Both)]
+    pub(super) variant: Variants,
+    /// Rows that position deletes take, with a delete file for each data file
+    #[arg(long, value_name = "PERCENT", default_value = "0%", value_parser = percent)]
+    pub(super) position_deletes: u8,
+    /// Rows that equality deletes take, all in one delete file
+    #[arg(long, value_name = "COUNT", default_value = "0")]
+    pub(super) equality_deletes: u32,
+    /// Times each rewrite is measured; the median counts
+    #[arg(long, value_name = "COUNT", default_value = "3", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(super) rounds: u32,
+    /// Seed of the rows' values: the same seed makes the same rows
+    #[arg(long, default_value = "7")]
+    pub(super) seed: u64,
+    /// Have DuckDB, polars and PyArrow rewrite the same files, as far as they are there
+    #[arg(long)]
+    pub(super) peers: bool,
+    /// The Python that has them
+    #[arg(
+        long,
+        env = "SNOWPACK_TEST_PYTHON",
+        value_name = "FILE",
+        default_value = "python3"
+    )]
+    pub(super) python: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Variants {
+    /// A dictionary in every column, as PyArrow writes by default
+    Z,
+    /// PLAIN where nearly every value is another one, as parquet-java ends up
+    N,
+    /// One after the other
+    Both,
+}
+
+fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse();
+    let number = number.ok().filter(|percent| *percent <= 100);
+    number.ok_or_else(|| "allowed: 0% to 100%".to_owned())
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Maintained {
+    /// Where to write what it took
+    #[arg(long, value_name = "FILE")]
+    pub(super) into: PathBuf,
+    #[command(flatten)]
+    pub(super) maintain: Maintain,
 }
 
 #[derive(Debug, clap::Args)]

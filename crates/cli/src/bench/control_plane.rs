@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use maintenance::loops;
 use pg::Pool;
 
@@ -14,8 +14,7 @@ use super::pages::{self, Timed, Times};
 use super::part::{self, Part, Took};
 use super::report::{Figure, Report, Target, Unit};
 use super::server::{self, Program, Server};
-use super::{Place, reads};
-use crate::demo::home::Home;
+use super::{Place, at_home, reads};
 use crate::demo::steps::Steps;
 use crate::out::Out;
 
@@ -36,29 +35,20 @@ const READS: Target = Target::AtLeast(3_000.0);
 
 pub(super) async fn run(args: ControlPlane, out: &Out) -> Result<()> {
     let begun = Instant::now();
-    let shutdown = runtime::Shutdown::on_signals(Duration::ZERO)?;
     let steps = Steps::new(out);
     // Looked for first: nobody should wait for an API that is not there.
     server::find(API)?;
-    let interrupted = || anyhow!("interrupted; everything the bench made is removed");
-    let home = tokio::select! {
-        home = Home::open("bench", args.server.database_url.as_deref(), steps) => home?,
-        () = shutdown.drain.cancelled() => return Err(interrupted()),
-    };
-    let measured = tokio::select! {
-        measured = Box::pin(measure(&args, home.url(), steps)) => measured,
-        () = shutdown.drain.cancelled() => Err(interrupted()),
-    };
-    let closed = home.close().await;
-    let figures = measured?;
-    closed?;
+    let figures = at_home(&args.server, steps, async |url| {
+        measure(&args, url, steps).await
+    })
+    .await?;
     let report = Report {
         of: vec![
             ("tables", args.tables),
             ("databases", args.databases),
             ("jobs of history", args.history),
         ],
-        note: "targets are for 100,000 tables",
+        note: "targets are for 100,000 tables".to_owned(),
         figures,
         took: begun.elapsed(),
     };

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Place;
 use super::args::OnePart;
+use super::ended::ended;
 use super::process::Usage;
 use crate::demo::child::{Child, Start};
 use crate::session;
@@ -28,7 +29,6 @@ const CONNECTIONS_MAX: usize = 8;
 const CACHE_AGE_MAX: Duration = Duration::from_hours(24);
 const HEALTH_CONCURRENCY: usize = 10;
 const HEALTH_TABLE_MAX: Duration = Duration::from_mins(2);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -71,12 +71,7 @@ pub(super) async fn measure(part: Part, place: Place<'_>, folder: &Path) -> Resu
         output: None,
     })
     .with_context(|| format!("start {}", program.display()))?;
-    let status = loop {
-        match child.ended()? {
-            Some(status) => break status,
-            None => tokio::time::sleep(LOOK_EVERY).await,
-        }
-    };
+    let (status, _) = ended(&mut child).await?;
     if !status.success() {
         let words = child.last_words();
         bail!("the measurement {name} failed ({status}); its log ends\n{words}");

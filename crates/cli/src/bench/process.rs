@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 /// Of /proc/ID/stat; the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Memory and processor time of one process.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Usage {
     pub(super) resident_bytes: u64,
     /// The most that was resident at any time.

@@ -154,7 +154,7 @@ impl Figure {
 pub(super) struct Report {
     /// What it was measured on, and how much of each.
     pub(super) of: Vec<(&'static str, u32)>,
-    pub(super) note: &'static str,
+    pub(super) note: String,
     pub(super) figures: Vec<Figure>,
     pub(super) took: Duration,
 }

@@ -13,12 +13,12 @@ use pg::Pool;
 use tokio::net::TcpStream;
 
 use super::args::Scaler;
+use super::at_home;
 use super::caller::Caller;
 use super::load::{self, Asker};
 use super::pages::Times;
 use super::report::{Figure, Report, Target, Unit};
 use super::server::{self, Program, Server};
-use crate::demo::home::Home;
 use crate::demo::steps::Steps;
 use crate::out::Out;
 
@@ -44,31 +44,23 @@ const QUERIES: Target = Target::Below(1.5);
 
 pub(super) async fn run(args: Scaler, out: &Out) -> Result<()> {
     let begun = Instant::now();
-    let shutdown = runtime::Shutdown::on_signals(Duration::ZERO)?;
     let steps = Steps::new(out);
     server::find(SCALER)?;
-    let interrupted = || anyhow!("interrupted; everything the bench made is removed");
-    let home = tokio::select! {
-        home = Home::open("bench", args.server.database_url.as_deref(), steps) => home?,
-        () = shutdown.drain.cancelled() => return Err(interrupted()),
-    };
-    let bench = Bench {
-        url: home.url(),
-        rate: args.rate,
-        lasting: Duration::from_secs(args.seconds.into()),
-        steps,
-    };
-    let measured = tokio::select! {
-        measured = Box::pin(bench.measure()) => measured,
-        () = shutdown.drain.cancelled() => Err(interrupted()),
-    };
-    let closed = home.close().await;
-    let figures = measured?;
-    closed?;
+    let figures = at_home(&args.server, steps, async |url| {
+        let bench = Bench {
+            url,
+            rate: args.rate,
+            lasting: Duration::from_secs(args.seconds.into()),
+            steps,
+        };
+        bench.measure().await
+    })
+    .await?;
     let report = Report {
         of: vec![("jobs due", JOBS), ("requests a second", args.rate)],
         note: "8 connections; targets are for 1,000 requests a second; bench, scaler and Postgres \
-               on the same cores",
+               on the same cores"
+            .to_owned(),
         figures,
         took: begun.elapsed(),
     };

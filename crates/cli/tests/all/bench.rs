@@ -124,3 +124,76 @@ async fn bench_scaler_measures_everything_and_leaves_nothing() {
         assert_eq!(p99["did"], "200 requests, 200 a second");
     }
 }
+
+/// A number that was measured.
+#[track_caller]
+fn number(of: &Value, name: &str) -> f64 {
+    let number = of[name]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{name} in {of:#}"));
+    assert!(0.0 < number && number.is_finite(), "{name} in {of:#}");
+    number
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bench_compact_measures_both_variants_beside_peers_and_leaves_nothing() {
+    let words = "bench compact --files 8 --rows 500 --rounds 2 --peers";
+    let words: Vec<&str> = words.split(' ').collect();
+    let python = std::env::var("SNOWPACK_TEST_PYTHON").unwrap();
+    let words = [&words[..], &["--python", &python]].concat();
+    let report = measured("snowpack", &words).await;
+    for (variant, title) in [("z", "Z"), ("n", "N")] {
+        let of = &report["variants"][variant];
+        let ours = ["seconds", "cpu_seconds", "peak_bytes"].map(|name| number(of, name));
+        assert_eq!(
+            (of["rows_in"].as_u64(), of["rows_out"].as_u64()),
+            (Some(4_000), Some(4_000))
+        );
+        assert_eq!(of["files_out"], 1, "{of:#}");
+        assert_eq!(of["rounds"].as_array().unwrap().len(), 2);
+        // The tests' Python has these two.
+        for name in ["duckdb", "pyarrow"] {
+            let peers = of["peers"].as_array().unwrap();
+            let peer = peers.iter().find(|peer| peer["name"] == name).unwrap();
+            let ratio = ours[0] / number(peer, "seconds");
+            assert!((ratio - number(peer, "ratio")).abs() < 1e-9, "{peer:#}");
+            number(peer, "cpu_seconds");
+            number(peer, "peak_bytes");
+            let version = peer["version"].as_str().unwrap();
+            let beside = format!("{title}, seconds beside {name} {version}");
+            assert_eq!(named(&report, &beside)["peer"]["what"], name);
+        }
+        named(&report, &format!("{title}, memory"));
+    }
+    number(&report["five_small_files"], "seconds");
+    number(&report["five_small_files"], "peak_bytes");
+    // PLAIN pages are another encoding of the same rows.
+    let bytes = |variant: &str| number(&report["variants"][variant], "bytes_in");
+    assert!((bytes("z") - bytes("n")).abs() > 1_000.0, "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bench_compact_applies_the_deletes_asked_for_and_says_that_peers_do_not() {
+    let words = "bench compact --files 6 --rows 200 --rounds 1 --variant z --peers \
+                 --position-deletes 20% --equality-deletes 30";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let report = measured("snowpack", &words).await;
+    let z = &report["variants"]["z"];
+    let (rows, deleted) = (number(z, "rows_out"), number(z, "deletes_applied"));
+    assert_eq!((number(z, "rows_in"), rows + deleted), (1_200.0, 1_200.0));
+    assert!((200.0..400.0).contains(&deleted), "{z:#}");
+    assert_eq!(z["peers"], serde_json::json!([]));
+    assert!(report["variants"]["n"].is_null());
+}
+
+#[test]
+fn bench_compact_refuses_what_it_cannot_measure() {
+    for (words, allowed) in [
+        ("bench compact --position-deletes 101%", "0% to 100%"),
+        ("bench compact --files 4", "5..=100000"),
+        ("bench compact --variant x", "both"),
+    ] {
+        let words: Vec<&str> = words.split(' ').collect();
+        run(&words, &[]).expect(2).complains(&[allowed]);
+    }
+}

@@ -1,0 +1,89 @@
+//! What other programs take for the same rewrite: Python libraries, each in a process of its own.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use super::ended::{Spent, ended};
+use crate::demo::child::{Child, Start};
+
+/// Run with `python -c`.
+const SCRIPT: &str = include_str!("peer.py");
+const NAMES: [&str; 3] = ["duckdb", "polars", "pyarrow"];
+/// What the script exits with when Python does not have the library, and the shell when there is
+/// no Python.
+const NOT_THERE: [i32; 2] = [3, 127];
+
+/// A library that is there.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) name: &'static str,
+    pub(super) version: String,
+    python: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+struct Said {
+    version: String,
+    cpu_seconds: f64,
+    peak_bytes: u64,
+}
+
+/// Those that this Python has, and the names of those it has not.
+pub(super) async fn find(python: &Path, folder: &Path) -> Result<(Vec<Peer>, Vec<&'static str>)> {
+    let (mut found, mut absent) = (Vec::new(), Vec::new());
+    for name in NAMES {
+        match run(python, folder, &[name.to_owned()]).await? {
+            Some((said, _)) => found.push(Peer {
+                name,
+                version: said.version,
+                python: python.to_owned(),
+            }),
+            None => absent.push(name),
+        }
+    }
+    Ok((found, absent))
+}
+
+impl Peer {
+    /// Rewrites the files that `list` names into `output`.
+    pub(super) async fn rewrite(&self, list: &Path, output: &Path, folder: &Path) -> Result<Spent> {
+        let words = [list, output].map(|path| path.display().to_string());
+        let words = [vec![self.name.to_owned()], words.into()].concat();
+        let ran = run(&self.python, folder, &words).await?;
+        let (said, seconds) = ran.with_context(|| format!("{} is gone", self.name))?;
+        Ok(Spent {
+            seconds,
+            cpu_seconds: said.cpu_seconds,
+            peak_bytes: said.peak_bytes,
+        })
+    }
+}
+
+/// What the script said, and the seconds its process took. `None`: the library is not there.
+async fn run(python: &Path, folder: &Path, words: &[String]) -> Result<Option<(Said, f64)>> {
+    let output = folder.join("peer.json");
+    let arguments = ["-c", SCRIPT].map(str::to_owned).into_iter();
+    let mut child = Child::start(Start {
+        program: python,
+        arguments: arguments.chain(words.iter().cloned()).collect(),
+        stop_signal: "TERM",
+        environment: Vec::new(),
+        account: None,
+        log: folder.join("peer.log"),
+        output: Some(output.clone()),
+    })
+    .with_context(|| format!("start {}", python.display()))?;
+    let (status, took) = ended(&mut child).await?;
+    if status.code().is_some_and(|code| NOT_THERE.contains(&code)) {
+        return Ok(None);
+    }
+    if !status.success() {
+        let (python, last) = (python.display(), child.last_words());
+        bail!("{python} failed as a peer ({status}); its log ends\n{last}");
+    }
+    let said = std::fs::read(&output).with_context(|| format!("read {}", output.display()))?;
+    let said = serde_json::from_slice(&said).context("read what the peer said")?;
+    Ok(Some((said, took.as_secs_f64())))
+}
