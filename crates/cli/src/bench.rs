@@ -10,18 +10,23 @@ mod compact;
 mod control_plane;
 mod ended;
 mod fleet;
+mod graphile;
+mod lane;
+mod limit;
 mod load;
 mod maintained;
 mod pages;
 mod part;
 mod peers;
 mod process;
+mod queue;
 mod reads;
 mod report;
 mod rows;
 mod scaler;
 mod server;
 mod small_files;
+mod worked;
 
 use std::time::Duration;
 
@@ -59,6 +64,7 @@ pub(crate) async fn run(args: Bench, out: &Out) -> Result<()> {
     match args.measure {
         Measure::Compact(args) => compact::run(args, out).await,
         Measure::ControlPlane(args) => control_plane::run(args, out).await,
+        Measure::Queue(args) => queue::run(args, out).await,
         Measure::Scaler(args) => scaler::run(args, out).await,
         Measure::Part(args) => part::run(*args).await,
         Measure::Maintained(args) => maintained::run(*args, out).await,

@@ -10,7 +10,7 @@ mod disk;
 pub(crate) mod event;
 mod fleet;
 pub(crate) mod home;
-mod postgres;
+pub(crate) mod postgres;
 mod program;
 mod read_back;
 mod report;

@@ -15,6 +15,8 @@ Examples:
   snowpack bench control-plane
   snowpack bench control-plane --tables 1000 --history 10000 --seconds 1
   snowpack bench control-plane --history 10000000 --output json
+  snowpack bench queue --peers
+  snowpack bench queue --jobs 5000 --slots 16 --output json
   snowpack bench scaler
 
 With SNOWPACK_DATABASE_URL set, a scratch database is made on that server and dropped at the end;
@@ -36,6 +38,9 @@ pub(super) enum Measure {
     /// The table cache, decisions, health, pages and reads of the API
     #[command(after_help = EXAMPLES)]
     ControlPlane(ControlPlane),
+    /// Jobs through the queue and a worker, and how soon a worker begins one
+    #[command(after_help = EXAMPLES)]
+    Queue(Queue),
     /// The scaler under load: counts over HTTP and gRPC, and the push of activity
     #[command(after_help = EXAMPLES)]
     Scaler(Scaler),
@@ -99,6 +104,27 @@ fn percent(text: &str) -> Result<u8, String> {
     let number = text.strip_suffix('%').unwrap_or(text).parse();
     let number = number.ok().filter(|percent| *percent <= 100);
     number.ok_or_else(|| "allowed: 0% to 100%".to_owned())
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Queue {
+    #[command(flatten)]
+    pub(super) server: ScratchServer,
+    /// Jobs that are queued, claimed and finished, each with its record and its lock
+    #[arg(long, value_name = "COUNT", default_value = "20000", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    pub(super) jobs: u32,
+    /// Jobs the worker has at once; measured again with 2, its default
+    #[arg(long, value_name = "COUNT", default_value = "32", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(super) slots: u32,
+    /// Jobs queued one after the other while a worker is idle
+    #[arg(long, value_name = "COUNT", default_value = "200", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) pick_ups: u32,
+    /// How long a worker is left idle
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub(super) seconds: u32,
+    /// Have graphile-worker do as many jobs, if Node.js has it (NODE_PATH may say where)
+    #[arg(long)]
+    pub(super) peers: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -84,6 +84,11 @@ impl Server {
         Usage::of(self.process)
     }
 
+    /// The last lines it logged.
+    pub(super) fn last_words(&self) -> String {
+        self.child.last_words()
+    }
+
     pub(super) fn stop(mut self) -> Result<()> {
         let name = self.name;
         let status = self.child.stop().with_context(|| format!("stop {name}"))?;

@@ -28,6 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// Somebody may take the port we found free before Postgres does.
 const PORTS_TRIED_MAX: u32 = 5;
 const USER: &str = "snowpack";
+/// Where Debian keeps a folder for each version.
+const DISTRIBUTION: &str = "/usr/lib/postgresql";
 
 /// A running private Postgres. Dropping it stops the server and removes its folder.
 #[derive(Debug)]
@@ -99,6 +101,14 @@ impl Postgres {
             .close()
             .context("remove the private Postgres's folder")
     }
+}
+
+/// A program that lies beside a server's own, like `pgbench`.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = candidates(&path, Path::new(DISTRIBUTION)).into_iter();
+    let mut programs = folders.map(|folder| folder.join(name));
+    programs.find(|program| program.is_file())
 }
 
 /// True once it answers, false when it ended instead.
@@ -223,7 +233,7 @@ async fn binaries(account: Option<&Account>, fetching: impl FnOnce(&str)) -> Res
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usable =
         |folder: &PathBuf| account.is_none() || account::open_to_all(&folder.join("postgres"));
-    let found = candidates(&path, Path::new("/usr/lib/postgresql"))
+    let found = candidates(&path, Path::new(DISTRIBUTION))
         .into_iter()
         .filter(usable)
         .find_map(probe);

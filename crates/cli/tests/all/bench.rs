@@ -197,3 +197,47 @@ fn bench_compact_refuses_what_it_cannot_measure() {
         run(&words, &[]).expect(2).complains(&[allowed]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bench_queue_measures_everything_and_leaves_nothing() {
+    let words = "bench queue --jobs 400 --slots 4 --pick-ups 3 --seconds 1 --peers";
+    let words: Vec<&str> = words.split(' ').collect();
+    let report = measured("snowpack-worker", &words).await;
+    let (rate, limit) = (
+        number(&report, "jobs_per_second"),
+        number(&report, "limit_jobs_per_second"),
+    );
+    assert!((rate / limit - number(&report, "ratio_to_limit")).abs() < 1e-9);
+    let driver = report["limit_driver"].as_str().unwrap();
+    assert!(["pgbench", "tokio-postgres"].contains(&driver), "{driver}");
+    // The tests do without it; whoever has it is shown it.
+    let peers = report["peers"].as_array().unwrap();
+    let absent = report["peers_absent"].as_array().unwrap();
+    assert_eq!(peers.len() + absent.len(), 1, "{report:#}");
+    for peer in peers {
+        let ratio = rate / number(peer, "jobs_per_second");
+        assert!((ratio - number(peer, "ratio")).abs() < 1e-9, "{peer:#}");
+    }
+    for name in peers.iter().map(|peer| &peer["name"]).chain(absent) {
+        assert_eq!(name, "graphile-worker");
+    }
+    for what in [
+        "queued, 100 a call",
+        "queued, 1000 a call",
+        "memory, 4 slots",
+        "idle worker, commit to claim: p50",
+        "worker, start to claim: slowest",
+        "idle worker, memory",
+        "idle worker, CPU in a minute",
+    ] {
+        named(&report, what);
+    }
+    for (slots, jobs) in [(4, 400), (2, 40)] {
+        let figure = named(&report, &format!("claimed and finished, {slots} slots"));
+        assert_eq!(figure["peer"]["what"], "limit", "{figure}");
+        let did = figure["did"].as_str().unwrap();
+        assert!(did.starts_with(&format!("{jobs} jobs")), "{figure}");
+    }
+    let p99 = named(&report, "idle worker, commit to claim: p99");
+    assert_eq!(p99["did"], "3 jobs, one after the other");
+}
