@@ -1,6 +1,6 @@
 //! KEDA takes the workers from zero to as many as there is work for, and back to zero.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::until;
 
 use crate::prometheus::Prometheus;
@@ -76,11 +76,7 @@ async fn m33_m34_forty_jobs_are_done_by_jobs_that_come_for_them_and_end() {
     let hold = release.house.hold_loads().await;
     let (jobs, _) = release.house.submit(&tables).await;
     hold.holds(i64::from(WORKERS_MAX)).await;
-    let running = runs()
-        .iter()
-        .filter(|run| run["status"]["active"] == 1)
-        .count();
-    assert!(running <= WORKERS_MAX as usize, "{running} run at once");
+    assert_eq!(runs().len(), WORKERS_MAX as usize, "as many as may be");
     hold.release().await;
     release.house.completed_once(&jobs).await;
     until("every run has ended well", async || {
@@ -88,11 +84,10 @@ async fn m33_m34_forty_jobs_are_done_by_jobs_that_come_for_them_and_end() {
         for run in &runs {
             assert!(run["status"]["failed"].is_null(), "{run}");
         }
-        let done = |run: &Value| run["status"]["succeeded"] == 1;
-        WORKERS_MAX as usize <= runs.len() && runs.iter().all(done)
+        // KEDA keeps the last few.
+        !runs.is_empty() && runs.iter().all(|run| run["status"]["succeeded"] == 1)
     })
     .await;
-    println!("{JOBS} jobs were done by {} pods", runs().len());
 }
 
 /// Nobody works, and what a dead worker had is due again: KEDA asks `query`, and somebody comes.

@@ -119,7 +119,7 @@ pub(crate) struct KeyBatches {
     converter: RowConverter,
     reader: ParquetRecordBatchReader,
     /// Rows of the group that have not come yet. A key that never comes would leave a deleted row
-    /// alive.
+    /// alive; one too many would move the rows behind it.
     due: u64,
 }
 
@@ -205,7 +205,12 @@ impl Iterator for KeyBatches {
                 Some(Err(Error::BadFile { location, why }))
             }
             Some(Ok(batch)) => {
-                self.due = self.due.saturating_sub(batch.num_rows() as u64);
+                let Some(due) = self.due.checked_sub(batch.num_rows() as u64) else {
+                    let why = "its key columns have more rows than it".to_owned();
+                    let location = self.location.clone();
+                    return Some(Err(Error::BadFile { location, why }));
+                };
+                self.due = due;
                 Some(self.rows(&batch))
             }
             Some(Err(source)) => Some(Err(bad(&self.location, source.into()))),

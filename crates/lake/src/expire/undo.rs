@@ -37,9 +37,9 @@ pub(super) async fn check(
     let Some(landed) = landed(catalog, table, &open.intent.planned_location, gone).await? else {
         attempt.ledger.settle(open.id, still_open, None).await?;
         return Err(Error::Refused(format!(
-            "snapshots were expired, but the table's metadata log no longer reaches {}, so a \
-             branch or tag may have named one of them meanwhile; their files are not listed for \
-             deletion",
+            "snapshots were expired, but the table's metadata log no longer reaches {} by files \
+             that can be read, so a branch or tag may have named one of them meanwhile; their \
+             files are not listed for deletion",
             open.intent.planned_location
         )));
     };

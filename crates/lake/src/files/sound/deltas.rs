@@ -16,9 +16,10 @@ use super::super::thrift::{Bad, Compact};
 /// bytes at the most.
 const LENGTHS_FREE: u64 = 1 << 16;
 const LENGTHS_PER_BYTE: u64 = 64;
-/// What the prefixes of one page may add to its bytes. Writers end a page after 1 MiB or 20,000
-/// values: this is 13 KiB of prefix for each of them.
-const PREFIX_BYTES_MAX: u64 = 256 << 20;
+/// So many values are decoded at once, as many as a batch has rows; what their prefixes may add to
+/// the bytes of their pages: 32 KiB for each value.
+const AT_ONCE: u64 = 16 * 1024;
+const PREFIX_BYTES_MAX: u64 = 512 << 20;
 
 const LENGTH_BITS: u64 = 32;
 
@@ -34,14 +35,15 @@ pub(super) fn check<R: ChunkReader + Clone + 'static>(
     let said = |error: parquet::errors::ParquetError| error.to_string();
     let mut pages =
         SerializedPageReader::new(Arc::new(bytes.clone()), column, 0, None).map_err(said)?;
+    let mut prefixes = Prefixes::default();
     while let Some(page) = pages.get_next_page().map_err(said)? {
-        let prefixed = match page.encoding() {
-            Encoding::DELTA_LENGTH_BYTE_ARRAY => false,
-            Encoding::DELTA_BYTE_ARRAY => true,
+        let prefixes = match page.encoding() {
+            Encoding::DELTA_LENGTH_BYTE_ARRAY => None,
+            Encoding::DELTA_BYTE_ARRAY => Some(&mut prefixes),
             _ => continue,
         };
         let values = values(&page, column).ok_or("the levels of a page are longer than it")?;
-        lengths(values, prefixed, u64::from(page.num_values()))?;
+        lengths(values, prefixes, u64::from(page.num_values()))?;
     }
     Ok(())
 }
@@ -73,21 +75,34 @@ fn values<'a>(page: &'a Page, column: &ColumnChunkMetaData) -> Option<&'a [u8]> 
     }
 }
 
+/// What prefixes hold that are decoded at once.
+#[derive(Debug, Default)]
+struct Prefixes {
+    count: u64,
+    bytes: u64,
+}
+
+impl Prefixes {
+    fn add(&mut self, length: i32) -> Result<(), Bad> {
+        if self.count == AT_ONCE {
+            *self = Self::default();
+        }
+        self.count += 1;
+        self.bytes += u64::try_from(length).map_err(|_| "a page has a negative length")?;
+        if self.bytes > PREFIX_BYTES_MAX {
+            return Err("the prefixes of a few values hold more than fits");
+        }
+        Ok(())
+    }
+}
+
 /// Walks over the lengths that `bytes` begin with, those of prefixes first if there are any: as
-/// many as there may be values, and no longer together than a page may be.
-fn lengths(bytes: &[u8], prefixed: bool, values: u64) -> Result<(), Bad> {
+/// many as there may be values.
+fn lengths(bytes: &[u8], prefixes: Option<&mut Prefixes>, values: u64) -> Result<(), Bad> {
     let most = values.min(LENGTHS_FREE + bytes.len() as u64 * LENGTHS_PER_BYTE);
     let mut compact = Compact::new(bytes);
-    if prefixed {
-        let mut sum = 0;
-        stream(&mut compact, most, |length| {
-            let length = u64::try_from(length).map_err(|_| "a page has a negative length")?;
-            sum += length;
-            if sum > PREFIX_BYTES_MAX {
-                return Err("the prefixes of a page hold more than any page may");
-            }
-            Ok(())
-        })?;
+    if let Some(prefixes) = prefixes {
+        stream(&mut compact, most, |length| prefixes.add(length))?;
     }
     // The values behind these lengths are in the page, or the library says that they are not.
     stream(&mut compact, most, |_| Ok(()))
@@ -164,6 +179,10 @@ mod tests {
 
     use super::*;
 
+    fn with_prefixes(bytes: &[u8], values: u64) -> Result<(), Bad> {
+        lengths(bytes, Some(&mut Prefixes::default()), values)
+    }
+
     /// A stream of `count` lengths that are all the same, in blocks of 128.
     fn same(count: u8) -> Vec<u8> {
         let blocks = usize::from(count).saturating_sub(1).div_ceil(128);
@@ -176,38 +195,39 @@ mod tests {
     fn as_many_lengths_as_values_are_walked_over() {
         for count in [0, 1, 2, 100] {
             let both = [same(count), same(count)].concat();
-            lengths(&both, true, 100).unwrap();
+            with_prefixes(&both, 100).unwrap();
         }
         let both = [same(100), same(101)].concat();
-        lengths(&both, false, 100).unwrap();
-        assert!(lengths(&both, true, 100).is_err());
+        lengths(&both, None, 100).unwrap();
+        assert!(with_prefixes(&both, 100).is_err());
+    }
+
+    /// 129 prefixes of so many MiB each.
+    fn long(mebibytes: u8) -> Vec<u8> {
+        let first = [0x80, 0x80, 0x80, mebibytes];
+        let head = [0x80, 0x01, 0x04, 0x81, 0x01];
+        [&head[..], &first, &[0; 5], &same(100)].concat()
     }
 
     #[test]
-    fn prefixes_hold_no_more_than_a_page_may() {
-        // A first length, 1 MiB, and 128 steps of nothing.
-        let long = [
-            &[0x80, 0x01, 0x04, 0x81, 0x01, 0x80, 0x80, 0x80, 0x01][..],
-            &[0; 5],
-        ]
-        .concat();
-        let both = [long, same(100)].concat();
-        lengths(&both, true, 200).unwrap();
-        let long = [
-            &[0x80, 0x01, 0x04, 0x81, 0x01, 0x80, 0x80, 0x80, 0x04][..],
-            &[0; 5],
-        ]
-        .concat();
-        let both = [long, same(100)].concat();
-        assert_eq!(
-            lengths(&both, true, 200),
-            Err("the prefixes of a page hold more than any page may")
-        );
+    fn prefixes_hold_no_more_than_fits() {
+        with_prefixes(&long(3), 200).unwrap();
+        let more = Err("the prefixes of a few values hold more than fits");
+        assert_eq!(with_prefixes(&long(4), 200), more);
+        // Of one page after the other as well.
+        let mut prefixes = Prefixes::default();
+        lengths(&long(3), Some(&mut prefixes), 200).unwrap();
+        assert_eq!(lengths(&long(3), Some(&mut prefixes), 200), more);
+        // Unless they are not decoded at once.
+        let mut prefixes = Prefixes::default();
+        lengths(&long(3), Some(&mut prefixes), 200).unwrap();
+        (0..AT_ONCE).for_each(|_| prefixes.add(0).unwrap());
+        lengths(&long(3), Some(&mut prefixes), 200).unwrap();
         // 0, then one less at every step.
         let less = [&[0x80, 0x01, 0x04, 0x10, 0x00, 0x01][..], &[0; 4]].concat();
         let both = [less, same(100)].concat();
         assert_eq!(
-            lengths(&both, true, 200),
+            with_prefixes(&both, 200),
             Err("a page has a negative length")
         );
     }
@@ -249,19 +269,19 @@ mod tests {
     fn what_no_bytes_can_back_is_refused() {
         let large = [0xff, 0xff, 0xff, 0xff, 0x7f];
         let announced = [&[0x80, 0x01, 0x04], &large[..], &[0x00]].concat();
-        assert!(lengths(&announced, false, u64::MAX).is_err());
+        assert!(lengths(&announced, None, u64::MAX).is_err());
         let blocks = [&[0x80, 0x01], &large[..], &[0x05, 0x00]].concat();
-        assert!(lengths(&blocks, false, 10).is_err());
+        assert!(lengths(&blocks, None, 10).is_err());
         for bytes in [
             &[][..],
             &[0x80],
             &[0x00, 0x04, 0x05, 0x00],
             &[0x04, 0x00, 0x05, 0x00],
         ] {
-            assert!(lengths(bytes, false, 10).is_err(), "{bytes:?}");
+            assert!(lengths(bytes, None, 10).is_err(), "{bytes:?}");
         }
         let mut cut = same(100);
         cut.pop();
-        assert!(lengths(&cut, false, 100).is_err());
+        assert!(lengths(&cut, None, 100).is_err());
     }
 }
