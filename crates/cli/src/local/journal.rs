@@ -117,6 +117,14 @@ pub(crate) struct Journal {
     file: File,
 }
 
+impl Drop for Journal {
+    /// A child that was started and is not yet another program has the file open as well, and
+    /// would go on holding the lock.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 impl Journal {
     /// Makes a new journal; refuses a path that exists.
     pub(crate) fn create(path: &Path, header: &Header) -> Result<Self> {
