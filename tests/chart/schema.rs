@@ -144,6 +144,10 @@ fn what_the_schema_cannot_say_the_templates_refuse() {
             "keda.trigger=prometheus,keda.prometheus.serverAddress=http://prometheus:9090",
             "keda.trigger: prometheus counts all pools together",
         ),
+        (
+            "keda.kind=ScaledJob",
+            "worker.pools: m has minReplicas 1; a ScaledJob's workers end when idle, so it must be 0",
+        ),
     ] {
         let refusal = template("snowpack", &[&ha[..], &[set]].concat()).unwrap_err();
         assert!(refusal.contains(wanted), "{set}: {refusal}");

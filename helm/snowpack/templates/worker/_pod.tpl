@@ -1,6 +1,7 @@
 {{/* The entries of worker.pools, each with what it leaves to the values beside it, as JSON. */}}
 {{- define "snowpack.worker.pools" -}}
 {{- $values := .Values.worker -}}
+{{- $job := and .Values.keda.enabled (eq .Values.keda.kind "ScaledJob") -}}
 {{- $names := list -}}
 {{- $pools := list -}}
 {{- range $entry := $values.pools -}}
@@ -19,6 +20,9 @@
 {{- $served = concat $served .serves -}}
 {{- if gt (int .minReplicas) (int .maxReplicas) -}}
 {{- fail (printf "worker.pools: %s has minReplicas %v above maxReplicas %v" .name .minReplicas .maxReplicas) -}}
+{{- end -}}
+{{- if and $job (gt (int .minReplicas) 0) -}}
+{{- fail (printf "worker.pools: %s has minReplicas %v; a ScaledJob's workers end when idle, so it must be 0" .name .minReplicas) -}}
 {{- end -}}
 {{- end -}}
 {{- if ne (len $served) (len (uniq $served)) -}}
