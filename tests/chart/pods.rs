@@ -147,7 +147,8 @@ fn m35_a_pod_is_given_more_time_than_its_program_takes() {
         let worker = find(&objects, "Deployment/snowpack-worker-default");
         let given = &worker["spec"]["template"]["spec"]["terminationGracePeriodSeconds"];
         let grace: u64 = grace.parse().unwrap();
-        assert!(grace + 10 <= given.as_u64().unwrap(), "{given} for {grace}");
+        // The worker takes 20 more to hand back and 2 for its last Events.
+        assert!(grace + 22 < given.as_u64().unwrap(), "{given} for {grace}");
     }
 }
 

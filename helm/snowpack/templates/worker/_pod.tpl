@@ -42,8 +42,8 @@ metadata:
   {{- include "snowpack.podMetadata" (set $this "checksum" (sha256sum $config)) | trim | nindent 2 }}
 spec:
   {{- include "snowpack.podSpec" $this | nindent 2 }}
-  # What is left after the grace is handed back, which is quick while Postgres answers.
-  terminationGracePeriodSeconds: {{ add $root.Values.worker.graceSeconds 20 }}
+  # What is left after the grace is handed back within 20 seconds, and its Events are sent within 2.
+  terminationGracePeriodSeconds: {{ add $root.Values.worker.graceSeconds 30 }}
   {{- if $job }}
   restartPolicy: Never
   {{- end }}
