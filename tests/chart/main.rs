@@ -9,6 +9,7 @@ mod helm;
 mod monitoring;
 mod names;
 mod pods;
+mod policies;
 mod scaling;
 mod schema;
 mod settings;
