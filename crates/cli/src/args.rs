@@ -117,6 +117,9 @@ pub(crate) enum Command {
     /// Hand out jobs again
     #[command(after_help = "Example:\n  snowpack resume")]
     Resume(Resume),
+    /// See whether it works: a dry run, asked for and read back
+    #[command(after_help = crate::check::EXAMPLES)]
+    Check(crate::check::Args),
     /// Refuse new jobs, or take them again; what is queued and what runs goes on
     #[command(after_help = DRAIN_EXAMPLES)]
     Drain(Drain),

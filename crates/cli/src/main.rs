@@ -1,11 +1,12 @@
 //! `snowpack`, the command line: demo, migrate, tables, health, plan, maintain, submit, jobs,
-//! explain, orchestrate, trigger, runs, pending.
+//! explain, orchestrate, trigger, runs, pending, check.
 //!
 //! One file per command; [`args`] says what may be typed, [`session`] what is connected to,
 //! [`out`] where results go. Exit codes: 0 done (or nothing to do), 1 failed, 2 bad usage.
 
 mod args;
 mod bench;
+mod check;
 mod demo;
 mod done;
 mod drain;
@@ -82,6 +83,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<()> {
         Command::Pending(args) => pending::run(args, out).await,
         Command::Pause(args) => lane::pause(args, out).await,
         Command::Resume(args) => lane::resume(args, out).await,
+        Command::Check(args) => check::run(args, out).await,
         Command::Drain(args) => drain::run(args, out).await,
         Command::Bench(args) => bench::run(args, out).await,
         Command::Completions(args) => completions(&args, out),

@@ -137,6 +137,38 @@ async fn m06_a_dry_run_of_a_table_that_is_not_there_makes_no_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn m06_a_check_plans_the_first_table_of_the_cache_and_reads_that_back() {
+    let lake = Lake::new().await;
+    let never = lake.run(&["check", "--timeout", "0"]).expect(1);
+    never.complains(&["not filled within 0 s", "no API tried"]);
+    let client = lake.database.client().await;
+    let synced = "update snowpack.table_cache_meta set last_synced_at = now()";
+    client.batch_execute(synced).await.unwrap();
+    let none = lake.run(&["check"]).expect(0).stdout;
+    assert_eq!(none, "the catalog holds no table to plan\n");
+
+    lake.make("db.events", 6);
+    let known = "insert into snowpack.table_cache_entries (database_name, table_name) \
+                 values ('db', 'events'), ('db', 'gone')";
+    client.batch_execute(known).await.unwrap();
+    let before = whole(&lake);
+    let checked = run(&lake, &["check"]);
+    assert_eq!(checked["table"], "db.events");
+    let job = run(&lake, &["job", checked["job_id"].as_str().unwrap()]);
+    let ended = (&job["status"], &job["dry_run"]);
+    assert_eq!(ended, (&json!("completed"), &json!(true)));
+    assert_eq!(whole(&lake), before);
+    let text = lake.run(&["check", "db.events"]).expect(0).stdout;
+    assert!(
+        text.contains("of db.events was planned and read back: completed"),
+        "{text}"
+    );
+    lake.run(&["check", "db.gone"])
+        .expect(1)
+        .complains(&["db.gone"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn m05_a_drain_refuses_new_jobs_dry_runs_and_retries_until_it_is_off() {
     let lake = Lake::new().await;
     lake.make("db.events", 2);

@@ -52,6 +52,7 @@ fn bad_words_are_refused_naming_them() {
         &["`keep`", "retain_last"],
     );
     refused("completions tcsh", &["tcsh", "bash"]);
+    refused("check --timeout 3601", &["3601", "from 0 to 3600"]);
 }
 
 #[test]
@@ -138,6 +139,7 @@ fn help_shows_examples_and_is_no_failure() {
         &["demo", "--help"],
         &["jobs", "--help"],
         &["pending", "--help"],
+        &["check", "--help"],
     ] {
         let ran = run(words, &[]).expect(0);
         assert!(ran.stdout.contains("xample"), "{words:?}: {}", ran.stdout);
