@@ -9,6 +9,8 @@ use serde_json::Value;
 use crate::helm::{none, objects, read, root, yaml};
 
 const ALERTS: &str = "helm/snowpack/files/alerts.yaml";
+/// When they fire and when they do not.
+const CASES: &str = "tests/chart/alerts.yaml";
 const DASHBOARDS: [&str; 2] = ["snowpack-overview.json", "snowpack-workers.json"];
 
 #[track_caller]
@@ -42,7 +44,23 @@ fn text<'a>(value: &'a Value, path: &str) -> &'a str {
 #[test]
 fn m32_promtool_takes_the_alerts_and_they_fire_when_they_should() {
     promtool(&["check", "rules", ALERTS]);
-    promtool(&["test", "rules", "tests/chart/alerts.yaml"]);
+    promtool(&["test", "rules", CASES]);
+    let cases = &yaml(&read(CASES))[0];
+    let tests = cases["tests"].as_array().expect("tests").iter();
+    let asked = tests.flat_map(|test| test["alert_rule_test"].as_array().expect("cases"));
+    let fires: BTreeSet<&str> = asked
+        .filter(|case| {
+            case["exp_alerts"]
+                .as_array()
+                .is_some_and(|all| !all.is_empty())
+        })
+        .map(|case| text(case, "/alertname"))
+        .collect();
+    let own = rules(&yaml(&read(ALERTS))[0]);
+    let alerts = own.iter().map(|rule| text(rule, "/alert"));
+    let silent = alerts.filter(|alert| !fires.contains(alert));
+    let silent = silent.map(|alert| format!("{CASES}: {alert} never fires"));
+    none(&silent.collect::<Vec<_>>());
 }
 
 #[test]
