@@ -41,6 +41,68 @@ fn m33_the_trigger_asks_whom_the_value_says() {
     );
 }
 
+#[test]
+fn m33_keda_gets_what_the_scaler_s_certificate_and_token_need() {
+    let tls = "scaler.tls.existingSecret=scaler-tls";
+    let token = "scaler.token.existingSecret=scaler-token";
+    let secret = |parameter: &str, name: &str, key: &str| json!({"parameter": parameter, "name": name, "key": key});
+    let ca = secret("ca", "scaler-tls", "ca.crt");
+    let pair = [
+        secret("cert", "scaler-tls", "tls.crt"),
+        secret("key", "scaler-tls", "tls.key"),
+    ];
+    let bearer = secret("token", "scaler-token", "token");
+    let none = "scaler.tls.caKey=";
+    for (trigger, sets, mode, wanted) in [
+        ("metrics-api", &[][..], json!(null), vec![]),
+        ("metrics-api", &[tls, none], json!(null), vec![]),
+        (
+            "metrics-api",
+            &[token],
+            json!("bearer"),
+            vec![bearer.clone()],
+        ),
+        (
+            "metrics-api",
+            &[tls, none, token],
+            json!("bearer"),
+            vec![bearer.clone()],
+        ),
+        (
+            "metrics-api",
+            &[tls],
+            json!("tls"),
+            vec![ca.clone(), pair[0].clone(), pair[1].clone()],
+        ),
+        (
+            "metrics-api",
+            &[tls, token],
+            json!("tls,bearer"),
+            vec![bearer, ca, pair[0].clone(), pair[1].clone()],
+        ),
+        (
+            "external-push",
+            &[tls, token],
+            json!(null),
+            vec![secret("caCert", "scaler-tls", "ca.crt")],
+        ),
+    ] {
+        let trigger = format!("keda.trigger={trigger}");
+        let set = [&[trigger.as_str()][..], sets].concat().join(",");
+        let objects = objects(&["--set", &set]);
+        let spec = &find(&objects, &format!("ScaledObject/{WORKER}"))["spec"];
+        assert_eq!(spec["triggers"][0]["metadata"]["authMode"], mode, "{set}");
+        let made = objects
+            .iter()
+            .find(|object| object["kind"] == "TriggerAuthentication");
+        let given = made.map(|made| made["spec"]["secretTargetRef"].clone());
+        let wanted = Some(json!(wanted)).filter(|_| !wanted.is_empty());
+        assert_eq!(given, wanted, "{set}");
+        let referred = spec["triggers"][0]["authenticationRef"]["name"].as_str();
+        assert_eq!(referred, made.map(|_| "snowpack-keda"), "{set}");
+    }
+}
+
 const OWN: &str = "crates/queue/sql/keda.sql";
 
 /// The queue's own statement as one line, for an entry that serves `pools` by `slots`.

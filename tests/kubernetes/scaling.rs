@@ -1,10 +1,10 @@
 //! KEDA takes the workers from zero to as many as there is work for, and back to zero.
 
-use serde_json::json;
-use testkit::until;
+use serde_json::{Value, json};
+use testkit::{Certificate, until};
 
 use crate::prometheus::Prometheus;
-use crate::release::{Release, WORKER, keda, merge};
+use crate::release::{NAME, Release, WORKER, keda, merge};
 use crate::replicas::Replicas;
 
 const JOBS: usize = 40;
@@ -15,11 +15,41 @@ const SEEDS_QUERY: &str =
     "SELECT COUNT(*) FROM snowpack.job_queue WHERE claimed_at IS NULL AND visible_at <= NOW()";
 const OUR_QUERY: &str = include_str!("../../crates/queue/sql/keda.sql");
 
+/// A certificate that nobody knows, and a token: what the scaler then wants, KEDA gets from Secrets.
+fn guarded(release: &Release) -> Value {
+    let name = format!("{NAME}-scaler.{}.svc", release.namespace.name());
+    let certificate = Certificate::of(&name);
+    let [cert, key] = certificate.pem();
+    for (secret, content) in [
+        (
+            "scaler-tls",
+            json!({"tls.crt": cert, "tls.key": key, "ca.crt": cert}),
+        ),
+        (
+            "scaler-token",
+            json!({"token": "0123456789abcdef0123456789abcdef"}),
+        ),
+    ] {
+        release.namespace.apply(&json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": secret},
+            "stringData": content,
+        }));
+    }
+    json!({"scaler": {
+        "tls": {"existingSecret": "scaler-tls"},
+        "token": {"existingSecret": "scaler-token"},
+    }})
+}
+
 /// 40 jobs come at once; all of them are done in the end by workers that were not there before.
 async fn scales(release: &Release, trigger: &str, polling_interval: u32, tables: &[String]) {
     let mut values = keda(trigger, polling_interval);
-    if trigger == "prometheus" {
-        merge(&mut values, Prometheus::values());
+    match trigger {
+        "prometheus" => merge(&mut values, Prometheus::values()),
+        "metrics-api" => merge(&mut values, guarded(release)),
+        _ => {}
     }
     release.helm("upgrade", values);
     release.workers_ready(0).await;

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// For `localhost`, signed by itself.
+/// For one name, signed by itself.
 #[derive(Debug)]
 pub struct Certificate {
     cert: CertificateDer<'static>,
@@ -20,13 +20,18 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// A new one each time.
+    /// For `localhost`; a new one each time.
+    #[expect(clippy::new_without_default, reason = "each is another one")]
+    pub fn new() -> Self {
+        Self::of("localhost")
+    }
+
+    /// For a host of this name; a new one each time.
     ///
     /// # Panics
     /// When there is no randomness.
-    #[expect(clippy::new_without_default, reason = "each is another one")]
-    pub fn new() -> Self {
-        let made = generate_simple_self_signed(["localhost".to_owned()]);
+    pub fn of(name: &str) -> Self {
+        let made = generate_simple_self_signed([name.to_owned()]);
         let CertifiedKey { cert, signing_key } = made.expect("make a certificate");
         Self {
             cert: cert.der().clone(),

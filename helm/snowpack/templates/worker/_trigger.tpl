@@ -29,8 +29,11 @@ which does not listen to pushes for it. */}}
     valueLocation: {{ $count }}
     targetValue: {{ .pool.slots | quote }}
     activationTargetValue: "0"
-    {{- if .root.Values.scaler.token.existingSecret }}
-    authMode: bearer
+    {{- $modes := list }}
+    {{- if and $tls .root.Values.scaler.tls.caKey }}{{ $modes = append $modes "tls" }}{{ end }}
+    {{- if .root.Values.scaler.token.existingSecret }}{{ $modes = append $modes "bearer" }}{{ end }}
+    {{- with $modes }}
+    authMode: {{ join "," . | quote }}
     {{- end }}
 {{- else if eq $keda.trigger "postgresql" -}}
 - type: postgresql
@@ -87,10 +90,24 @@ running Jobs. */}}
 - parameter: connection
   name: {{ $values.keda.postgresql.existingSecret }}
   key: {{ $values.keda.postgresql.key }}
-{{- else if and (eq $values.keda.trigger "metrics-api") $values.scaler.token.existingSecret -}}
+{{- else if eq $values.keda.trigger "metrics-api" -}}
+{{- with $values.scaler.token -}}
+{{- if .existingSecret }}
 - parameter: token
-  name: {{ $values.scaler.token.existingSecret }}
-  key: {{ $values.scaler.token.key }}
+  name: {{ .existingSecret }}
+  key: {{ .key }}
+{{- end -}}
+{{- end -}}
+{{- with $values.scaler.tls -}}
+{{- if and .existingSecret .caKey }}
+{{- /* KEDA takes a CA here only beside a client's certificate; the scaler asks for none. */}}
+{{- range $parameter, $key := dict "ca" .caKey "cert" "tls.crt" "key" "tls.key" }}
+- parameter: {{ $parameter }}
+  name: {{ $values.scaler.tls.existingSecret }}
+  key: {{ $key }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- else if and (eq $values.keda.trigger "external-push") $values.scaler.tls.existingSecret $values.scaler.tls.caKey -}}
 - parameter: caCert
   name: {{ $values.scaler.tls.existingSecret }}
