@@ -37,7 +37,7 @@ async fn a_release_is_installed_tested_upgraded_rolled_back_and_leaves_nothing_b
     release.helm(
         "install",
         json!({
-            "keda": {"enabled": true, "trigger": "metrics-api"},
+            "keda": {"enabled": true, "trigger": "external-push"},
             "helmTest": {"table": "db.t"},
         }),
     );

@@ -22,7 +22,7 @@ fn wanted(release: &Release) -> Value {
 
 #[tokio::test]
 async fn postgres_is_gone_for_a_while_and_no_worker_job_or_row_is_lost() {
-    let release = Release::install("postgres", keda("metrics-api", 1)).await;
+    let release = Release::install("postgres", keda("external-push", 1)).await;
     let long = Long::begin(&release, 2).await;
     until("KEDA wants two workers", async || wanted(&release) == 2).await;
 
