@@ -8,7 +8,7 @@ use testkit::until;
 use crate::release::{API_PORT, NAME, Release, WORKERS};
 
 /// Kinds that Kubernetes fills by itself, and forgets by itself.
-const NOT_OURS: [&str; 3] = ["events", "leases.coordination", "endpoints"];
+const NOT_OURS: [&str; 2] = ["events", "endpoints"];
 
 /// Every object in the namespace, of every kind the API server lists.
 fn objects(release: &Release) -> BTreeSet<String> {
