@@ -1,6 +1,6 @@
 //! `deploy/`: the chart as plain manifests, for people without Helm.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use crate::helm::{helm, name, none, read, root, tool, yaml};
@@ -117,6 +117,38 @@ fn kustomize_builds_the_base_from_every_manifest() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn the_overlay_of_the_how_to_moves_everything_to_another_namespace() {
+    let how_to = read("deploy/README.md");
+    let overlay = how_to.split("```yaml\n").nth(1).expect("an overlay");
+    let overlay = overlay.split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(root().join("deploy"), folder.path().join("deploy")).unwrap();
+    let own = folder.path().join("own");
+    fs::create_dir(&own).unwrap();
+    fs::write(own.join("kustomization.yaml"), overlay).unwrap();
+    let run = tool("kubectl", &["kustomize", own.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{said}");
+    let built = String::from_utf8(run.stdout).expect("kubectl prints UTF-8");
+    let of = |what: &str| -> BTreeSet<&str> {
+        let lines = built.lines().filter_map(|line| line.split_once(what));
+        lines.map(|(_, value)| value).collect()
+    };
+    assert_eq!(of(" namespace: "), BTreeSet::from(["lake"]));
+    let address = BTreeSet::from(["snowpack-scaler.lake.svc:9092"]);
+    assert_eq!(of(" scalerAddress: "), address);
+    assert_eq!(
+        of(" SNOWPACK_WAREHOUSE: "),
+        BTreeSet::from(["s3://lake/warehouse"])
+    );
+    let image = BTreeSet::from([concat!(
+        "registry.example/snowpack:",
+        env!("CARGO_PKG_VERSION")
+    )]);
+    assert_eq!(of(" image: "), image);
 }
 
 #[test]

@@ -63,6 +63,19 @@ fn the_api_server_takes_what_every_values_file_makes_with_no_unknown_field() {
 }
 
 #[test]
+fn the_api_server_takes_the_plain_manifests_with_no_unknown_field() {
+    // The base is for this namespace.
+    let namespace = Namespace::new("snowpack");
+    let deploy = PathBuf::from(chart()).join("../../deploy");
+    let base = deploy.display().to_string();
+    let apply = ["apply", "--dry-run=server", "--validate=strict"];
+    let taken = namespace.kubectl(&[&apply[..], &["--kustomize", &base]].concat());
+    for object in ["deployment.apps/snowpack-api", "job.batch/snowpack-migrate"] {
+        assert!(taken.contains(object), "{taken}");
+    }
+}
+
+#[test]
 fn kubeconform_finds_every_manifest_valid_by_the_api_servers_own_openapi() {
     let folder = schemas();
     let location = folder.path().display().to_string();
