@@ -13,4 +13,5 @@ mod policies;
 mod scaling;
 mod schema;
 mod settings;
+mod texts;
 mod values;

@@ -99,6 +99,10 @@ const REFUSED: &[(&str, &[&str])] = &[
         "healthSync.timeZone=Europe Berlin",
         &["/healthSync/timeZone", "pattern"],
     ),
+    (
+        "orchestrator.timeZone=/UTC",
+        &["/orchestrator/timeZone", "pattern"],
+    ),
     // Selectors find pods by these.
     (
         "worker.podLabels.app\\.kubernetes\\.io/name=mine",

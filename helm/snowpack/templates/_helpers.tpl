@@ -28,7 +28,7 @@
 
 {{/* Labels: dict "root" $ "component" "api". Selectors never change; workers have `pool` besides. */}}
 {{- define "snowpack.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "snowpack.name" .root }}
+app.kubernetes.io/name: {{ include "snowpack.name" .root | quote }}
 app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .pool }}
@@ -67,7 +67,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: {{ include "snowpack.serviceAccountName" . }}
+  name: {{ include "snowpack.serviceAccountName" . | quote }}
   labels:
     {{- include "snowpack.labels" . | nindent 4 }}
   {{- with merge (dict) .values.serviceAccount.annotations (.hook | default dict) }}
@@ -98,7 +98,7 @@ labels:
 {{/* What every pod's spec has: dict "root" "component" "values", "account" when it runs as another component.
 Who talks to the API server mounts a token of its own: see `snowpack.token.mount`. */}}
 {{- define "snowpack.podSpec" -}}
-serviceAccountName: {{ .account | default (include "snowpack.serviceAccountName" .) }}
+serviceAccountName: {{ .account | default (include "snowpack.serviceAccountName" .) | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -190,7 +190,7 @@ initContainers:
   mountPath: /tmp
 {{- if .Values.storage.volume.existingClaim }}
 - name: warehouse
-  mountPath: {{ .Values.storage.volume.mountPath }}
+  mountPath: {{ .Values.storage.volume.mountPath | quote }}
 {{- end }}
 {{- end -}}
 

@@ -51,7 +51,7 @@ which does not listen to pushes for it. */}}
 {{- $of := printf "{lane=\"snowpack\",namespace=\"%s\"}" .root.Release.Namespace -}}
 - type: prometheus
   metadata:
-    serverAddress: {{ $keda.prometheus.serverAddress }}
+    serverAddress: {{ $keda.prometheus.serverAddress | quote }}
     {{- if $job }}
     query: {{ printf "max(snowpack_queue_ready%s)" $of | quote }}
     {{- else }}
@@ -88,14 +88,14 @@ running Jobs. */}}
 {{- $values := .Values -}}
 {{- if and (eq $values.keda.trigger "postgresql") $values.keda.postgresql.existingSecret -}}
 - parameter: connection
-  name: {{ $values.keda.postgresql.existingSecret }}
-  key: {{ $values.keda.postgresql.key }}
+  name: {{ $values.keda.postgresql.existingSecret| quote }}
+  key: {{ $values.keda.postgresql.key| quote }}
 {{- else if eq $values.keda.trigger "metrics-api" -}}
 {{- with $values.scaler.token -}}
 {{- if .existingSecret }}
 - parameter: token
-  name: {{ .existingSecret }}
-  key: {{ .key }}
+  name: {{ .existingSecret | quote }}
+  key: {{ .key| quote }}
 {{- end -}}
 {{- end -}}
 {{- with $values.scaler.tls -}}
@@ -103,14 +103,14 @@ running Jobs. */}}
 {{- /* KEDA takes a CA here only beside a client's certificate; the scaler asks for none. */}}
 {{- range $parameter, $key := dict "ca" .caKey "cert" "tls.crt" "key" "tls.key" }}
 - parameter: {{ $parameter }}
-  name: {{ $values.scaler.tls.existingSecret }}
-  key: {{ $key }}
+  name: {{ $values.scaler.tls.existingSecret | quote }}
+  key: {{ $key| quote }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- else if and (eq $values.keda.trigger "external-push") $values.scaler.tls.existingSecret $values.scaler.tls.caKey -}}
 - parameter: caCert
-  name: {{ $values.scaler.tls.existingSecret }}
-  key: {{ $values.scaler.tls.caKey }}
+  name: {{ $values.scaler.tls.existingSecret | quote }}
+  key: {{ $values.scaler.tls.caKey| quote }}
 {{- end -}}
 {{- end -}}
