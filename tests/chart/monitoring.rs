@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::helm::{none, objects, read, root, yaml};
+use crate::helm::{NAMESPACE, none, objects, read, root, yaml};
 
 const ALERTS: &str = "helm/snowpack/files/alerts.yaml";
 /// When they fire and when they do not.
@@ -210,4 +210,35 @@ fn the_dashboards_are_in_the_chart_as_they_are_in_deploy() {
         let deployed = read(&format!("deploy/dashboards/{file}"));
         assert_eq!(rendered.as_str().unwrap().trim(), deployed.trim(), "{file}");
     }
+}
+
+#[test]
+fn m32_prometheus_checks_the_certificates_of_what_it_scrapes() {
+    let scraped = |sets: &str| {
+        let on = "monitoring.serviceMonitor.enabled=true";
+        let objects = objects(&["--set", on, "--set", sets]);
+        ["api", "scaler"].map(|component| {
+            let name = format!("snowpack-{component}");
+            let monitor = objects.iter().find(|object| {
+                object["kind"] == "ServiceMonitor" && object["metadata"]["name"] == *name
+            });
+            let endpoint = &monitor.expect("a monitor")["spec"]["endpoints"][0];
+            (endpoint["scheme"].clone(), endpoint["tlsConfig"].clone())
+        })
+    };
+    let plain = (Value::Null, Value::Null);
+    assert_eq!(
+        scraped("api.replicaCount=1"),
+        [plain.clone(), plain.clone()]
+    );
+    let name = |component: &str| format!("snowpack-{component}.{NAMESPACE}.svc");
+    let [api, scaler] = scraped("api.tls.existingSecret=a,scaler.tls.existingSecret=s");
+    for (found, component, secret) in [(api, "api", "a"), (scaler, "scaler", "s")] {
+        let ca = json!({"secret": {"name": secret, "key": "ca.crt"}});
+        let wanted = json!({"serverName": name(component), "ca": ca});
+        assert_eq!(found, (json!("https"), wanted));
+    }
+    let [api, scaler] = scraped("api.tls.existingSecret=a,api.tls.caKey=");
+    assert_eq!(api, (json!("https"), json!({"serverName": name("api")})));
+    assert_eq!(scaler, plain);
 }
