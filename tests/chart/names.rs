@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::helm::{NAMESPACE, Shape, containers, name, none, pod, shapes, template, yaml};
+use crate::helm::{NAMESPACE, Shape, containers, name, none, pod, read, shapes, template, yaml};
 
 /// Helm's own limit for a release's name.
 const RELEASE_BYTES: usize = 53;
@@ -174,6 +174,50 @@ fn selector(object: &Value) -> Option<&serde_json::Map<String, Value>> {
         "NetworkPolicy" => spec["podSelector"]["matchLabels"].as_object(),
         _ => None,
     }
+}
+
+/// What Kubernetes refuses to change, and the labels by which a pool's Jobs are told apart.
+fn immutable(object: &Value) -> Option<Value> {
+    match object["kind"].as_str()? {
+        "Deployment" | "Service" | "PodDisruptionBudget" => {
+            Some(json!({"selector": object["spec"]["selector"]}))
+        }
+        "RoleBinding" => Some(json!({"roleRef": object["roleRef"]})),
+        "Job" | "CronJob" | "ScaledJob" => {
+            let mut labels = pod(object)?["metadata"]["labels"].clone();
+            let own =
+                ["name", "instance", "component"].map(|part| format!("app.kubernetes.io/{part}"));
+            let kept = |key: &String| own.contains(key) || key == "snowpack/pool";
+            labels.as_object_mut()?.retain(|key, _| kept(key));
+            Some(json!({"labels": labels}))
+        }
+        _ => None,
+    }
+}
+
+/// `released/*.immutable.json` is what a release made of its own values: never to be updated.
+#[test]
+fn what_cannot_be_changed_is_as_in_the_first_release() {
+    let released = read("tests/chart/released/0.1.0.immutable.json");
+    let released: Value = serde_json::from_str(&released).unwrap();
+    let values = ["--values", "../../tests/chart/released/0.1.0.yaml", "--set"];
+    let mut found = BTreeSet::new();
+    for set in ["api.replicaCount=2,drain=false", "keda.kind=ScaledJob"] {
+        for object in render("snowpack", &[&values[..], &[set]].concat()) {
+            let name = name(&object);
+            let Some(before) = released.get(&name) else {
+                continue;
+            };
+            let now = immutable(&object).unwrap_or_else(|| panic!("{name}"));
+            assert_eq!(now, *before, "{name}: an upgrade would be refused");
+            found.insert(name);
+        }
+    }
+    assert!(found.contains("Deployment/snowpack-api"), "{found:?}");
+    assert!(
+        found.contains("Deployment/snowpack-worker-default"),
+        "{found:?}"
+    );
 }
 
 #[test]
