@@ -94,8 +94,13 @@ async fn scales(release: &Release, trigger: &str, polling_interval: u32, tables:
     }
     let none = replicas.when("nobody is wanted", |count| count == 0);
     release.workers_ready(0).await;
+    let asked = if pushed {
+        NEVER_IN_TIME
+    } else {
+        polling_interval
+    };
     println!(
-        "{trigger}, asked every {polling_interval} s: from enqueue commit to 1 replica {:.2?}, to \
+        "{trigger}, asked every {asked} s: from enqueue commit to 1 replica {:.2?}, to \
          {WORKERS_MAX} {:.2?}, to 0 {:.1?}",
         from_zero - committed,
         all - committed,
