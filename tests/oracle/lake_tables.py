@@ -335,6 +335,25 @@ def add_file(task):
     return {}
 
 
+def store(task):
+    """A file for a wide table as PyArrow writes it with these options, in no table yet: rows of so
+    many different contents, in no order."""
+    import pyarrow.parquet as pq
+
+    table = catalog(task).load_table(task["table"])
+    path = task["path"].removeprefix("file://")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    made = [wide_row(random.Random(task["seed"] * 1_000_003 + i), i) for i in range(task["variety"])]
+    if task["variety"] < task["rows"]:
+        drawn = random.Random(task["start"]).choices(made, k=task["rows"])
+    else:
+        drawn = made[: task["rows"]]
+    rows = [{**row, "id": task["start"] + n} for n, row in enumerate(drawn)]
+    rows = pa.Table.from_pylist(rows, schema=table.schema().as_arrow())
+    pq.write_table(rows, path, store_decimal_as_integer=True, **task["options"])
+    return {"bytes": os.path.getsize(path)}
+
+
 def rewrite_file(task):
     """Writes a Parquet file again beside itself: without a column, or with checksums of its pages
     and then the lowest bit of its last id flipped."""
@@ -545,6 +564,6 @@ def hashed(task):
 
 
 DO = [read, make, append, delete, evolve, unpartition, upgrade, headers, add_file, rewrite_file, drop, rollback, expire, files, parquet, object_path]
-DO += [register, sums, ref, append_to, statistics, reach, travel, hashed]
+DO += [register, sums, ref, append_to, statistics, reach, travel, hashed, store]
 
 tasks.answer(DO)

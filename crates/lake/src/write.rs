@@ -8,13 +8,13 @@ use catalog::Table;
 use metadata::{
     Content, DataFile, Field, Literal, PartitionSpec, Primitive, Schema, StructType, Type,
 };
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 
 use crate::Error;
 use crate::deletes::{FILE_PATH_ID, POSITION_ID};
-use crate::files::output::{OutputFile, column_writers};
+use crate::files::output::{Chunk, OutputFile, column_writers};
 use crate::files::place::Places;
 use crate::files::properties::{MetricsMode, WriteSettings};
 use crate::files::schema::WriteSchema;
@@ -242,7 +242,7 @@ impl FileWriter {
     }
 }
 
-fn encode(kind: &Kind, batches: &[RecordBatch]) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+fn encode(kind: &Kind, batches: &[RecordBatch]) -> Result<Vec<Chunk>, ParquetError> {
     let writers = column_writers(&kind.schema, &kind.properties)
         .map_err(|error| ParquetError::External(Box::new(error)))?;
     let mut writers = writers.create_column_writers(0)?;
@@ -262,5 +262,6 @@ fn encode(kind: &Kind, batches: &[RecordBatch]) -> Result<Vec<ArrowColumnChunk>,
             }
         }
     }
-    writers.into_iter().map(ArrowColumnWriter::close).collect()
+    let close = |writer: ArrowColumnWriter| writer.close().map(Chunk::Encoded);
+    writers.into_iter().map(close).collect()
 }

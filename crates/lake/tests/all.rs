@@ -44,6 +44,8 @@ mod s3;
 mod v1;
 #[path = "all/waiting.rs"]
 mod waiting;
+#[path = "all/ways.rs"]
+mod ways;
 #[path = "all/world.rs"]
 mod world;
 #[path = "all/writer.rs"]

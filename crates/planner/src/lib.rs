@@ -17,5 +17,5 @@ pub use port::{
     Attempt, Engine, EngineError, Ledger, LedgerError, Progress, Records, Reserved, Signals, Swap,
     SwapError,
 };
-pub use report::{Expired, Purge, Report};
+pub use report::{ColumnChunks, Expired, Purge, Report};
 pub use task::{BadOption, Plan, Task};

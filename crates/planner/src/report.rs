@@ -1,5 +1,8 @@
 //! What an executed action did.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use model::ActionOutcome;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +34,99 @@ pub struct Report {
     /// Of `purge_pending` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purge: Option<Purge>,
+    /// Of `rewrite_data_files` only.
+    #[serde(default, skip_serializing_if = "ColumnChunks::is_empty")]
+    pub column_chunks: ColumnChunks,
+}
+
+/// How the column chunks of a rewrite's outputs were made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ColumnChunks {
+    /// Of the inputs' pages as they are.
+    pub copied: u64,
+    /// With one dictionary made of the inputs'.
+    pub remapped: u64,
+    /// With the inputs' dictionaries as pages of data.
+    pub transplanted: u64,
+    /// Of values gathered from the inputs' dictionaries.
+    pub unpacked: u64,
+    /// By decoding and encoding every value.
+    pub transcoded: u64,
+    /// Why they were transcoded.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+impl ColumnChunks {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts().into_iter().zip(other.named()) {
+            *count = count.saturating_add(more.1);
+        }
+        for (reason, count) in &other.reasons {
+            self.because(reason, *count);
+        }
+    }
+
+    /// Chunks that were transcoded for a reason, which counts them.
+    pub fn because(&mut self, reason: &str, chunks: u64) {
+        let count = self.reasons.entry(reason.to_owned()).or_default();
+        *count = count.saturating_add(chunks);
+    }
+
+    /// In the order of [`Self::named`].
+    fn counts(&mut self) -> [&mut u64; 5] {
+        [
+            &mut self.copied,
+            &mut self.remapped,
+            &mut self.transplanted,
+            &mut self.unpacked,
+            &mut self.transcoded,
+        ]
+    }
+
+    fn named(&self) -> [(&'static str, u64); 5] {
+        [
+            ("copied", self.copied),
+            ("remapped", self.remapped),
+            ("transplanted", self.transplanted),
+            ("unpacked", self.unpacked),
+            ("transcoded", self.transcoded),
+        ]
+    }
+
+    /// Reads what [`fmt::Display`] wrote; anything else counts as nothing.
+    pub fn parse(text: &str) -> Self {
+        let mut chunks = Self::default();
+        for (name, count) in text.split(' ').filter_map(|word| word.split_once('=')) {
+            let Ok(count) = count.parse::<u64>() else {
+                continue;
+            };
+            let place = chunks.named().iter().position(|(known, _)| *known == name);
+            match place {
+                Some(place) => *chunks.counts()[place] = count,
+                None => chunks.because(name, count),
+            }
+        }
+        chunks
+    }
+}
+
+/// `copied=3 transcoded=2 nested=2`: what there is none of is left out.
+impl fmt::Display for ColumnChunks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reasons = self.reasons.iter();
+        let reasons = reasons.map(|(reason, count)| (reason.as_str(), *count));
+        let counts = self.named().into_iter().chain(reasons);
+        for (at, (name, count)) in counts.filter(|(_, count)| *count > 0).enumerate() {
+            let space = if at == 0 { "" } else { " " };
+            write!(f, "{space}{name}={count}")?;
+        }
+        Ok(())
+    }
 }
 
 /// What an expiry did, over all its attempts.
@@ -120,5 +216,35 @@ impl Report {
                 self.deletes_applied
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn column_chunks_are_read_as_they_are_written() {
+        let mut chunks = ColumnChunks {
+            copied: 3,
+            transcoded: 2,
+            ..ColumnChunks::default()
+        };
+        chunks.because("nested", 2);
+        let text = chunks.to_string();
+        assert_eq!(text, "copied=3 transcoded=2 nested=2");
+        assert_eq!(ColumnChunks::parse(&text), chunks);
+        assert_eq!(ColumnChunks::parse(""), ColumnChunks::default());
+        assert_eq!(
+            ColumnChunks::parse("copied=-1 x =3"),
+            ColumnChunks::parse("=3")
+        );
+        let all = ColumnChunks::parse(&format!("copied={} nested={}", u64::MAX, u64::MAX));
+        chunks.add(&all);
+        assert_eq!(
+            (chunks.copied, chunks.reasons["nested"]),
+            (u64::MAX, u64::MAX)
+        );
+        assert_eq!(chunks.transcoded, 2);
     }
 }

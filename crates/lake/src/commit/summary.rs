@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use metadata::{Content, DataFile, Entry, LiveFile, LiveFiles, Snapshot, TableMetadata};
 use model::{Action, JobId};
 use planner::rewrite::{Plan, RULES_KEY};
-use planner::{Attempt, Report};
+use planner::{Attempt, ColumnChunks, Report};
 
 use super::snapshot::MAIN;
 use crate::rewrite::Rewritten;
@@ -16,6 +16,7 @@ const ACTION: &str = "snowpack.action";
 const DELETES_APPLIED: &str = "snowpack.deletes-applied";
 const BYTES_IN: &str = "snowpack.bytes-in";
 const COMMIT_ATTEMPTS: &str = "snowpack.commit-attempts";
+const COLUMN_CHUNKS: &str = "snowpack.column-chunks";
 /// Present on the commit that completed the action.
 const COMPLETES: &str = "snowpack.completes-action";
 
@@ -83,6 +84,13 @@ pub(super) fn of_rewrite(rewrite: &Rewrite<'_>) -> BTreeMap<String, String> {
     put(RULES_KEY, rewrite.plan.rules.clone());
     put(DELETES_APPLIED, deletes.to_string());
     put(BYTES_IN, inputs.to_string());
+    let mut chunks = ColumnChunks::default();
+    for group in rewrite.groups {
+        chunks.add(&group.column_chunks);
+    }
+    if chunks != ColumnChunks::default() {
+        put(COLUMN_CHUNKS, chunks.to_string());
+    }
     put(COMMIT_ATTEMPTS, rewrite.report.commit_attempts.to_string());
     if rewrite.last {
         put(COMPLETES, "true".to_owned());
@@ -131,6 +139,9 @@ fn add(report: &mut Report, snapshot: &Snapshot) {
     ];
     for (count, key) in counts {
         *count = count.saturating_add(number(snapshot, key));
+    }
+    if let Some(chunks) = snapshot.summary.get(COLUMN_CHUNKS) {
+        report.column_chunks.add(&ColumnChunks::parse(chunks));
     }
 }
 

@@ -7,13 +7,43 @@ use metadata::{Content, DataFile, Literal};
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use storage::{Storage, Upload};
 
 use super::bounds::fill_metrics;
 use super::properties::MetricsMode;
 use super::schema::WriteSchema;
 use crate::Error;
+use crate::rewrite::Assembled;
+
+/// A column chunk ready to be written.
+pub(crate) enum Chunk {
+    /// By the library.
+    Encoded(ArrowColumnChunk),
+    /// From pages of other files.
+    Assembled(Assembled),
+}
+
+impl std::fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Encoded(_) => "Encoded",
+            Self::Assembled(_) => "Assembled",
+        })
+    }
+}
+
+impl Chunk {
+    pub(crate) fn append_to<W: std::io::Write + Send>(
+        self,
+        group: &mut SerializedRowGroupWriter<'_, W>,
+    ) -> Result<(), ParquetError> {
+        match self {
+            Self::Encoded(chunk) => chunk.append_to_row_group(group),
+            Self::Assembled(chunk) => group.append_column(&chunk.bytes, chunk.closed),
+        }
+    }
+}
 
 /// A file that is not visible yet. Dropped before [`OutputFile::finish`], it leaves nothing.
 pub(crate) struct OutputFile {
@@ -58,7 +88,7 @@ impl OutputFile {
     }
 
     /// Adds a row group made of these chunks, in column order.
-    pub(crate) async fn append(&mut self, chunks: Vec<ArrowColumnChunk>) -> Result<(), Error> {
+    pub(crate) async fn append(&mut self, chunks: Vec<Chunk>) -> Result<(), Error> {
         let rows = self
             .append_chunks(chunks)
             .map_err(|source| bad(&self.location, source))?;
@@ -66,10 +96,10 @@ impl OutputFile {
         self.upload_buffered().await
     }
 
-    fn append_chunks(&mut self, chunks: Vec<ArrowColumnChunk>) -> Result<u64, ParquetError> {
+    fn append_chunks(&mut self, chunks: Vec<Chunk>) -> Result<u64, ParquetError> {
         let mut group = self.writer.next_row_group()?;
         for chunk in chunks {
-            chunk.append_to_row_group(&mut group)?;
+            chunk.append_to(&mut group)?;
         }
         let group = group.close()?;
         self.writer.flush()?;

@@ -4,6 +4,7 @@
 
 mod deltas;
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use parquet::basic::Compression;
@@ -18,6 +19,7 @@ use crate::Error;
 /// Groups a schema may have inside each other; a list counts two or three.
 const SCHEMA_DEPTH_MAX: usize = 100;
 /// Types of pages, as their headers number them.
+const DATA_PAGE: i64 = 0;
 const DICTIONARY_PAGE: i64 = 2;
 const DATA_PAGE_V2: i64 = 3;
 /// Bytes one value of a fixed length may have; a batch of nulls takes as many for each.
@@ -326,7 +328,7 @@ where
 }
 
 /// The leaves of a top-level column: neighbours, found without looking at thousands of others.
-fn leaves(schema: &SchemaDescriptor, root: usize) -> std::ops::Range<usize> {
+pub(crate) fn leaves(schema: &SchemaDescriptor, root: usize) -> std::ops::Range<usize> {
     let first = |root: usize| {
         let (mut low, mut high) = (0, schema.num_columns());
         while low < high {
@@ -342,59 +344,104 @@ fn leaves(schema: &SchemaDescriptor, root: usize) -> std::ops::Range<usize> {
     first(root)..first(root + 1)
 }
 
-fn chunk<R>(bytes: &R, column: &ColumnChunkMetaData) -> Result<(), String>
+/// Where a page lies in its file, and what its header says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) dictionary: bool,
+    /// Of data, in either form.
+    pub(crate) data: bool,
+    /// As the format numbers it.
+    pub(crate) encoding: i64,
+    pub(crate) values: u64,
+    /// Bytes.
+    pub(crate) unpacked: u64,
+    /// What follows the header.
+    pub(crate) body: Range<u64>,
+}
+
+/// Checks the pages of one column chunk, and shows the head of each to `look` as it comes; what
+/// is read of pages in delta encodings is not looked at.
+pub(crate) fn heads<R>(
+    bytes: &R,
+    column: &ColumnChunkMetaData,
+    mut look: impl FnMut(Head) -> Result<(), String>,
+) -> Result<(), String>
 where
-    R: ChunkReader + Clone + 'static,
+    R: ChunkReader,
 {
     let (start, length) = column.byte_range();
     let (mut at, end) = (start, start + length);
-    let (mut values, mut delta) = (0i64, false);
+    let mut values = 0i64;
     while at < end {
         let rest = bytes.get_bytes(at, (end - at) as usize);
         let rest = rest.map_err(|error| error.to_string())?;
         let header = Header::read(&rest)
             .map_err(|why| format!("the header of the page at byte {at} is malformed: {why}"))?;
-        let Header {
-            unpacked_bytes,
-            packed_bytes,
-            ..
-        } = header;
-        let held = header.values();
-        let page = at;
-        let wrong = |what: &str| Err(format!("the page at byte {page} {what}"));
-        at += header.length;
-        if packed_bytes < 0 || unpacked_bytes < 0 || held.count < 0 {
-            return wrong("has a length below 0");
-        }
-        if packed_bytes as u64 > end - at {
-            return wrong("reaches beyond its column");
-        }
-        let most = PAGE_FREE_BYTES.max(packed_bytes.saturating_mul(PAGE_RATIO_MAX));
-        if unpacked_bytes > most && column.compression() != Compression::UNCOMPRESSED {
-            return wrong(&format!(
-                "is said to unpack from {packed_bytes} bytes to {unpacked_bytes}"
-            ));
-        }
-        if header.ty == DICTIONARY_PAGE {
-            // Every value of a dictionary takes a byte at least.
-            if held.count > unpacked_bytes.max(packed_bytes) {
-                return wrong(&format!(
-                    "is a dictionary of {} values in {unpacked_bytes} bytes",
-                    held.count
-                ));
-            }
-        } else {
+        let body = at + header.length;
+        fits(&header, column, end.saturating_sub(body))
+            .map_err(|what| format!("the page at byte {at} {what}"))?;
+        at = body + header.packed_bytes as u64;
+        let (held, dictionary) = (header.values(), header.ty == DICTIONARY_PAGE);
+        if !dictionary {
             values = values.saturating_add(held.count);
-            delta |= [DELTA_LENGTH_BYTE_ARRAY, DELTA_BYTE_ARRAY].contains(&held.encoding);
         }
-        at += packed_bytes as u64;
+        look(Head {
+            dictionary,
+            data: [DATA_PAGE, DATA_PAGE_V2].contains(&header.ty),
+            encoding: held.encoding,
+            values: held.count as u64,
+            unpacked: header.unpacked_bytes as u64,
+            body: body..at,
+        })?;
     }
-    if values != column.num_values() {
+    if values == column.num_values() {
+        return Ok(());
+    }
+    Err(format!(
+        "its pages hold {values} values, the footer says {}",
+        column.num_values()
+    ))
+}
+
+/// Whether a page is no larger than the `left` bytes of its column and than its bytes can unpack to.
+fn fits(header: &Header, column: &ColumnChunkMetaData, left: u64) -> Result<(), String> {
+    let Header {
+        unpacked_bytes,
+        packed_bytes,
+        ..
+    } = *header;
+    let count = header.values().count;
+    if packed_bytes < 0 || unpacked_bytes < 0 || count < 0 {
+        return Err("has a length below 0".to_owned());
+    }
+    if packed_bytes as u64 > left {
+        return Err("reaches beyond its column".to_owned());
+    }
+    let most = PAGE_FREE_BYTES.max(packed_bytes.saturating_mul(PAGE_RATIO_MAX));
+    if unpacked_bytes > most && column.compression() != Compression::UNCOMPRESSED {
         return Err(format!(
-            "its pages hold {values} values, the footer says {}",
-            column.num_values()
+            "is said to unpack from {packed_bytes} bytes to {unpacked_bytes}"
         ));
     }
+    // Every value of a dictionary takes a byte at least.
+    if header.ty == DICTIONARY_PAGE && count > unpacked_bytes.max(packed_bytes) {
+        return Err(format!(
+            "is a dictionary of {count} values in {unpacked_bytes} bytes"
+        ));
+    }
+    Ok(())
+}
+
+fn chunk<R>(bytes: &R, column: &ColumnChunkMetaData) -> Result<(), String>
+where
+    R: ChunkReader + Clone + 'static,
+{
+    let mut delta = false;
+    heads(bytes, column, |head| {
+        let encodings = [DELTA_LENGTH_BYTE_ARRAY, DELTA_BYTE_ARRAY];
+        delta |= !head.dictionary && encodings.contains(&head.encoding);
+        Ok(())
+    })?;
     if delta {
         deltas::check(bytes, column)?;
     }

@@ -8,13 +8,15 @@ use arrow_schema::FieldRef;
 use metadata::Literal;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
 use parquet::errors::ParquetError;
 use tokio_util::sync::CancellationToken;
 
 use super::layout::Selected;
+use super::ways::{Wanted, Way, assemble};
 use crate::Error;
 use crate::files::constant::repeated;
+use crate::files::output::Chunk;
 use crate::files::shape::{Shape, reshape};
 use crate::files::sound::{guarded, pages};
 use crate::files::source::Fetched;
@@ -28,6 +30,8 @@ pub(crate) struct ColumnTask {
     pub(crate) field: FieldRef,
     /// One writer for each leaf, in order.
     pub(crate) writers: Vec<ArrowColumnWriter>,
+    /// Of a flat column.
+    pub(crate) wanted: Option<Wanted>,
     pub(crate) parts: Vec<Part>,
     /// Rows it must write.
     pub(crate) rows: u64,
@@ -58,28 +62,35 @@ pub(crate) enum PartContent {
     },
 }
 
-/// How a column's chunks are made. Page copy and dictionary re-map come in here: a way is legal
-/// when it yields the same values, and the cheapest legal one is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// Decode every value and encode it again: always legal.
-    Transcode,
+/// A column's chunks, one for each leaf, and how they were made.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) chunks: Vec<Chunk>,
+    pub(crate) way: Way,
 }
 
-impl Way {
-    fn cheapest(_task: &ColumnTask) -> Self {
-        Self::Transcode
+/// Makes the column's chunks. Blocks: runs on a thread of its own.
+pub(crate) fn produce(task: ColumnTask) -> Result<Made, Error> {
+    if task.stop.is_cancelled() {
+        return Err(Error::Stopped);
     }
+    let column = task.field.name().clone();
+    let made = match assemble(&task) {
+        Ok((way, assembled)) => {
+            task.done.fetch_add(task.rows, Ordering::Relaxed);
+            let chunks = vec![Chunk::Assembled(assembled)];
+            Made { chunks, way }
+        }
+        Err(reason) => Made {
+            chunks: transcode(task)?,
+            way: Way::Transcode(reason),
+        },
+    };
+    tracing::trace!(column, way = %made.way, "column chunk made");
+    Ok(made)
 }
 
-/// Makes the column's chunks, one for each leaf. Blocks: runs on a thread of its own.
-pub(crate) fn produce(task: ColumnTask) -> Result<Vec<ArrowColumnChunk>, Error> {
-    match Way::cheapest(&task) {
-        Way::Transcode => transcode(task),
-    }
-}
-
-fn transcode(mut task: ColumnTask) -> Result<Vec<ArrowColumnChunk>, Error> {
+fn transcode(mut task: ColumnTask) -> Result<Vec<Chunk>, Error> {
     let mut written = 0;
     for part in std::mem::take(&mut task.parts) {
         let location = Arc::clone(&part.location);
@@ -94,8 +105,10 @@ fn transcode(mut task: ColumnTask) -> Result<Vec<ArrowColumnChunk>, Error> {
         )));
     }
     let name = task.field.name().clone();
-    let close =
-        |writer: ArrowColumnWriter| writer.close().map_err(|source| encode_error(&name, source));
+    let close = |writer: ArrowColumnWriter| {
+        let chunk = writer.close().map(Chunk::Encoded);
+        chunk.map_err(|source| encode_error(&name, source))
+    };
     task.writers.into_iter().map(close).collect()
 }
 

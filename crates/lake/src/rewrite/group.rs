@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 use futures::{StreamExt, TryStreamExt, stream};
 use metadata::{Content, DataFile, Literal, PartitionSpec, TableMetadata};
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::SchemaDescriptor;
 use planner::rewrite::{Group, Place, Plan};
-use planner::{Attempt, Reserved};
+use planner::{Attempt, ColumnChunks, Reserved};
 use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,7 @@ use super::Terms;
 use super::destination::Destination;
 use super::layout::{InputRows, Limits, RowGroup, lay_out};
 use super::row_group::{Encoder, Input, Machine};
+use super::ways::Wanted;
 use crate::Error;
 use crate::deletes::equality::{self, Equality};
 use crate::deletes::{Bounds, DeleteScope, Positions, read_positions};
@@ -55,6 +57,7 @@ pub(crate) struct Rewritten {
     pub(crate) rows_in: u64,
     pub(crate) deletes_applied: u64,
     pub(crate) rows_out: u64,
+    pub(crate) column_chunks: ColumnChunks,
 }
 
 /// Writes data files for one action of one attempt.
@@ -97,11 +100,14 @@ impl Rewriter<'_> {
             storage: self.storage.clone(),
             schema: Arc::clone(&self.schema),
             factory: column_writers(&self.schema, &self.properties)?,
+            wanted: wanted(&self.schema, &self.properties),
             inputs: Arc::new(inputs),
             machine: self.machine.clone(),
             stop,
         };
-        let outputs = self.write_all(&to, &encoder, limits).await?;
+        let mut column_chunks = ColumnChunks::default();
+        let outputs = self.write_all(&to, &encoder, limits, &mut column_chunks);
+        let outputs = outputs.await?;
         let columns = self.schema.arrow.fields().len() as u64;
         self.machine
             .done
@@ -122,6 +128,7 @@ impl Rewriter<'_> {
             rows_in,
             deletes_applied,
             rows_out,
+            column_chunks,
         })
     }
 
@@ -260,6 +267,7 @@ impl Rewriter<'_> {
         to: &[Destination],
         encoder: &Encoder,
         limits: Limits,
+        counts: &mut ColumnChunks,
     ) -> Result<Vec<DataFile>, Error> {
         let mut work = Vec::new();
         for to in to {
@@ -282,7 +290,9 @@ impl Rewriter<'_> {
         }
         let mut outputs = Vec::with_capacity(work.len());
         for (to, path, row_groups) in work {
-            outputs.push(self.write(to, encoder, path, &row_groups).await?);
+            let (file, ways) = self.write(to, encoder, path, &row_groups).await?;
+            outputs.push(file);
+            counts.add(&ways);
         }
         Ok(outputs)
     }
@@ -293,7 +303,8 @@ impl Rewriter<'_> {
         encoder: &Encoder,
         path: String,
         row_groups: &[RowGroup],
-    ) -> Result<DataFile, Error> {
+    ) -> Result<(DataFile, ColumnChunks), Error> {
+        let mut ways = ColumnChunks::default();
         let mut output =
             OutputFile::create(&self.storage, path, &self.schema, &self.properties).await?;
         let work = row_groups.iter().map(|row_group| encoder.encode(row_group));
@@ -301,12 +312,22 @@ impl Rewriter<'_> {
         let mut done = stream::iter(work).buffered(ROW_GROUPS_AHEAD);
         while let Some(row_group) = done.try_next().await? {
             output.append(row_group.chunks).await?;
+            ways.add(&row_group.ways);
             self.attempt.progress.alive();
         }
         drop(done);
         let place = (to.spec_id, to.partition.clone());
-        output
-            .finish(Content::Data, &self.schema, &self.settings.metrics, place)
-            .await
+        let file = output.finish(Content::Data, &self.schema, &self.settings.metrics, place);
+        Ok((file.await?, ways))
     }
+}
+
+/// What is wanted of each top-level column that is flat.
+fn wanted(schema: &WriteSchema, properties: &WriterProperties) -> Vec<Option<Wanted>> {
+    let leaves = SchemaDescriptor::new(Arc::clone(&schema.parquet));
+    let mut wanted = vec![None; schema.arrow.fields().len()];
+    for (leaf, column) in schema.leaves.iter().zip(leaves.columns()) {
+        wanted[leaf.column] = Wanted::new(column, properties);
+    }
+    wanted
 }

@@ -7,6 +7,7 @@ mod group;
 mod layout;
 mod partition;
 mod row_group;
+mod ways;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use planner::{Attempt, Report};
 use self::group::Rewriter;
 pub(crate) use self::group::{Pin, Rewritten};
 use self::row_group::Machine;
+pub(crate) use self::ways::Assembled;
 use crate::Error;
 use crate::commit::{Committer, Outcome, Stale, summary};
 use crate::files::place::Places;

@@ -5,19 +5,20 @@ use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory,
-};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory};
+use planner::ColumnChunks;
 use planner::rewrite::Group;
 use storage::Storage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::column::{ColumnTask, Part, PartContent, produce};
+use super::column::{ColumnTask, Made, Part, PartContent, produce};
 use super::layout::{InputRows, RowGroup, Selected, select};
+use super::ways::Wanted;
 use crate::Error;
 use crate::deletes::POSITION_BYTES;
+use crate::files::output::Chunk;
 use crate::files::schema::WriteSchema;
 use crate::files::shape::Origin;
 use crate::files::source::{Fetched, InputFile};
@@ -107,6 +108,8 @@ pub(crate) struct Encoder {
     pub(crate) storage: Storage,
     pub(crate) schema: Arc<WriteSchema>,
     pub(crate) factory: ArrowRowGroupWriterFactory,
+    /// What is wanted of each top-level column that is flat.
+    pub(crate) wanted: Vec<Option<Wanted>>,
     pub(crate) inputs: Arc<Vec<Input>>,
     pub(crate) machine: Machine,
     pub(crate) stop: CancellationToken,
@@ -115,7 +118,8 @@ pub(crate) struct Encoder {
 /// An encoded row group that still occupies its share of the memory budget.
 #[derive(Debug)]
 pub(crate) struct Encoded {
-    pub(crate) chunks: Vec<ArrowColumnChunk>,
+    pub(crate) chunks: Vec<Chunk>,
+    pub(crate) ways: ColumnChunks,
     _room: OwnedSemaphorePermit,
 }
 
@@ -142,6 +146,7 @@ impl Encoder {
             let task = ColumnTask {
                 field: Arc::clone(&self.schema.arrow.fields()[column]),
                 writers,
+                wanted: self.wanted[column].clone(),
                 parts: Vec::new(),
                 rows: group.rows,
                 done: Arc::clone(&self.machine.done),
@@ -157,9 +162,10 @@ impl Encoder {
             );
             tasks.spawn(async move { Ok((column, run.await?)) });
         }
-        let chunks = self.join(tasks).await?;
+        let (chunks, ways) = self.join(tasks).await?;
         Ok(Encoded {
             chunks,
+            ways,
             _room: room,
         })
     }
@@ -238,7 +244,10 @@ impl Encoder {
     }
 
     /// Waits for all tasks. The first failure stops the others.
-    async fn join(&self, mut tasks: JoinSet<ColumnResult>) -> Result<Vec<ArrowColumnChunk>, Error> {
+    async fn join(
+        &self,
+        mut tasks: JoinSet<ColumnResult>,
+    ) -> Result<(Vec<Chunk>, ColumnChunks), Error> {
         let mut columns = Vec::new();
         let mut failure: Option<Error> = None;
         while let Some(ended) = tasks.join_next().await {
@@ -256,11 +265,16 @@ impl Encoder {
             return Err(error);
         }
         columns.sort_by_key(|(column, _)| *column);
-        Ok(columns.into_iter().flat_map(|(_, chunks)| chunks).collect())
+        let mut ways = ColumnChunks::default();
+        for (_, made) in &columns {
+            made.way.count(made.chunks.len() as u64, &mut ways);
+        }
+        let chunks = columns.into_iter().flat_map(|(_, made)| made.chunks);
+        Ok((chunks.collect(), ways))
     }
 }
 
-type ColumnResult = Result<(usize, Vec<ArrowColumnChunk>), Error>;
+type ColumnResult = Result<(usize, Made), Error>;
 
 /// Fetches what the task needs, waits for a core, and runs it there.
 async fn run(
@@ -270,7 +284,7 @@ async fn run(
     inputs: Arc<Vec<Input>>,
     storage: Storage,
     cores: Arc<Semaphore>,
-) -> Result<Vec<ArrowColumnChunk>, Error> {
+) -> Result<Made, Error> {
     let (inputs, storage) = (&inputs, &storage);
     let parts = readings
         .into_iter()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use metadata::{
     Content, DataFile, Literal, LiveFile, LiveFiles, Schema, StructType, TableMetadata,
 };
+use planner::ColumnChunks;
 use planner::rewrite::{EqualityDelete, Group, Input, Place};
 use serde_json::json;
 
@@ -122,6 +123,7 @@ fn rewritten(keep_sequence: bool, moves: bool) -> Rewritten {
         rows_in: 1,
         deletes_applied: 0,
         rows_out: 1,
+        column_chunks: ColumnChunks::default(),
     }
 }
 

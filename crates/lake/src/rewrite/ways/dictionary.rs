@@ -1,0 +1,202 @@
+//! A chunk with one dictionary made of the inputs': each value of each dictionary is looked up once,
+//! rows only have their indices translated.
+
+use std::collections::HashMap;
+
+use parquet::basic::Encoding;
+
+use super::Odd;
+use super::assembly::{Assembled, Assembly};
+use super::compress::Packer;
+use super::hybrid::{pack, width_of};
+use super::paging::{Levels, put};
+use super::stored::Stored;
+use super::value::{Kind, Seen, bare, look};
+use super::wanted::Wanted;
+
+/// The dictionaries of some chunks as one.
+#[derive(Debug)]
+pub(super) struct Merged {
+    /// Its values as a dictionary page has them, and where each begins.
+    pub(super) bytes: Vec<u8>,
+    starts: Vec<u32>,
+    /// For each chunk, by its own index: the index in here.
+    indices: Vec<Vec<u32>>,
+}
+
+impl Merged {
+    /// `None`: it would be larger than the output's may be, or its values have no simple order.
+    pub(super) fn of(wanted: &Wanted, stored: &[Stored<'_>]) -> Result<Option<Self>, Odd> {
+        let kind = wanted.kind;
+        let mut known = HashMap::<Box<[u8]>, u32>::new();
+        let mut merged = Self {
+            bytes: Vec::new(),
+            starts: vec![0],
+            indices: Vec::new(),
+        };
+        for stored in stored {
+            let Some(dictionary) = stored.dictionary(kind)? else {
+                merged.indices.push(Vec::new());
+                continue;
+            };
+            if look(kind, &dictionary.bytes, dictionary.count())?.nans > 0 {
+                return Ok(None);
+            }
+            let mut indices = Vec::with_capacity(dictionary.count());
+            for value in (0..).map_while(|index| dictionary.value(index)) {
+                if let Some(index) = known.get(value) {
+                    indices.push(*index);
+                    continue;
+                }
+                merged.bytes.extend_from_slice(value);
+                if merged.bytes.len() >= wanted.dictionary_bytes {
+                    return Ok(None);
+                }
+                let index = known.len() as u32;
+                merged.starts.push(merged.bytes.len() as u32);
+                known.insert(value.into(), index);
+                indices.push(index);
+            }
+            merged.indices.push(indices);
+        }
+        Ok(Some(merged))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    fn value(&self, kind: Kind, index: usize) -> &[u8] {
+        let value = self.starts[index] as usize..self.starts[index + 1] as usize;
+        bare(kind, &self.bytes[value])
+    }
+
+    /// The place of each value in their order, and the value at each place.
+    fn ranked(&self, kind: Kind) -> (Vec<u32>, Vec<u32>) {
+        let mut sorted: Vec<u32> = (0..self.count() as u32).collect();
+        let value = |index: &u32| self.value(kind, *index as usize);
+        sorted.sort_unstable_by(|one, two| kind.order(value(one), value(two)));
+        let mut ranks = vec![0; sorted.len()];
+        for (rank, index) in sorted.iter().enumerate() {
+            ranks[*index as usize] = rank as u32;
+        }
+        (ranks, sorted)
+    }
+}
+
+pub(super) fn remap(
+    wanted: &Wanted,
+    stored: &[Stored<'_>],
+    merged: &Merged,
+    rows: u64,
+) -> Result<Assembled, Odd> {
+    let packer = Packer::new(wanted.codec);
+    let dictionary = packer.pack(merged.bytes.clone())?;
+    let mut assembly = Assembly::new(wanted, dictionary.len());
+    assembly.dictionary(dictionary, merged.count(), merged.bytes.len())?;
+    let (ranks, sorted) = merged.ranked(wanted.kind);
+    let mut chunk = Chunk {
+        wanted,
+        packer,
+        assembly,
+        merged,
+        ranks,
+        sorted,
+        width: width_of(merged.count()),
+        levels: Levels::default(),
+        indices: Vec::new(),
+    };
+    for (stored, translated) in stored.iter().zip(&merged.indices) {
+        chunk.add(stored, translated)?;
+    }
+    chunk.flush()?;
+    chunk.assembly.finish(rows)
+}
+
+/// The output's chunk, and the page being filled.
+struct Chunk<'a> {
+    wanted: &'a Wanted,
+    packer: Packer,
+    assembly: Assembly<'a>,
+    merged: &'a Merged,
+    ranks: Vec<u32>,
+    sorted: Vec<u32>,
+    /// Bits of each index.
+    width: u32,
+    levels: Levels,
+    indices: Vec<u32>,
+}
+
+impl Chunk<'_> {
+    fn add(&mut self, stored: &Stored<'_>, translated: &[u32]) -> Result<(), Odd> {
+        let mut pages = stored.pages()?;
+        let mut own = Vec::new();
+        while let Some(page) = pages.next(self.wanted.nullable())? {
+            own.clear();
+            page.indices(&mut own)?;
+            let mut own = own.iter();
+            for row in 0..page.rows {
+                let levels = page.levels.as_deref();
+                let defined = levels.is_none_or(|levels| levels[row] == 1);
+                if defined {
+                    let index = *own.next().ok_or("an index is missing")? as usize;
+                    let index = translated.get(index);
+                    self.indices
+                        .push(*index.ok_or("an index is beyond the dictionary")?);
+                }
+                self.levels.add(self.wanted, defined);
+                if self.full() {
+                    self.flush()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn full(&self) -> bool {
+        let bytes = self.indices.len() * self.width as usize / 8;
+        self.levels.rows >= self.wanted.page_rows || bytes >= self.wanted.page_bytes
+    }
+
+    /// Ends the page being filled.
+    fn flush(&mut self) -> Result<(), Odd> {
+        if self.levels.rows == 0 {
+            return Ok(());
+        }
+        let seen = self.seen();
+        let (width, indices) = (self.width, std::mem::take(&mut self.indices));
+        put(
+            &mut self.assembly,
+            (self.wanted, &self.packer),
+            &mut self.levels,
+            Encoding::RLE_DICTIONARY,
+            seen,
+            |page| {
+                page.push(width as u8);
+                pack(&indices, width, page);
+            },
+        )
+    }
+
+    fn seen(&self) -> Seen {
+        let kind = self.wanted.kind;
+        let ranks = self.indices.iter().map(|index| self.ranks[*index as usize]);
+        let ends = ranks.fold(None, |ends, rank| match ends {
+            None => Some((rank, rank)),
+            Some((min, max)) => Some((rank.min(min), rank.max(max))),
+        });
+        let value = |rank: u32| {
+            let index = self.sorted[rank as usize];
+            self.merged.value(kind, index as usize).to_vec()
+        };
+        let lengths = self.indices.iter().map(|index| {
+            let value = self.merged.value(kind, *index as usize);
+            value.len() as u64
+        });
+        Seen {
+            bounds: ends.map(|(min, max)| (value(min), value(max))),
+            nans: 0,
+            variable_bytes: if kind.variable() { lengths.sum() } else { 0 },
+        }
+    }
+}
