@@ -179,6 +179,10 @@ impl Daemon {
                 () = self.shutdown.drain.cancelled() => return Woken::Told,
                 Some(ended) = slots.jobs.join_next() => {
                     self.ended(ended);
+                    // With all that ended while the last claim was made: the next takes as many.
+                    while let Some(ended) = slots.jobs.try_join_next() {
+                        self.ended(ended);
+                    }
                     return Woken::JobEnded;
                 }
                 call = self.calls.next() => match call {
