@@ -82,15 +82,23 @@ pub async fn list<C: GenericClient + Sync>(
     client: &C,
     job: &JobId,
 ) -> Result<Vec<ActionRow>, Error> {
-    let found = rows(client, "list actions", LIST, &[(&job.as_str(), Type::TEXT)]).await?;
+    let found = of_jobs(client, &[job.as_str()]).await?;
     from_rows(job, &found)
+}
+
+/// The rows of several jobs, each with its `job_id`; those of one oldest first.
+pub(crate) async fn of_jobs<C: GenericClient + Sync>(
+    client: &C,
+    jobs: &[&str],
+) -> Result<Vec<Row>, Error> {
+    rows(client, "list actions", LIST, &[(&jobs, Type::TEXT_ARRAY)]).await
 }
 
 pub(crate) fn from_rows(job: &JobId, found: &[Row]) -> Result<Vec<ActionRow>, Error> {
     found.iter().map(|row| from_row(job, row)).collect()
 }
 
-fn from_row(job: &JobId, row: &Row) -> Result<ActionRow, Error> {
+pub(crate) fn from_row(job: &JobId, row: &Row) -> Result<ActionRow, Error> {
     let unreadable = |column, value: &str| Error::Unreadable {
         job: job.clone(),
         column,

@@ -16,7 +16,6 @@ use crate::statement::{maybe, read, rows, run};
 const GET: &str = include_str!("../sql/jobs/get.sql");
 const LIST: &str = include_str!("../sql/jobs/list.sql");
 const LIST_LIVE: &str = include_str!("../sql/jobs/list_live.sql");
-const CLAIMED: &str = include_str!("../sql/jobs/claimed.sql");
 const CANCEL_REQUESTED: &str = include_str!("../sql/jobs/cancel_requested.sql");
 const ENDED_AS: &str = include_str!("../sql/jobs/ended_as.sql");
 const HIDE: &str = include_str!("../sql/jobs/hide.sql");
@@ -137,23 +136,6 @@ pub(crate) async fn listed<C: GenericClient + Sync>(
         (&limit, Type::INT8),
     ];
     rows(client, doing, sql, &params).await.map(Some)
-}
-
-/// The job of a claim. Fails with the queue's `Replaced` when the attempt is not current.
-pub async fn claimed_job<C: GenericClient + Sync>(client: &C, fence: &Fence) -> Result<Job, Error> {
-    let found = maybe(
-        client,
-        "load the claimed job",
-        CLAIMED,
-        &[
-            (&fence.job().as_str(), Type::TEXT),
-            (&fence.attempt().as_str(), Type::TEXT),
-        ],
-    )
-    .await?;
-    found
-        .as_ref()
-        .map_or(Err(queue::Error::Replaced.into()), from_row)
 }
 
 /// Whether somebody asked to cancel the job of a claim. Fails with the queue's `Replaced` when the

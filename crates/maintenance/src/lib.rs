@@ -7,6 +7,7 @@
 
 pub mod actions;
 pub mod candidates;
+mod claimed;
 pub mod deletions;
 pub mod dry_run;
 mod error;
@@ -27,8 +28,9 @@ mod statement;
 mod submit;
 
 pub use actions::{ActionResult, ActionRow};
+pub use claimed::{ClaimedJob, claimed_jobs};
 pub use error::Error;
-pub use jobs::{Filter, Job, QueueState, cancel, claimed_job, delete, get, list};
+pub use jobs::{Filter, Job, QueueState, cancel, delete, get, list};
 pub use retry::retry;
 pub use schema::{SCHEMA, SCHEMA_VERSION, migrate, migrations, queue};
 pub use settings::Drain;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use maintenance::{ActionRow, Job};
+use maintenance::{ClaimedJob, Job};
 use model::{EndReason, JobId};
 use pg::Pool;
 use planner::{Engine, Progress};
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::actions::{Outcome, Work, finished, told};
+use crate::batch::{Batches, Ends, Loads};
 use crate::beat::{Beat, Limits, Watched};
 use crate::ending::Ending;
 use crate::heart::Heart;
@@ -92,11 +93,13 @@ pub struct Runner {
     pub(crate) heart: Arc<Heart>,
     pub(crate) metrics: Metrics,
     pub(crate) config: Config,
+    loads: Batches<Loads>,
+    pub(crate) ends: Batches<Ends>,
 }
 
 impl Runner {
     /// A runner of the maintenance lane. `pool` serves every slot of the process: one connection
-    /// each for its guard, and two more.
+    /// each for its guard, and two more. Must be called within a Tokio runtime.
     pub fn new(
         pool: Pool,
         engine: Arc<dyn Engine>,
@@ -104,9 +107,17 @@ impl Runner {
         metrics: Metrics,
         config: Config,
     ) -> Self {
+        let records = PoolRecords::new(pool, config.catalog.clone());
+        let queue = maintenance::queue();
+        let ends = Ends {
+            records: records.clone(),
+            queue: queue.clone(),
+        };
         Self {
-            records: PoolRecords::new(pool, config.catalog.clone()),
-            queue: maintenance::queue(),
+            loads: Batches::start(Loads(records.clone())),
+            ends: Batches::start(ends),
+            records,
+            queue,
             engine,
             heart,
             metrics,
@@ -143,12 +154,12 @@ impl Runner {
         let outcome = match loaded.await {
             None => Outcome::of_stop(&beat),
             Some(Err(error)) => Outcome::of_load(&error),
-            Some(Ok((job, rows))) => {
+            Some(Ok(ClaimedJob { job, results })) => {
                 if let Some(timeout) = job.attempt_timeout {
                     beat.limit(timeout);
                 }
                 let mut work = self.work(&claimed, &beat, &job, shutdown, progress);
-                work.finished = finished(&rows);
+                work.finished = finished(&results);
                 info!(
                     event = "job_started",
                     job = %job.id,
@@ -169,14 +180,17 @@ impl Runner {
     }
 
     /// The job and what its earlier attempts recorded.
-    async fn load(&self, claimed: &Claimed) -> Result<(Job, Vec<ActionRow>), maintenance::Error> {
-        let until = Instant::now() + self.heart.lease();
+    async fn load(&self, claimed: &Claimed) -> Result<ClaimedJob, maintenance::Error> {
+        let claim = claimed.fence.ids();
+        if let Some(loaded) = self.loads.ask(claim.clone()).await {
+            return loaded;
+        }
+        let (until, claim) = (Instant::now() + self.heart.lease(), [claim]);
         steadily(until, |_| async {
             let client = self.client("load the job").await?;
-            let job = maintenance::claimed_job(&**client, &claimed.fence).await?;
-            let rows = maintenance::actions::list(&**client, &job.id).await?;
+            let mut loaded = maintenance::claimed_jobs(&**client, &claim).await?;
             client.give_back();
-            Ok((job, rows))
+            loaded.pop().unwrap_or(Err(queue::Error::Replaced.into()))
         })
         .await
     }

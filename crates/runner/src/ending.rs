@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use maintenance::ActionResult;
 use model::{Action, ActionOutcome, Advice, JobStatus};
 use policy::retry::{self, Attempts, Failure, Next};
-use queue::{Claimed, End, HandBack, HandedBack};
+use queue::{Claimed, End, Finished, HandBack, HandedBack};
 use tracing::{info, warn};
 
 use crate::actions::{At, Outcome};
@@ -192,7 +192,21 @@ impl<'a> Ending<'a> {
 
     async fn write(&self, last: &Last, rows: &[ActionResult]) -> How {
         let until = Instant::now() + self.runner.heart.lease() * LEASES_OF_TRYING;
-        let written = steadily(until, |tries| self.write_once(last, rows, tries));
+        let written = async {
+            let mut before = 0;
+            if let (Last::Finish(end), []) = (last, rows) {
+                let ends = &self.runner.ends;
+                match ends
+                    .ask((self.claimed.fence.for_retry(), end.clone()))
+                    .await
+                {
+                    Some(Finished::Done) => return Ok(how(end)),
+                    Some(Finished::Replaced) => return Ok(How::Replaced),
+                    None => before = 1,
+                }
+            }
+            steadily(until, |tries| self.write_once(last, rows, before + tries)).await
+        };
         let over = async {
             tokio::time::sleep_until(until.into()).await;
             self.beat.signals().cancel.cancelled().await;

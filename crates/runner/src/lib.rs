@@ -6,6 +6,7 @@
 
 mod actions;
 mod attempt;
+mod batch;
 mod beat;
 mod budget;
 mod ending;

@@ -1,4 +1,5 @@
-select action,
+select job_id,
+       action,
        attempt_id,
        outcome,
        error,
@@ -7,5 +8,5 @@ select action,
        created_at,
        result
 from snowpack.job_actions
-where job_id = $1
+where job_id = any($1)
 order by created_at

@@ -1,4 +1,4 @@
--- Without the plans, which may be large.
+-- Without the plans, which may be large. An attempt has an id of its own, so the pairs need not be told.
 select jobs.job_id,
        jobs.database_name,
        jobs.table_name,
@@ -18,6 +18,7 @@ select jobs.job_id,
        jobs.submitted_at,
        jobs.started_at,
        jobs.completed_at,
+       job_queue.attempt_id as claimed_as,
        job_queue.pool,
        job_queue.priority,
        job_queue.attempt_count,
@@ -28,6 +29,6 @@ select jobs.job_id,
        job_queue.cancel_requested_at is not null as cancel_requested
 from snowpack.job_queue
 join snowpack.jobs on jobs.job_id = job_queue.job_id
-where job_queue.job_id = $1
-  and job_queue.attempt_id = $2
+where job_queue.job_id = any($1)
+  and job_queue.attempt_id = any($2)
   and jobs.completed_at is null

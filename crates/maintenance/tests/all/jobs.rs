@@ -53,9 +53,7 @@ async fn m08_a_claim_is_echoed_in_the_record() {
     let id = lane.submit("db.t").await;
     let claimed = lane.claim(&id).await;
     assert_eq!(claimed.attempt_count, 1);
-    let job = maintenance::claimed_job(&lane.client, &claimed.fence)
-        .await
-        .unwrap();
+    let job = lane.claimed_job(&claimed.fence).await.unwrap().job;
     assert_eq!(job.status, JobStatus::Running);
     assert_eq!(job.attempt.as_ref(), Some(claimed.fence.attempt()));
     assert!(job.started_at.is_some());
@@ -103,16 +101,65 @@ async fn m10_q13_a_job_whose_worker_died_is_claimed_again() {
     let second = lane.claim(&id).await;
     assert_ne!(first.fence.attempt(), second.fence.attempt());
     assert_eq!(second.attempt_count, 2);
-    let job = maintenance::claimed_job(&lane.client, &second.fence)
-        .await
-        .unwrap();
+    let job = lane.claimed_job(&second.fence).await.unwrap().job;
     assert_eq!(job.attempt.as_ref(), Some(second.fence.attempt()));
-    let stale = maintenance::claimed_job(&lane.client, &first.fence)
-        .await
-        .unwrap_err();
+    let stale = lane.claimed_job(&first.fence).await.unwrap_err();
     assert!(replaced(&stale));
     let stale = maintenance::jobs::cancel_requested(&lane.client, &first.fence).await;
     assert!(replaced(&stale.unwrap_err()));
+}
+
+#[tokio::test]
+async fn many_claims_are_loaded_at_once_each_with_its_own_job_and_results() {
+    let mut lane = Lane::new().await;
+    let (mut ids, mut claims) = (Vec::new(), Vec::new());
+    for table in ["db.a", "db.b", "db.c"] {
+        let id = lane.submit(table).await;
+        claims.push(lane.claim(&id).await.fence);
+        ids.push(id);
+    }
+    let tx = lane.client.transaction().await.unwrap();
+    for (fence, message) in [(&claims[1], "first"), (&claims[2], "other")] {
+        let mut row = result(ActionOutcome::Done);
+        row.message = Some(message.to_owned());
+        actions::record(&tx, fence, &row).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    lane.expire(&ids[1]).await;
+    claims.push(lane.claim(&ids[1]).await.fence);
+    // A job of a newer version hinders no other.
+    let newer = "update snowpack.jobs set actions = '{fly}' where job_id = $1";
+    lane.client
+        .execute(newer, &[&ids[0].as_str()])
+        .await
+        .unwrap();
+
+    let asked: Vec<_> = claims.iter().map(queue::Fence::ids).collect();
+    let loaded = maintenance::claimed_jobs(&lane.client, &asked)
+        .await
+        .unwrap();
+    let told: Vec<String> = loaded
+        .iter()
+        .map(|loaded| match loaded {
+            Ok(loaded) => {
+                let said = loaded
+                    .results
+                    .iter()
+                    .filter_map(|row| row.result.message.as_deref());
+                format!("{} {:?}", loaded.job.table, said.collect::<Vec<_>>())
+            }
+            Err(error) if replaced(error) => "replaced".to_owned(),
+            Err(error) => error.to_string(),
+        })
+        .collect();
+    assert!(
+        told[0].contains("actions") && told[0].contains("fly"),
+        "{told:?}"
+    );
+    assert_eq!(
+        told[1..],
+        ["replaced", "db.c [\"other\"]", "db.b [\"first\"]"]
+    );
 }
 
 #[tokio::test]
@@ -455,7 +502,7 @@ async fn a_queue_row_whose_record_has_ended_stops_nobody_and_changes_nothing() {
     let waiting = lane.submit("db.c").await;
     end_by_hand(&lane, &waiting).await;
     let claimed = lane.claim(&waiting).await;
-    let loaded = maintenance::claimed_job(&lane.client, &claimed.fence).await;
+    let loaded = lane.claimed_job(&claimed.fence).await;
     assert!(replaced(&loaded.unwrap_err()));
     assert_eq!(lane.status(&waiting).await, JobStatus::Completed);
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use maintenance::{Error, Submission, Submitted};
+use maintenance::{ClaimedJob, Error, Submission, Submitted};
 use model::{Action, JobId, JobStatus, TableName};
-use queue::{Claimed, End};
+use queue::{Claimed, End, Fence};
 use testkit::Database;
 use tokio_postgres::Client;
 
@@ -44,6 +44,11 @@ impl Lane {
             .await
             .unwrap();
         claimed.unwrap_or_else(|| panic!("{job} could not be claimed"))
+    }
+
+    pub(crate) async fn claimed_job(&self, fence: &Fence) -> Result<ClaimedJob, Error> {
+        let loaded = maintenance::claimed_jobs(&self.client, &[fence.ids()]).await;
+        loaded.unwrap().pop().unwrap()
     }
 
     pub(crate) async fn finish(&mut self, claimed: &Claimed, end: &End) -> Result<(), Error> {
