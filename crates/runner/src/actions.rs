@@ -12,6 +12,7 @@ use maintenance::{ActionResult, ActionRow, Job};
 use model::{Action, Advice};
 use planner::{Attempt, EngineError, Plan, Report, Task};
 use queue::Fence;
+use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use crate::attempt::{Runner, Shutdown};
@@ -346,6 +347,7 @@ impl Work<'_> {
             action: at.action,
             started: at.started,
             recorded: AtomicBool::new(false),
+            turn: Mutex::new(()),
         }
     }
 

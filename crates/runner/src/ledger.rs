@@ -12,6 +12,7 @@ use planner::{
     Report, Reserved, Swap, SwapError,
 };
 use queue::{Fence, Queue};
+use tokio::sync::Mutex;
 
 use crate::beat::Beat;
 use crate::metrics::Metrics;
@@ -37,6 +38,9 @@ pub(crate) struct ActionLedger<'a> {
     pub(crate) started: Instant,
     /// The result row was written with a commit.
     pub(crate) recorded: AtomicBool,
+    /// Held while something is written: one connection for each attempt, however many groups it
+    /// writes at once, leaves the pool some for claims and ends.
+    pub(crate) turn: Mutex<()>,
 }
 
 /// How far a commit came before it failed: before the swap nothing can have happened, so that is
@@ -120,6 +124,7 @@ impl ActionLedger<'_> {
         landed: &[String],
         result: Option<&ActionResult>,
     ) -> Result<(), Broke> {
+        let _turn = self.turn.lock().await;
         if !self.beat.trusted() {
             return Err(Broke::Distrusted);
         }

@@ -51,6 +51,7 @@ impl Write<'_> {
 impl ActionLedger<'_> {
     /// Writes while the attempt is proven current, and says what the statement answered.
     pub(crate) async fn write(&self, write: Write<'_>) -> Result<i64, LedgerError> {
+        let _turn = self.turn.lock().await;
         if !self.beat.trusted() {
             return Err(LedgerError::Replaced);
         }

@@ -10,6 +10,7 @@ mod row_group;
 mod ways;
 
 use std::collections::{HashSet, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -79,6 +80,7 @@ pub(crate) async fn execute(
         cores,
         machine: machine.clone(),
         pending: VecDeque::new(),
+        ended: VecDeque::new(),
         ready: Vec::new(),
         refused: Vec::new(),
         given_up: None,
@@ -146,7 +148,10 @@ pub(crate) async fn current_files(table: &Table) -> Result<LiveFiles, Error> {
     })
 }
 
-type Running<'a> = FuturesUnordered<BoxFuture<'a, Result<Rewritten, (usize, Error)>>>;
+type Running<'a> = FuturesUnordered<BoxFuture<'a, Ended>>;
+
+/// A group that was rewritten, or how many files were left as they are and why.
+type Ended = Result<Rewritten, (usize, Error)>;
 
 /// One execution: groups waiting, groups written, what was committed.
 struct Session<'a> {
@@ -158,6 +163,8 @@ struct Session<'a> {
     cores: usize,
     machine: Machine,
     pending: VecDeque<(Arc<Rewriter<'a>>, Group, Pin)>,
+    /// Ended while others were committed.
+    ended: VecDeque<Ended>,
     ready: Vec<Rewritten>,
     /// Why groups were left out.
     refused: Vec<String>,
@@ -263,7 +270,9 @@ impl<'a> Session<'a> {
             {
                 running.push(rewrite(rewriter, group, pin));
             }
-            if !running.is_empty() {
+            if let Some(ended) = self.ended.pop_front() {
+                self.take(Some(ended)).await?;
+            } else if !running.is_empty() {
                 let ended = tokio::select! {
                     biased;
                     () = self.attempt.signals.cancel.cancelled() => return Err(Error::Stopped),
@@ -275,26 +284,23 @@ impl<'a> Session<'a> {
                 };
                 self.take(ended).await?;
             }
-            let all_done = running.is_empty() && self.pending.is_empty();
+            let all_done = running.is_empty() && self.ended.is_empty() && self.pending.is_empty();
             let enough = self
                 .partial()
                 .is_some_and(|enough| self.ready.len() >= enough);
             if !self.ready.is_empty() && (all_done || enough) {
-                self.commit(all_done).await?;
+                self.commit(all_done, &mut running).await?;
             }
             if self.completed {
                 return Ok(self.report.clone());
             }
-            if running.is_empty() && self.pending.is_empty() && self.ready.is_empty() {
+            if all_done && self.pending.is_empty() && self.ready.is_empty() {
                 return self.end();
             }
         }
     }
 
-    async fn take(
-        &mut self,
-        ended: Option<Result<Rewritten, (usize, Error)>>,
-    ) -> Result<(), Error> {
+    async fn take(&mut self, ended: Option<Ended>) -> Result<(), Error> {
         match ended {
             None => {}
             Some(Ok(rewritten)) => self.ready.push(rewritten),
@@ -338,7 +344,7 @@ impl<'a> Session<'a> {
     async fn drain(&mut self) -> Result<Report, Error> {
         self.pending.clear();
         if self.partial().is_some() && !self.ready.is_empty() {
-            self.commit(false).await?;
+            self.commit(false, &mut Running::new()).await?;
         }
         Err(Error::Stopped)
     }
@@ -360,7 +366,8 @@ impl<'a> Session<'a> {
         })))
     }
 
-    async fn commit(&mut self, last: bool) -> Result<(), Error> {
+    /// Commits what is ready while the others go on.
+    async fn commit(&mut self, last: bool, running: &mut Running<'_>) -> Result<(), Error> {
         let committer = Committer {
             catalog: self.catalog,
             name: self.name,
@@ -368,7 +375,14 @@ impl<'a> Session<'a> {
             plan: self.plan,
             places: self.places,
         };
-        match committer.commit(&self.ready, &self.report, last).await {
+        let committing = committer.commit(&self.ready, &self.report, last);
+        let (outcome, ended) = beside(committing, running).await;
+        self.ended.extend(ended);
+        self.committed(outcome).await
+    }
+
+    async fn committed(&mut self, outcome: Result<Outcome, Error>) -> Result<(), Error> {
+        match outcome {
             Ok(Outcome::Committed(report)) => {
                 self.report = report;
                 self.ready.clear();
@@ -506,11 +520,21 @@ impl<'a> Session<'a> {
     }
 }
 
-fn rewrite(
-    rewriter: Arc<Rewriter<'_>>,
-    group: Group,
-    pin: Pin,
-) -> BoxFuture<'_, Result<Rewritten, (usize, Error)>> {
+/// Awaits `step` while what is running goes on: an upload that nobody polls would be lost, and a
+/// connection or a turn that it holds would be waited for in vain.
+async fn beside<T>(step: impl Future<Output = T>, running: &mut Running<'_>) -> (T, Vec<Ended>) {
+    let mut step = pin!(step);
+    let mut ended = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut step => return (done, ended),
+            Some(one) = running.next() => ended.push(one),
+        }
+    }
+}
+
+fn rewrite(rewriter: Arc<Rewriter<'_>>, group: Group, pin: Pin) -> BoxFuture<'_, Ended> {
     Box::pin(async move {
         let files = group.inputs.len();
         rewriter
