@@ -119,6 +119,11 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// after its attempt is over.
     fn swaps_within(&self) -> bool;
 
+    /// Whether [`Catalog::swap`] takes effect only on the very metadata file that
+    /// [`Catalog::prepare`] saw, so that nothing can land between the two unnoticed. A server that
+    /// checks the requirements on the table as it is by then does not.
+    fn swaps_by_location(&self) -> bool;
+
     /// The catalog's own clock in milliseconds since the epoch, when it has one.
     async fn clock_ms(&self) -> Result<Option<i64>, Error>;
 

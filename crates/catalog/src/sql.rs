@@ -325,6 +325,10 @@ impl Catalog for SqlCatalog {
         self.shared
     }
 
+    fn swaps_by_location(&self) -> bool {
+        true
+    }
+
     async fn clock_ms(&self) -> Result<Option<i64>, Error> {
         self.rows.now_ms().await.map(Some)
     }

@@ -148,6 +148,10 @@ impl Catalog for Watched {
         self.inner.swaps_within()
     }
 
+    fn swaps_by_location(&self) -> bool {
+        self.inner.swaps_by_location()
+    }
+
     async fn clock_ms(&self) -> Result<Option<i64>, Error> {
         self.inner.clock_ms().await
     }

@@ -88,7 +88,7 @@ pub(super) async fn list(
     for open in open {
         let (mut gone, still_open) = judge(open, &table.metadata, catalog.swaps_within());
         gone.retain(|gone| !done.contains(&gone.snapshot_id));
-        if !gone.is_empty() && !catalog.swaps_within() {
+        if !gone.is_empty() && !catalog.swaps_by_location() {
             undo::check(catalog, table, attempt, (open, &gone, &still_open)).await?;
         }
         let listed = candidates::list(table, &gone, open.intent.grace_ms, attempt).await?;

@@ -122,6 +122,13 @@ impl World {
         world
     }
 
+    /// The same catalog as one whose swaps are no part of our transactions.
+    pub(crate) async fn catalog_elsewhere(&self) -> SqlCatalog {
+        let (pool, at) = (self.pool().await, Some(self.warehouse.as_str()));
+        let catalog = SqlCatalog::open(CATALOG, pool, None, &Storage::local(), at).await;
+        catalog.expect("a catalog")
+    }
+
     pub(crate) async fn pool(&self) -> pg::Pool {
         self.database.pool().await
     }

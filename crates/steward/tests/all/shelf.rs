@@ -235,6 +235,10 @@ impl Catalog for Shelf {
         false
     }
 
+    fn swaps_by_location(&self) -> bool {
+        false
+    }
+
     async fn clock_ms(&self) -> Result<Option<i64>, Error> {
         Ok(None)
     }

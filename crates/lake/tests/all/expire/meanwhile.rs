@@ -120,6 +120,10 @@ impl Catalog for RestLike {
         false
     }
 
+    fn swaps_by_location(&self) -> bool {
+        false
+    }
+
     async fn clock_ms(&self) -> Result<Option<i64>, Error> {
         self.0.clock_ms().await
     }
@@ -303,6 +307,31 @@ async fn without_the_log_back_to_the_plan_nothing_is_listed() {
     let text = chain(&ended.unwrap_err());
     assert!(text.contains("no longer reaches"), "{text}");
     assert_eq!(world.ledger.deletions.listed(), Vec::<String>::new());
+}
+
+/// A catalog in another database compares the metadata file's location, so no log is needed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_by_location_needs_no_log_back_to_the_plan() {
+    let mut world = World::with_properties(
+        "plain",
+        "none",
+        3,
+        5,
+        json!({"write.metadata.previous-versions-max": "1"}),
+    )
+    .await;
+    world.engine = NativeEngine::new(Arc::new(world.catalog_elsewhere().await));
+    let before = seen(&world).await;
+    world.ledger.deletions.die(Death::After(Step::Swap));
+    expire_as(&world, "attempt-1").await.unwrap_err();
+    for _ in 0..2 {
+        world.append(100, 1, 8).await;
+    }
+    let report = expire_as(&world, "attempt-2").await.unwrap();
+    let expired = report.expired.unwrap().snapshots as usize;
+    assert_eq!(expired, before.snapshots.len() - 1);
+    check(&world, &before).await;
+    assert_eq!(world.ledger.deletions.open_count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
