@@ -7,6 +7,8 @@ mod candidates;
 mod settle;
 mod undo;
 
+use std::time::Duration;
+
 use catalog::{Catalog, Table};
 use metadata::{Requirement, Update};
 use model::TableName;
@@ -24,6 +26,8 @@ pub(crate) use settle::settle_open;
 
 /// Loads tried to learn what became of a swap whose answer was lost.
 const LOOKS_MAX: u32 = 6;
+/// Half of the longest pause after the first look; doubled with each.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 fn refused(refused: planner::expire::Refused) -> EngineError {
     EngineError::failed(refused.advice(), refused)
@@ -171,7 +175,8 @@ impl Expiry<'_> {
                     if self.attempt.signals.cancel.is_cancelled() {
                         return Err(Error::Stopped);
                     }
-                    tokio::time::sleep(std::time::Duration::from_millis(100 << looks)).await;
+                    let pause = LOOK_PAUSE * (1 << looks);
+                    tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
                 }
                 other => return other,
             }

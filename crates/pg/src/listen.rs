@@ -9,7 +9,8 @@ use tokio_postgres::AsyncMessage;
 use crate::pool::Target;
 use crate::{Error, Pool};
 
-/// First pause before a reconnect; doubled each time up to [`PAUSE_MAX`].
+/// First pause before a reconnect; doubled each time up to [`PAUSE_MAX`]. Of each a random part, half
+/// at least, so that a fleet that lost its server does not come back in step.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Notifications kept for a slow reader; more are dropped, since each only says "look again".
@@ -124,7 +125,7 @@ async fn keep(
         let mut pause = PAUSE_MIN;
         subscription = loop {
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))) => {}
                 () = sender.closed() => return,
             }
             match Subscription::open(&target, &channels, &sender).await {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use model::Advice;
 use tracing::debug;
 
-/// First pause between two tries; each is twice the one before.
+/// First pause between two tries; each is twice the one before. Of each a random part, half at
+/// least, so that a fleet that lost its server does not come back in step.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -43,7 +44,7 @@ where
             return Err(error);
         }
         debug!(%error, tries, "trying again");
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
         pause = (pause * 2).min(PAUSE_MAX);
         tries += 1;
     }

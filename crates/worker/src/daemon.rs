@@ -22,7 +22,8 @@ use crate::progress::Quiet;
 /// A claim that takes longer is ended; if it had been made, what it took is due again after a lease.
 /// One that waits for a lock the server gives up earlier.
 const CLAIM_WITHIN: Duration = Duration::from_secs(10);
-/// After a claim that failed; doubled with each further one up to [`PAUSE_MAX`].
+/// After a claim that failed; doubled with each further one up to [`PAUSE_MAX`]. Of each a random
+/// part, half at least, so that a fleet that lost its server does not come back in step.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -107,8 +108,8 @@ impl Daemon {
                     }
                     Err(why) => {
                         self.metrics.claim_errors.inc();
-                        warn!(why, retry_in_ms = pause.as_millis(), "claim failed");
-                        wait = pause;
+                        wait = pause.mul_f64(rand::random_range(0.5..1.0));
+                        warn!(why, retry_in_ms = wait.as_millis(), "claim failed");
                         pause = (pause * 2).min(PAUSE_MAX);
                     }
                 }

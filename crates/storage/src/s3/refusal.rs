@@ -25,7 +25,7 @@ pub(crate) struct Refusal {
     message: String,
     /// Where the bucket lies, if the answer says so.
     region: Option<String>,
-    /// When to come again, if the answer says so in seconds.
+    /// When to come again, if the answer says so.
     retry_after: Option<Duration>,
 }
 
@@ -43,12 +43,21 @@ impl Refusal {
             // Advice follows in the same sentence.
             message: short(message.trim_end_matches('.')),
             region: region.map(str::to_owned),
-            retry_after: headers
-                .get("retry-after")
-                .and_then(|seconds| seconds.to_str().ok()?.trim().parse().ok())
-                .map(Duration::from_secs),
+            retry_after: retry_after(headers),
         }
     }
+}
+
+/// `Retry-After` of RFC 9110: seconds, or a date, which counts from that of the answer.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let told = text("retry-after")?;
+    if let Ok(seconds) = told.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text| httpdate::parse_http_date(text).ok();
+    let (then, now) = (date(told)?, date(text("date")?)?);
+    Some(then.duration_since(now).unwrap_or_default())
 }
 
 /// Whether the body of a success says that it is none: S3 may begin to answer before it knows.
@@ -282,16 +291,24 @@ mod tests {
 
     use super::*;
 
+    const NOW: &str = "Fri, 31 Dec 1999 23:59:30 GMT";
+
     #[test]
-    fn a_refusal_says_when_to_come_again_if_its_answer_does_in_seconds() {
-        for (told, want) in [
-            (Some("7"), Again::After(Duration::from_secs(7))),
-            (Some(" 0 "), Again::After(Duration::ZERO)),
-            (Some("Fri, 31 Dec 1999 23:59:59 GMT"), Again::Later),
-            (Some("-1"), Again::Later),
-            (None, Again::Later),
+    fn a_refusal_says_when_to_come_again_if_its_answer_does() {
+        let after = |seconds| Again::After(Duration::from_secs(seconds));
+        for (told, now, want) in [
+            (Some("7"), NOW, after(7)),
+            (Some(" 0 "), "", after(0)),
+            (Some("Fri, 31 Dec 1999 23:59:59 GMT"), NOW, after(29)),
+            (Some("Fri, 31 Dec 1999 23:59:00 GMT"), NOW, after(0)),
+            (Some("Fri, 31 Dec 1999 23:59:59 GMT"), "", Again::Later),
+            (Some("Fri, 31 Dec 1999 23:59:59 GMT"), "soon", Again::Later),
+            (Some("-1"), NOW, Again::Later),
+            (Some("tomorrow"), NOW, Again::Later),
+            (None, NOW, Again::Later),
         ] {
             let mut headers = HeaderMap::new();
+            headers.insert("date", HeaderValue::from_static(now));
             if let Some(told) = told {
                 headers.insert("retry-after", HeaderValue::from_static(told));
             }
@@ -302,7 +319,7 @@ mod tests {
                 location: "s3://b/a".to_owned(),
                 source,
             };
-            assert_eq!(Problem::Other(error).again(), want, "{told:?}");
+            assert_eq!(Problem::Other(error).again(), want, "{told:?} {now}");
         }
     }
 }
