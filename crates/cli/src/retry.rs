@@ -10,6 +10,7 @@ use model::{JobId, JobStatus, TableName};
 use planner::Progress as _;
 use runtime::Shutdown;
 use serde_json::json;
+use tokio::time::MissedTickBehavior;
 
 use crate::args::job_id;
 use crate::out::Out;
@@ -73,6 +74,8 @@ async fn every_failed(pool: &pg::Pool, args: &Args, out: &Out) -> Result<()> {
     let bar = Bar::new("submitting failed jobs again".to_owned());
     bar.total(failed.len() as u64);
     let mut turns = tokio::time::interval(Duration::from_secs(1) / args.per_second);
+    // Turns that were missed, for a lock or a restart of Postgres, are not made up for.
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut retried = Vec::new();
     let mut left_alone = 0;
     let mut stopped = false;
