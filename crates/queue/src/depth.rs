@@ -19,7 +19,7 @@ pub struct Depth {
     pub busy: i64,
     /// Not due yet.
     pub scheduled: i64,
-    /// How long the oldest ready job has been due.
+    /// How long the oldest ready job has been due; of pools, the one that is next there.
     pub oldest_ready_seconds: f64,
     /// Expired on their last attempt: the next tick or sweep ends them.
     pub exhausted: i64,

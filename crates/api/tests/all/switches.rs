@@ -1,5 +1,6 @@
 //! Drain mode and pause, and the order in which a submission is checked.
 
+use queue::Call;
 use serde_json::json;
 use testkit::Database;
 
@@ -93,8 +94,10 @@ async fn m05_a_submission_is_checked_in_the_written_order() {
 }
 
 #[tokio::test]
-async fn a_lane_is_paused_and_goes_on() {
+async fn q36_a_lane_is_paused_and_goes_on_and_its_workers_are_woken() {
     let database = Database::new().await;
+    let pool = database.pool().await;
+    let mut calls = maintenance::queue().calls(&pool).await.unwrap();
     let server = Server::start(&database).await;
     let route = "/lanes/snowpack/pause";
     assert_eq!(server.get(route).await.json()["paused"], false);
@@ -106,6 +109,7 @@ async fn a_lane_is_paused_and_goes_on() {
     assert_eq!(state.unwrap().unwrap().by, "api:anonymous");
     let back = server.send("PUT", route, &json!({"paused": false})).await;
     assert_eq!(back.json()["paused"], false);
+    assert_eq!(calls.next().await, Call::Work);
     let state = maintenance::queue().paused(&database.client().await).await;
     assert_eq!(state.unwrap(), None);
     server

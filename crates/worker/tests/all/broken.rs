@@ -86,10 +86,11 @@ impl Lakehouse {
         self.status(job).await
     }
 
-    /// Files that could not be deleted are due at once, not after their pause; false without any.
+    /// Files that could not be deleted, and those of attempts that are over, are due at once, not
+    /// after their pause or their grace; false without any.
     async fn purged_again(&self) -> bool {
         let sql = "update snowpack.pending_deletions set delete_after = now() \
-                   where state = 'pending' and failed_count > 0";
+                   where state = 'pending' and delete_after > now()";
         let client = self.database.client().await;
         client.execute(sql, &[]).await.unwrap() > 0
     }
@@ -121,6 +122,7 @@ impl Lakehouse {
         }
         self.nothing_is_lost(table, before, &when).await;
         self.only_the_current_is_left(table, before, &when).await;
+        assert_eq!(self.waiting_of_attempts().await, 0, "{when}");
         let (_, left) = self.leftovers(&last).await;
         assert_eq!(left, 0, "{when}: rows of the queue and locks");
         let mut actions: Vec<String> = self.results(&last).await;

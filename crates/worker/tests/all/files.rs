@@ -74,6 +74,15 @@ impl Lakehouse {
         client.query_one(sql, &[]).await.unwrap().get(0)
     }
 
+    /// Files of attempts that are over, in the ledger or listed and not deleted.
+    pub(crate) async fn waiting_of_attempts(&self) -> i64 {
+        let sql = "select (select count(*) from snowpack.attempt_files) \
+                   + (select count(*) from snowpack.pending_deletions \
+                      where reason = 'attempt' and state = 'pending')";
+        let client = self.database.client().await;
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
     /// Nothing reachable is missing, nothing else is there that nobody knows of, and what is gone
     /// was listed before it went.
     pub(crate) async fn nothing_is_lost(&self, table: &str, before: &Files, when: &str) {

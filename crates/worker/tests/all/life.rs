@@ -1,9 +1,9 @@
 //! A worker's ordinary life: claim, run, end; several workers; cancel.
 
 use model::{EndReason, JobStatus};
-use testkit::until;
+use testkit::{Process, until};
 
-use crate::lakehouse::{FILES, Lakehouse, readiness};
+use crate::lakehouse::{FILES, Lakehouse, admin, readiness};
 
 /// A log line of a job that failed.
 const JOB_FAILED: &str = "job_failed";
@@ -22,6 +22,44 @@ async fn m18_a_worker_completes_a_job_and_leaves_nothing_of_it_in_the_queue() {
     );
     assert_eq!(house.leftovers(&job).await, (1, 0));
     house.rewritten_once("events", &before).await;
+}
+
+/// Claims this worker has made.
+async fn claims(worker: &Process) -> f64 {
+    let page = testkit::get(admin(worker).await, "/metrics", &[]).await.1;
+    let count = |line: &str| -> Option<f64> {
+        let (name, value) = line.rsplit_once(' ')?;
+        name.starts_with("snowpack_claim_seconds_count")
+            .then(|| value.parse().unwrap())
+    };
+    page.lines().filter_map(count).sum()
+}
+
+#[tokio::test]
+async fn q36_a_paused_lanes_worker_looks_and_takes_nothing_until_it_is_resumed() {
+    let house = Lakehouse::new().await;
+    house.table("events").await;
+    let client = house.database.client().await;
+    let queue = maintenance::queue();
+    queue
+        .pause(&client, "somebody", "moving house")
+        .await
+        .unwrap();
+    let worker = house.worker(&[], &[]);
+    readiness(&worker, 200).await;
+    let before = claims(&worker).await;
+    let job = house.submit("events").await;
+    until("the worker has looked again", async || {
+        before + 2.0 <= claims(&worker).await
+    })
+    .await;
+    assert_eq!(house.attempts(&job).await, 0);
+    assert_eq!(house.status(&job).await, JobStatus::Pending);
+    queue.resume(&client).await.unwrap();
+    queue.notify(&client).await.unwrap();
+    house.becomes(&job, JobStatus::Completed).await;
+    worker.signal("TERM");
+    worker.ended_with(0, &[]).await;
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ fn replaced(function: &str, parts: &[(&str, &str)]) -> String {
 
 /// What a schedule says when one of these does not hold; whatever else ends one, as a statement
 /// that the server refuses, finds nothing out.
-const INVARIANTS: &[&str] = &["I1: ", "I2: ", "I3: ", "I4: ", "I10: "];
+const INVARIANTS: &[&str] = &["I1: ", "I2: ", "I3: ", "I4: ", "I5: ", "I10: "];
 
 async fn found_out(sql: &str, guarded: bool) {
     let lane = Lane::text().await;
@@ -114,6 +114,13 @@ async fn q66_i3_an_end_that_keeps_the_lock_is_found_out() {
 #[tokio::test]
 async fn q66_i2_an_attempt_id_that_comes_again_is_found_out() {
     let parts = [("gen_random_uuid()::text", "'attempt at ' || q.job_id")];
+    found_out(&replaced("hand_out_v1", &parts), true).await;
+}
+
+#[tokio::test]
+async fn q66_i5_a_claim_that_grants_less_than_was_asked_for_is_found_out() {
+    let asked = "visible_at = statement_timestamp() + p_lease";
+    let parts = [(asked, "visible_at = statement_timestamp() + p_lease / 2")];
     found_out(&replaced("hand_out_v1", &parts), true).await;
 }
 

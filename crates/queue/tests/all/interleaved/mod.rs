@@ -52,7 +52,7 @@ const REACHED: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn q66_i1_i2_i3_i4_i10_hold_after_every_step_of_any_schedule() {
+async fn q66_i1_i2_i3_i4_i5_i10_hold_after_every_step_of_any_schedule() {
     let seeds = testkit::seeds("SNOWPACK_TEST_SCHEDULES", COUNT);
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let [text, uuid] = Lane::both().await;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::{AttemptId, EndReason, JobId};
-use queue::{End, Fence, HandBack};
+use queue::{End, Fence, HandBack, Lease};
 use tokio::sync::oneshot;
 
 use super::reference::{Effect, Place, Reference, SEEN, number};
@@ -33,7 +33,7 @@ pub(super) enum Phase {
     Open {
         op: Arc<Op>,
         effects: Vec<Effect>,
-        claimed: Vec<Fence>,
+        claimed: Vec<(Fence, Lease)>,
         /// For somebody's lock, before it was answered.
         waited: bool,
         since: usize,
@@ -44,6 +44,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) fence: Fence,
+    /// As it was granted; renewals may only add to it.
+    pub(super) lease: Lease,
     /// The table's version it has planned on.
     pub(super) base: Option<i32>,
     pub(super) done: bool,
@@ -379,7 +381,34 @@ impl<'w> Schedule<'w> {
             (inside(*job) && now.effects > 0).then_some(now.effects)
         };
         let effects: i64 = self.reference.jobs.iter().filter_map(of_ours).sum();
-        self.world.agrees(&self.reference, effects).await
+        self.world.agrees(&self.reference, effects).await?;
+        self.trusted().await
+    }
+
+    /// Who trusts its lease has it by the database's clock, for no less long.
+    async fn trusted(&self) -> Result<(), String> {
+        let left = self.world.leases().await;
+        let now = Instant::now();
+        for task in &self.tasks {
+            let (job, attempt) = (number(task.fence.job()), task.fence.attempt().as_str());
+            let place = self.reference.jobs.get(&job).map(|job| &job.place);
+            let own = Place::Running {
+                attempt: attempt.to_owned(),
+                expired: false,
+            };
+            if place != Some(&own) {
+                continue;
+            }
+            let trusted = task.lease.trusted_until().saturating_duration_since(now);
+            let left = left.get(attempt).copied().unwrap_or_default();
+            if left < trusted.as_secs_f64() {
+                return Err(format!(
+                    "I5: {:?} is trusted for {trusted:?} and ends in {left} s",
+                    task.fence
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Everybody ends, leases run out, and each job ends: none is lost, none is stuck.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use queue::{Error, Fence};
+use queue::{Error, Fence, Lease};
 
 use super::reference::{Effect, Held, number};
 use super::schedule::{Phase, Request, Schedule, Task};
@@ -102,7 +102,10 @@ impl Schedule<'_> {
             .push(format!("     session {at}: {}", brief(&answered, &effects)));
         self.note_left(&effects, &held);
         let claimed = match answered {
-            Answer::Claimed(claimed) => claimed.into_iter().map(|claimed| claimed.fence).collect(),
+            Answer::Claimed(claimed) => claimed
+                .into_iter()
+                .map(|claimed| (claimed.fence, claimed.lease))
+                .collect(),
             Answer::Replaced => {
                 self.note("refused", &format!("session {at} is refused"));
                 return Ok(());
@@ -160,13 +163,18 @@ impl Schedule<'_> {
         Ok(())
     }
 
-    fn take_effect(&mut self, effects: &[Effect], claimed: Vec<Fence>) -> Result<(), String> {
+    fn take_effect(
+        &mut self,
+        effects: &[Effect],
+        claimed: Vec<(Fence, Lease)>,
+    ) -> Result<(), String> {
         for effect in effects {
             self.reference.apply(effect)?;
             *self.counts.entry(effect.kind()).or_default() += 1;
         }
-        for fence in claimed {
+        for (fence, lease) in claimed {
             self.tasks.push(Task {
+                lease,
                 fence,
                 base: None,
                 done: false,

@@ -1,5 +1,6 @@
 //! Where schedules run: a lane with a catalog beside it, a catalog elsewhere, and connections.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use queue::{Ask, Claimer};
@@ -112,6 +113,15 @@ impl World {
             .await
             .unwrap()
             .get(0)
+    }
+
+    /// The seconds that are left of each attempt's lease.
+    pub(super) async fn leases(&self) -> BTreeMap<String, f64> {
+        let sql = "select attempt_id,
+                extract(epoch from visible_at - clock_timestamp())::float8
+            from lane.job_queue where attempt_id is not null";
+        let rows = self.lane.client.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
     }
 
     /// Lets a lease or a delay run out, unless somebody has the row.
