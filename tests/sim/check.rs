@@ -18,6 +18,8 @@ const ACTION: &str = "snowpack.action";
 const COMPLETES: &str = "snowpack.completes-action";
 /// Whom the orchestrator's jobs are submitted by.
 const ORCHESTRATOR: &str = "orchestrator";
+/// Of so many jobs it can be told whether the round was one.
+const JOBS_ENOUGH: usize = 20;
 /// Rows of one table named in a complaint.
 const NAMED_MAX: usize = 5;
 
@@ -68,6 +70,7 @@ pub(crate) async fn all(
     let effects = committed(snapshots.map(|(_, snapshot)| snapshot));
     let within = !house.places.elsewhere();
     found.faults.extend(judged(&found, &effects, within));
+    found.faults.extend(idle(&found));
     found.rows = writers.iter().map(|writer| writer.reference.len()).sum();
     found.faults.extend(rows(house, writers).await?);
     let leaks = leaks::find(house, &histories, &client).await?;
@@ -139,6 +142,29 @@ fn decided_once(records: &[Record], decided: &[(String, String)]) -> Vec<String>
     }
     let lost = tables.keys();
     faults.extend(lost.map(|job| format!("job {job} was decided and is lost")));
+    faults
+}
+
+/// A round in which little was done proves little: of enough jobs at least half completed, and each
+/// action had an effect.
+fn idle(found: &Findings) -> Vec<String> {
+    let jobs = found.records.len();
+    if jobs < JOBS_ENOUGH {
+        return Vec::new();
+    }
+    let completed = found.records.iter();
+    let completed = completed.filter(|record| record.status == "completed");
+    let completed = completed.count();
+    let mut faults = Vec::new();
+    if completed * 2 < jobs {
+        faults.push(format!("only {completed} of {jobs} jobs completed"));
+    }
+    for action in ["rewrite_data_files", "expire_snapshots", "purge_pending"] {
+        let mut results = found.results.values().flatten();
+        if !results.any(|done| done.action == action && done.outcome == "done") {
+            faults.push(format!("no {action} had an effect"));
+        }
+    }
     faults
 }
 
@@ -381,6 +407,32 @@ mod tests {
         assert_ne!(check(&found("nothing_to_do", None), &[7]), 0, "no row");
         assert_ne!(check(&found("done", Some(7)), &[7, 8]), 0, "twice");
         assert_ne!(check(&Findings::default(), &[7]), 0, "no job's");
+    }
+
+    #[test]
+    fn a_round_that_did_little_is_found() {
+        let done = |action: &str| Done {
+            action: action.to_owned(),
+            outcome: "done".to_owned(),
+            snapshot: None,
+            swaps: 0,
+        };
+        let actions = ["rewrite_data_files", "expire_snapshots", "purge_pending"];
+        let round = |completed: usize, failed: usize, actions: &[&str]| {
+            let records = std::iter::repeat_n(record("a", "completed", "k"), completed)
+                .chain(std::iter::repeat_n(record("a", "failed", "k"), failed));
+            let results = actions.iter().map(|action| done(action)).collect();
+            idle(&Findings {
+                records: records.collect(),
+                results: BTreeMap::from([("a".to_owned(), results)]),
+                ..Findings::default()
+            })
+            .len()
+        };
+        assert_eq!(round(10, 10, &actions), 0);
+        assert_eq!(round(9, 11, &actions), 1);
+        assert_eq!(round(20, 0, &actions[1..]), 1);
+        assert_eq!(round(0, 19, &[]), 0, "too few to tell");
     }
 
     #[test]

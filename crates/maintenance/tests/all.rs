@@ -8,6 +8,8 @@ mod deletions;
 mod dry_run;
 #[path = "all/history.rs"]
 mod history;
+#[path = "all/horizon.rs"]
+mod horizon;
 #[path = "all/jobs.rs"]
 mod jobs;
 #[path = "all/lane.rs"]

@@ -4,6 +4,8 @@
 
 #[path = "all/broken.rs"]
 mod broken;
+#[path = "all/failover.rs"]
+mod failover;
 #[path = "all/faults.rs"]
 mod faults;
 #[path = "all/files.rs"]

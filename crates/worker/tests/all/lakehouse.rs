@@ -32,8 +32,9 @@ pub(crate) struct Lakehouse {
 }
 
 /// Where tables lie.
+#[derive(Clone)]
 pub(crate) enum Place {
-    Folder(TempDir),
+    Folder(Arc<TempDir>),
     Bucket(Arc<S3>),
 }
 
@@ -46,8 +47,16 @@ impl Lakehouse {
         Self {
             database,
             catalog: None,
-            place: Place::Folder(tempfile::tempdir().unwrap()),
+            place: Place::Folder(Arc::new(tempfile::tempdir().unwrap())),
             files: Mutex::default(),
+        }
+    }
+
+    /// The same tables, with everything else in this database.
+    pub(crate) fn at(&self, database: Database) -> Self {
+        Self {
+            place: self.place.clone(),
+            ..Self::on(database)
         }
     }
 

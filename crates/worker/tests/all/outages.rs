@@ -8,7 +8,7 @@ use tokio_postgres::{Client, NoTls};
 use crate::lakehouse::{Lakehouse, readiness};
 
 /// What a worker may say while Postgres is not there.
-const MEANWHILE: [&str; 7] = [
+pub(crate) const MEANWHILE: [&str; 7] = [
     "the lease is short",
     "listen connection lost",
     "claim failed",
@@ -17,9 +17,9 @@ const MEANWHILE: [&str; 7] = [
     "deadpool.postgres",
     "lease_lost",
 ];
-const LEASE: (&str, &str) = ("SNOWPACK_LEASE_SECONDS", "10");
+pub(crate) const LEASE: (&str, &str) = ("SNOWPACK_LEASE_SECONDS", "10");
 /// More than there are jobs, so that there is always a slot to claim for.
-const SLOTS: (&str, &str) = ("SNOWPACK_WORKER_SLOTS", "8");
+pub(crate) const SLOTS: (&str, &str) = ("SNOWPACK_WORKER_SLOTS", "8");
 /// Connections the server has for everybody.
 const CONNECTIONS_MAX: usize = 40;
 /// How often each worker is refused a connection before there are some again.
