@@ -41,6 +41,9 @@ const SHARE: f64 = 0.85;
 const ENQUEUED: Target = Target::AtLeast(40_000.0);
 const PICKED_UP_P50: Target = Target::Below(10.0);
 const PICKED_UP_P99: Target = Target::Below(50.0);
+/// Of the speed before.
+const SPEED_AGAIN: f64 = 0.95;
+const RECOVERED: Target = Target::Below(30.0);
 const STARTED: Target = Target::Below(300.0);
 const SECONDS_A_MINUTE: f64 = 60.0;
 
@@ -98,6 +101,8 @@ struct Measured {
     worked: Done,
     few_slots: Done,
     graphile: Option<Graphile>,
+    /// After every connection was cut.
+    recovered: Option<Duration>,
     slots: u32,
     picked_up: Times,
     started: Times,
@@ -144,6 +149,8 @@ async fn measure(args: &Queue, url: &str, steps: Steps<'_>) -> Result<Measured> 
     } else {
         None
     };
+    bench.enqueue(args.jobs, MANY_A_CALL).await?;
+    let recovered = bench.recovery(args.jobs, args.slots).await?;
     let started = bench.starts().await?;
     let idle = bench.idle(args).await?;
     Ok(Measured {
@@ -154,6 +161,7 @@ async fn measure(args: &Queue, url: &str, steps: Steps<'_>) -> Result<Measured> 
         worked,
         few_slots,
         graphile,
+        recovered,
         slots: args.slots,
         picked_up: idle.picked_up,
         started,
@@ -218,6 +226,17 @@ impl Bench<'_> {
         let rate = done.per_second;
         step.done(&format!("{slots} slots: {rate:.0} jobs a second"))?;
         Ok(done)
+    }
+
+    async fn recovery(&self, jobs: u32, slots: u32) -> Result<Option<Duration>> {
+        let step = self.steps.begin("cutting a worker's connections");
+        let asked = (jobs, slots);
+        let took = worked::recovery(self.pool, self.place, asked, SPEED_AGAIN, self.folder).await?;
+        step.done(&match took {
+            Some(took) => format!("as fast again {} ms after the cut", took.as_millis()),
+            None => "too few jobs to tell when it is as fast again".to_owned(),
+        })?;
+        Ok(took)
     }
 
     async fn graphile(&self, jobs: u32) -> Result<Option<Graphile>> {
@@ -347,6 +366,11 @@ impl Measured {
                 peer.version
             );
             figures.push(figure.peer(graphile::NAME, peer.per_second()).did(did));
+        }
+        if let Some(took) = self.recovered {
+            let what = "every connection cut, to 95 % of the speed";
+            let figure = Figure::new(what, took.as_secs_f64(), Unit::Seconds);
+            figures.push(figure.target(RECOVERED));
         }
         let bytes = self.worked.peak_bytes as f64;
         let what = format!("memory, {} slots", self.slots);
