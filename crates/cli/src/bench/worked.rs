@@ -107,7 +107,9 @@ async fn start_with(
 ) -> Result<Server> {
     own.push(("SNOWPACK_ADMIN_ADDR", "127.0.0.1:0".to_owned()));
     own.push(("SNOWPACK_WORKER_SLOTS", slots.to_string()));
-    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let own = own
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
     let program = Program {
         name: WORKER,
         arguments: &[],

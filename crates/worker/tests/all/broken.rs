@@ -12,7 +12,7 @@ use serde_json::json;
 use testkit::{S3, SmallTable, until};
 
 use crate::files::Files;
-use crate::lakehouse::Lakehouse;
+use crate::lakehouse::{CATALOG, Lakehouse};
 use crate::points::{ELSEWHERE, Fault, GIVEN_UP, POINTS, Point, Wires, nameless};
 
 /// Cases worked on at once; most of their time is waiting.
@@ -92,6 +92,9 @@ impl Lakehouse {
         let sql = "update snowpack.pending_deletions set delete_after = now() \
                    where state = 'pending' and delete_after > now()";
         let client = self.database.client().await;
+        // As every worker does from time to time.
+        let swept = maintenance::ledger::sweep(&client, CATALOG, 1_000).await;
+        swept.unwrap();
         client.execute(sql, &[]).await.unwrap() > 0
     }
 
@@ -122,7 +125,10 @@ impl Lakehouse {
         }
         self.nothing_is_lost(table, before, &when).await;
         self.only_the_current_is_left(table, before, &when).await;
-        assert_eq!(self.waiting_of_attempts().await, 0, "{when}");
+        if fault.kills() {
+            // Of an attempt that lived on, what it wrote in vain waits for the table's next job.
+            assert_eq!(self.waiting_of_attempts().await, 0, "{when}");
+        }
         let (_, left) = self.leftovers(&last).await;
         assert_eq!(left, 0, "{when}: rows of the queue and locks");
         let mut actions: Vec<String> = self.results(&last).await;

@@ -76,7 +76,7 @@ impl Lakehouse {
 
     /// Files of attempts that are over, in the ledger or listed and not deleted.
     pub(crate) async fn waiting_of_attempts(&self) -> i64 {
-        let sql = "select (select count(*) from snowpack.attempt_files) \
+        let sql = "select (select count(*) from snowpack.attempt_files where committed_at is null) \
                    + (select count(*) from snowpack.pending_deletions \
                       where reason = 'attempt' and state = 'pending')";
         let client = self.database.client().await;
