@@ -67,16 +67,16 @@ fn values(word: &str, letters: &str, more: &Value) -> String {
 fn rendered(word: &str, more: &Value) -> Vec<Value> {
     // "Etc/0" is no time zone, and no object's name may begin with a number.
     let letters = if word == PLAIN { PLAIN } else { "null" };
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("values.json");
-    std::fs::write(&file, values(word, letters, more)).unwrap();
+    std::fs::write(&file, values(word, letters, more)).expect("write the values");
     let words = [
         "--namespace",
         word,
         "--values",
         "ci/everything-values.yaml",
         "--values",
-        file.to_str().unwrap(),
+        file.to_str().expect("a name in Unicode"),
     ];
     let text = template(word, &words).unwrap_or_else(|error| panic!("{word}: {error}"));
     yaml(&text)

@@ -88,14 +88,14 @@ running Jobs. */}}
 {{- $values := .Values -}}
 {{- if and (eq $values.keda.trigger "postgresql") $values.keda.postgresql.existingSecret -}}
 - parameter: connection
-  name: {{ $values.keda.postgresql.existingSecret| quote }}
-  key: {{ $values.keda.postgresql.key| quote }}
+  name: {{ $values.keda.postgresql.existingSecret | quote }}
+  key: {{ $values.keda.postgresql.key | quote }}
 {{- else if eq $values.keda.trigger "metrics-api" -}}
 {{- with $values.scaler.token -}}
 {{- if .existingSecret }}
 - parameter: token
   name: {{ .existingSecret | quote }}
-  key: {{ .key| quote }}
+  key: {{ .key | quote }}
 {{- end -}}
 {{- end -}}
 {{- with $values.scaler.tls -}}
@@ -104,13 +104,13 @@ running Jobs. */}}
 {{- range $parameter, $key := dict "ca" .caKey "cert" "tls.crt" "key" "tls.key" }}
 - parameter: {{ $parameter }}
   name: {{ $values.scaler.tls.existingSecret | quote }}
-  key: {{ $key| quote }}
+  key: {{ $key | quote }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- else if and (eq $values.keda.trigger "external-push") $values.scaler.tls.existingSecret $values.scaler.tls.caKey -}}
 - parameter: caCert
   name: {{ $values.scaler.tls.existingSecret | quote }}
-  key: {{ $values.scaler.tls.caKey| quote }}
+  key: {{ $values.scaler.tls.caKey | quote }}
 {{- end -}}
 {{- end -}}
