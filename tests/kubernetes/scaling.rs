@@ -10,8 +10,6 @@ use crate::replicas::Replicas;
 const JOBS: usize = 40;
 /// As `worker.maxReplicas` in the values of every test.
 const WORKERS_MAX: u32 = 4;
-/// Seconds between two questions of KEDA's, beyond what any test waits.
-const NEVER_IN_TIME: u32 = 600;
 /// As the data model of the first Snowpack gives it, with the schema that it lies in here.
 const SEEDS_QUERY: &str =
     "SELECT COUNT(*) FROM snowpack.job_queue WHERE claimed_at IS NULL AND visible_at <= NOW()";
@@ -45,20 +43,6 @@ fn guarded(release: &Release) -> Value {
     }})
 }
 
-/// KEDA asked when it got to know of the workers, and found nothing to do. It does not ask again in
-/// time: whoever comes now was pushed.
-async fn asked_for_the_last_time(release: &Release) {
-    let active = "jsonpath={.status.conditions[?(@.type==\"Active\")].status}";
-    let look = ["get", "scaledobject", WORKER, "--output", active];
-    until("KEDA has asked", async || {
-        release.namespace.kubectl(&look) == "False"
-    })
-    .await;
-    // Should it have got no answer.
-    let nobody = ["scale", "deployment", WORKER, "--replicas", "0"];
-    release.namespace.kubectl(&nobody);
-}
-
 /// 40 jobs come at once; all of them are done in the end by workers that were not there before.
 async fn scales(release: &Release, trigger: &str, polling_interval: u32, tables: &[String]) {
     let mut values = keda(trigger, polling_interval);
@@ -67,14 +51,7 @@ async fn scales(release: &Release, trigger: &str, polling_interval: u32, tables:
         "metrics-api" => merge(&mut values, guarded(release)),
         _ => {}
     }
-    let pushed = trigger == "external-push";
-    if pushed {
-        merge(&mut values, keda(trigger, NEVER_IN_TIME));
-    }
-    release.helm("upgrade", values.clone());
-    if pushed {
-        asked_for_the_last_time(release).await;
-    }
+    release.helm("upgrade", values);
     release.workers_ready(0).await;
     let replicas = Replicas::watch(release.namespace.name(), WORKER);
     replicas.when("nobody is wanted", |count| count == 0);
@@ -87,20 +64,10 @@ async fn scales(release: &Release, trigger: &str, polling_interval: u32, tables:
     hold.holds(i64::from(WORKERS_MAX)).await;
     hold.release().await;
     release.house.completed_once(&jobs).await;
-    if pushed {
-        // That nobody is wanted any more, KEDA learns by asking.
-        merge(&mut values, keda(trigger, polling_interval));
-        release.helm("upgrade", values);
-    }
     let none = replicas.when("nobody is wanted", |count| count == 0);
     release.workers_ready(0).await;
-    let asked = if pushed {
-        NEVER_IN_TIME
-    } else {
-        polling_interval
-    };
     println!(
-        "{trigger}, asked every {asked} s: from enqueue commit to 1 replica {:.2?}, to \
+        "{trigger}, asked every {polling_interval} s: from enqueue commit to 1 replica {:.2?}, to \
          {WORKERS_MAX} {:.2?}, to 0 {:.1?}",
         from_zero - committed,
         all - committed,
@@ -113,7 +80,8 @@ async fn m33_m34_forty_jobs_scale_the_workers_from_zero_and_back_by_every_trigge
     let release = Release::install("scaling", json!({})).await;
     let tables: Vec<_> = (0..JOBS).map(|number| format!("t{number}")).collect();
     release.house.tables(&tables).await;
-    scales(&release, "external-push", 5, &tables).await;
+    // The push does not wait for the interval; it is the chart's default.
+    scales(&release, "external-push", 15, &tables).await;
     scales(&release, "metrics-api", 5, &tables).await;
     scales(&release, "postgresql", 5, &tables).await;
     let _prometheus = Prometheus::start(&release).await;
