@@ -1,7 +1,10 @@
 //! Cases 56 to 58 and 64 with real workers: Postgres goes and comes back, has no connection left,
 //! is silent, is asked by two versions. Nobody helps; no job is lost, and none is done twice.
 
-use model::{JobId, JobStatus};
+use std::collections::BTreeMap;
+
+use maintenance::Submission;
+use model::{Action, JobId, JobStatus};
 use testkit::{Process, Server, Stop, until};
 use tokio_postgres::{Client, NoTls};
 
@@ -175,7 +178,24 @@ async fn q58_jobs_that_hold_their_connections_keep_neither_heartbeat_nor_finish_
         ("SNOWPACK_PG_CONNECTIONS_MAX", "1"),
     ];
     let worker = house.worker(&own, &[]);
-    let jobs = submit(&house, &tables).await;
+    // Each job writes several groups at once, and needs no more than its one connection for that:
+    // as many as groups would be more than the worker has.
+    let groups = BTreeMap::from(
+        [
+            ("rewrite-all", "true"),
+            ("max-file-group-input-files", "2"),
+            ("max-concurrent-file-group-rewrites", "8"),
+        ]
+        .map(|(option, value)| (option.to_owned(), value.to_owned())),
+    );
+    let mut jobs = Vec::new();
+    for table in &tables {
+        let asked = |asked: &mut Submission| {
+            let action = Action::RewriteDataFiles;
+            asked.options.insert(action, groups.clone());
+        };
+        jobs.push((table.clone(), house.submit_with(table, asked).await));
+    }
     let client = house.database.client().await;
     let count = async |sql: &str| -> i64 { client.query_one(sql, &[]).await.unwrap().get(0) };
     let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
