@@ -12,6 +12,7 @@ use model::{Action, JobId, JobStatus, TableName};
 use crate::bench;
 use crate::demo::home::ScratchServer;
 use crate::option::ActionOption;
+use crate::plan;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -75,7 +76,7 @@ pub(crate) enum Command {
     Health(Box<Health>),
     /// Show what an action would do to a table, and why it leaves the rest alone
     #[command(after_help = PLAN_EXAMPLES)]
-    Plan(Plan),
+    Plan(plan::Args),
     /// Do actions on a table now, from this terminal
     #[command(after_help = MAINTAIN_EXAMPLES)]
     Maintain(Maintain),
@@ -158,6 +159,7 @@ assessments of the inventory are listed, the worst first.";
 const PLAN_EXAMPLES: &str = "\
 Examples:
   snowpack plan db.events rewrite_data_files
+  snowpack plan db.events rewrite_data_files --columns
   snowpack plan db.events rewrite_data_files --option min-input-files=2 --output json
   snowpack plan db.events expire_snapshots --option older_than=2026-01-31T00:00:00Z";
 
@@ -275,23 +277,6 @@ pub(crate) struct Health {
     pub(crate) lakehouse: Lakehouse,
     #[command(flatten)]
     pub(crate) policy: steward::PolicyArgs,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Plan {
-    /// The table, as namespace.table
-    #[arg(value_name = "TABLE")]
-    pub(crate) table: TableName,
-    /// The action to plan
-    #[arg(value_name = "ACTION")]
-    pub(crate) action: Action,
-    /// An option of the action, as [ACTION.]key=value; may be repeated
-    #[arg(long = "option", short = 'o', value_name = "KEY=VALUE")]
-    pub(crate) options: Vec<ActionOption>,
-    #[command(flatten)]
-    pub(crate) database: MaybeDatabase,
-    #[command(flatten)]
-    pub(crate) lakehouse: Lakehouse,
 }
 
 #[derive(Debug, clap::Args)]

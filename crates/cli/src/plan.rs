@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use catalog::Catalog;
+use lake::Preview;
+use model::{Action, TableName};
 use planner::{Plan, Task, expire, purge, rewrite};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::args;
+use crate::args::{Lakehouse, MaybeDatabase};
 use crate::option::{ActionOption, by_action};
 use crate::out::Out;
 use crate::print::{self, Grid};
@@ -15,8 +18,37 @@ use crate::{records, session};
 /// Snapshot ids named in a plan's text.
 const IDS_SHOWN_MAX: usize = 5;
 
-pub(crate) async fn run(args: args::Plan, out: &Out) -> Result<()> {
+/// Groups whose columns are looked at.
+const PREVIEWS_MAX: usize = 3;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The table, as namespace.table
+    #[arg(value_name = "TABLE")]
+    table: TableName,
+    /// The action to plan
+    #[arg(value_name = "ACTION")]
+    action: Action,
+    /// An option of the action, as [ACTION.]key=value; may be repeated
+    #[arg(long = "option", short = 'o', value_name = "KEY=VALUE")]
+    options: Vec<ActionOption>,
+    /// Read the first row group of each of the first three groups, too, and show how its columns
+    /// would be made (only `rewrite_data_files`)
+    #[arg(long)]
+    columns: bool,
+    #[command(flatten)]
+    database: MaybeDatabase,
+    #[command(flatten)]
+    lakehouse: Lakehouse,
+}
+
+pub(crate) async fn run(args: Args, out: &Out) -> Result<()> {
     let task = tasks(&[args.action], &args.options)?.remove(0);
+    if args.columns && args.action != Action::RewriteDataFiles {
+        let action = args.action;
+        let why = format!("--columns: {action} makes no columns; allowed: rewrite_data_files");
+        return Err(runtime::Error::Usage(why).into());
+    }
     let pool = session::maybe_database(&args.database).await?;
     let catalog = session::catalog(&args.lakehouse, pool.as_ref()).await?;
     if pool.is_none() {
@@ -24,10 +56,73 @@ pub(crate) async fn run(args: args::Plan, out: &Out) -> Result<()> {
         records::check_clock(&*catalog, &table, &[args.action]).await?;
     }
     let records = session::records(pool.as_ref(), catalog.name());
-    let plan = session::engine(catalog)
-        .plan(&args.table, &task, &*records)
-        .await?;
-    out.result(&json!(plan), || text(&plan))
+    let engine = session::engine(catalog.clone());
+    let plan = engine.plan(&args.table, &task, &*records).await?;
+    let mut document = json!(plan);
+    let mut shown = text(&plan);
+    if let (Plan::RewriteDataFiles(plan), true) = (&plan, args.columns) {
+        let previews = previews(&*catalog, &args.table, plan).await?;
+        document["columns"] = previews
+            .iter()
+            .map(|preview| preview_document(preview.as_ref()))
+            .collect();
+        shown.push_str(&columns(plan, &previews));
+    }
+    out.result(&document, || shown)
+}
+
+async fn previews(
+    catalog: &dyn Catalog,
+    name: &TableName,
+    plan: &rewrite::Plan,
+) -> Result<Vec<Option<Preview>>> {
+    let table = catalog.load(name).await?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let with = (cores, runner::memory_bytes());
+    Ok(lake::preview(&table, plan, PREVIEWS_MAX, with).await?)
+}
+
+fn preview_document(preview: Option<&Preview>) -> Value {
+    preview.map_or(Value::Null, |preview| {
+        let columns = preview.columns.iter();
+        let columns =
+            columns.map(|of| json!({ "column": of.column, "way": of.way, "reason": of.reason }));
+        json!({
+            "partition_path": preview.partition_path,
+            "rows": preview.rows,
+            "columns": columns.collect::<Vec<Value>>(),
+        })
+    })
+}
+
+fn columns(plan: &rewrite::Plan, previews: &[Option<Preview>]) -> String {
+    if previews.is_empty() {
+        return String::new();
+    }
+    let mut grid = Grid::new(&["PARTITION", "COLUMN", "HOW", "~WHY"]);
+    for (group, preview) in plan.groups.iter().zip(previews) {
+        let path = || partition(&group.partition_path).to_owned();
+        let Some(preview) = preview else {
+            let why = "known when equality deletes, or the rows' partitions, were looked up";
+            grid.row([path(), "-".to_owned(), "-".to_owned(), why.to_owned()]);
+            continue;
+        };
+        for of in &preview.columns {
+            let why = of.reason.clone().unwrap_or_default();
+            grid.row([path(), of.column.clone(), of.way.to_owned(), why]);
+        }
+    }
+    let more = match plan.groups.len() - previews.len() {
+        0 => String::new(),
+        more => format!(
+            "and {} not looked at\n",
+            print::counted(more as u64, "more group")
+        ),
+    };
+    format!(
+        "\ncolumns, as the first row group of each group is made:\n{}{more}",
+        grid.render()
+    )
 }
 
 /// The actions asked with their options checked, in canonical order; bad ones are bad usage.

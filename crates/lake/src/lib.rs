@@ -23,4 +23,5 @@ pub use append::{Changes, commit_changes};
 pub use engine::NativeEngine;
 pub use error::Error;
 pub use inspect::{Column, Held, inspect, inspect_keys, inspect_positions, records};
+pub use rewrite::{ColumnPreview, Preview, preview};
 pub use write::{FileWriter, arrow_schema, delete_schema, key_schema};

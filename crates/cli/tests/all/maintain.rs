@@ -151,6 +151,51 @@ async fn a_dry_run_shows_the_plan_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plan_shows_which_way_each_column_would_be_made_and_why() {
+    let lake = Lake::new().await;
+    let before = lake.make("db.events", FILES);
+    let words = ["plan", "db.events", "rewrite_data_files", "--columns"];
+    let planned = lake.run(&[&words[..], &["--output", "json"]].concat());
+    let planned = planned.expect(0).json();
+    let looked_at = &planned["columns"];
+    assert_eq!(looked_at.as_array().unwrap().len(), 1, "{planned:#}");
+    assert_eq!(looked_at[0]["rows"], 600);
+    let text = lake.run(&words).expect(0).stdout;
+    let columns = looked_at[0]["columns"].as_array().unwrap();
+    assert!(!columns.is_empty(), "{planned:#}");
+    let mut made = std::collections::BTreeMap::<&str, u64>::new();
+    for column in columns {
+        let (name, way) = (
+            column["column"].as_str().unwrap(),
+            column["way"].as_str().unwrap(),
+        );
+        let row = |line: &&str| line.split_whitespace().any(|word| word == name);
+        let row = text
+            .lines()
+            .find(row)
+            .unwrap_or_else(|| panic!("{name} in {text}"));
+        assert!(row.contains(way), "{row}");
+        assert_eq!(column["reason"].is_null(), way != "transcoded", "{column}");
+        *made.entry(way).or_default() += 1;
+    }
+    assert_eq!(lake.read("db.events"), before, "a plan changed the table");
+    // What was foretold is what is done; where a dictionary was the page, nothing is unpacked.
+    let result = &maintain(&lake, &[])["actions"][0]["result"]["column_chunks"];
+    for (way, columns) in made {
+        let count = |way: &str| result[way].as_u64().unwrap_or(0);
+        let found = match way {
+            "unpacked" => count("unpacked") + count("transplanted"),
+            way => count(way),
+        };
+        assert_eq!(found, columns, "{way} in {result}");
+    }
+    let expiry = ["plan", "db.events", "expire_snapshots", "--columns"];
+    lake.run(&expiry)
+        .expect(2)
+        .complains(&["--columns", "rewrite_data_files"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_held_by_a_job_is_left_alone_and_the_job_named() {
     let lake = Lake::new().await;
     let before = lake.make("db.events", FILES);

@@ -1,6 +1,7 @@
 //! One data file being written: row groups in order, uploaded while the next is encoded.
 
-use std::sync::Arc;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use metadata::{Content, DataFile, Literal};
@@ -34,7 +35,7 @@ impl std::fmt::Debug for Chunk {
 }
 
 impl Chunk {
-    pub(crate) fn append_to<W: std::io::Write + Send>(
+    pub(crate) fn append_to<W: Write + Send>(
         self,
         group: &mut SerializedRowGroupWriter<'_, W>,
     ) -> Result<(), ParquetError> {
@@ -45,10 +46,33 @@ impl Chunk {
     }
 }
 
+/// Where the library writes to, and what is taken from there before there is more of it.
+#[derive(Clone, Default)]
+struct Pipe(Arc<Mutex<Vec<u8>>>);
+
+impl Pipe {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A file that is not visible yet. Dropped before [`OutputFile::finish`], it leaves nothing.
 pub(crate) struct OutputFile {
     location: String,
-    writer: SerializedFileWriter<Vec<u8>>,
+    writer: SerializedFileWriter<Pipe>,
+    pipe: Pipe,
     upload: Upload,
     rows: u64,
 }
@@ -69,9 +93,10 @@ impl OutputFile {
         schema: &WriteSchema,
         properties: &Arc<WriterProperties>,
     ) -> Result<Self, Error> {
+        let pipe = Pipe::default();
         let writer =
-            SerializedFileWriter::new(Vec::new(), schema.parquet.clone(), properties.clone())
-                .map_err(|source| bad(&location, source))?;
+            SerializedFileWriter::new(pipe.clone(), schema.parquet.clone(), properties.clone())
+                .map_err(bad(&location))?;
         let upload = storage
             .upload(&location)
             .await
@@ -82,43 +107,24 @@ impl OutputFile {
         Ok(Self {
             location,
             writer,
+            pipe,
             upload,
             rows: 0,
         })
     }
 
-    /// Adds a row group made of these chunks, in column order.
+    /// Adds a row group made of these chunks, in column order. Each is handed on before the next,
+    /// so that no more than one is there twice.
     pub(crate) async fn append(&mut self, chunks: Vec<Chunk>) -> Result<(), Error> {
-        let rows = self
-            .append_chunks(chunks)
-            .map_err(|source| bad(&self.location, source))?;
-        self.rows += rows;
-        self.upload_buffered().await
-    }
-
-    fn append_chunks(&mut self, chunks: Vec<Chunk>) -> Result<u64, ParquetError> {
-        let mut group = self.writer.next_row_group()?;
+        let location = &self.location;
+        let mut group = self.writer.next_row_group().map_err(bad(location))?;
         for chunk in chunks {
-            chunk.append_to(&mut group)?;
+            chunk.append_to(&mut group).map_err(bad(location))?;
+            put(&mut self.upload, self.pipe.take()).await?;
         }
-        let group = group.close()?;
-        self.writer.flush()?;
-        Ok(group.num_rows() as u64)
-    }
-
-    async fn upload_buffered(&mut self) -> Result<(), Error> {
-        let bytes = std::mem::take(self.writer.inner_mut());
-        self.put(bytes).await
-    }
-
-    async fn put(&mut self, bytes: Vec<u8>) -> Result<(), Error> {
-        self.upload
-            .put(Bytes::from(bytes))
-            .await
-            .map_err(|source| Error::Storage {
-                doing: "write a data file",
-                source,
-            })
+        let group = group.close().map_err(bad(location))?;
+        self.rows += group.num_rows() as u64;
+        Ok(())
     }
 
     /// Writes the footer, makes the file visible and describes it, metrics included.
@@ -129,14 +135,11 @@ impl OutputFile {
         modes: &[MetricsMode],
         (spec_id, partition): (i32, Vec<Option<Literal>>),
     ) -> Result<DataFile, Error> {
-        let footer = self
-            .writer
-            .finish()
-            .map_err(|source| bad(&self.location, source))?;
-        self.writer
-            .flush()
-            .map_err(|source| bad(&self.location, source.into()))?;
-        self.upload_buffered().await?;
+        let location = &self.location;
+        let footer = self.writer.finish().map_err(bad(location))?;
+        let flushed = self.writer.flush();
+        flushed.map_err(|source| bad(location)(source.into()))?;
+        put(&mut self.upload, self.pipe.take()).await?;
         let size = self
             .upload
             .finish()
@@ -164,15 +167,26 @@ pub(crate) fn column_writers(
     properties: &Arc<WriterProperties>,
 ) -> Result<ArrowRowGroupWriterFactory, Error> {
     let writer = SerializedFileWriter::new(Vec::new(), schema.parquet.clone(), properties.clone())
-        .map_err(|source| bad("a new data file", source))?;
+        .map_err(bad("a new data file"))?;
     Ok(ArrowRowGroupWriterFactory::new(
         &writer,
         schema.arrow.clone(),
     ))
 }
 
-fn bad(location: &str, source: ParquetError) -> Error {
-    Error::Parquet {
+async fn put(upload: &mut Upload, bytes: Vec<u8>) -> Result<(), Error> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let put = upload.put(Bytes::from(bytes)).await;
+    put.map_err(|source| Error::Storage {
+        doing: "write a data file",
+        source,
+    })
+}
+
+fn bad(location: &str) -> impl Fn(ParquetError) -> Error {
+    move |source| Error::Parquet {
         doing: "write",
         location: location.to_owned(),
         source,

@@ -1,6 +1,7 @@
 //! Input files: opened once, fetched whole when small, column chunk by column chunk when large.
 
 use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
@@ -22,13 +23,13 @@ pub(crate) struct InputFile {
     /// Bytes.
     pub(crate) size: u64,
     pub(crate) footer: ArrowReaderMetadata,
-    /// All of it, when it is small and there was room to keep it.
-    whole: Option<Bytes>,
+    /// All of it, when it is small and was to be kept.
+    kept: Arc<Mutex<Option<Bytes>>>,
 }
 
 impl InputFile {
-    /// Reads the footer; keeps the bytes of a small file when `keep`. The file must be as long
-    /// as its manifest says and hold as many rows.
+    /// Reads the footer, or all of a small file that is to be kept. The file must be as long as its
+    /// manifest says and hold as many rows.
     pub(crate) async fn open(
         storage: &Storage,
         location: &str,
@@ -36,7 +37,7 @@ impl InputFile {
         records: u64,
         keep: bool,
     ) -> Result<Self, Error> {
-        if size >= WHOLE_BYTES_MAX {
+        if !(keep && Self::is_small(size)) {
             let footer = footer::fetch(storage, location, size).await?;
             return Self::opened(location, size, records, footer);
         }
@@ -48,17 +49,15 @@ impl InputFile {
                 why,
             });
         }
-        let file = Self::of_bytes(location, bytes, records)?;
-        let whole = file.whole.filter(|_| keep);
-        Ok(Self { whole, ..file })
+        Self::of_bytes(location, bytes, records)
     }
 
     /// A file all of whose bytes are here.
     pub(crate) fn of_bytes(location: &str, bytes: Bytes, records: u64) -> Result<Self, Error> {
         let footer = footer::parse(location, &bytes)?;
         let file = Self::opened(location, bytes.len() as u64, records, footer)?;
-        let whole = Some(bytes);
-        Ok(Self { whole, ..file })
+        *file.lock() = Some(bytes);
+        Ok(file)
     }
 
     fn opened(
@@ -73,23 +72,38 @@ impl InputFile {
             location: location.to_owned(),
             size,
             footer,
-            whole: None,
+            kept: Arc::default(),
         })
     }
 
+    /// Whether a file of so many bytes is fetched whole.
+    pub(crate) fn is_small(bytes: u64) -> bool {
+        bytes < WHOLE_BYTES_MAX
+    }
+
     pub(crate) fn small(&self) -> bool {
-        self.size < WHOLE_BYTES_MAX
+        Self::is_small(self.size)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Bytes>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes kept since it was opened.
     pub(crate) fn kept_bytes(&self) -> u64 {
-        self.whole.as_ref().map_or(0, |whole| whole.len() as u64)
+        self.lock().as_ref().map_or(0, |whole| whole.len() as u64)
+    }
+
+    /// Keeps them no longer.
+    pub(crate) fn forget(&self) {
+        *self.lock() = None;
     }
 
     /// All of a small file, kept or fetched again; `None` for a large one.
     pub(crate) async fn whole(&self, storage: &Storage) -> Result<Option<Bytes>, Error> {
-        match &self.whole {
-            Some(whole) => Ok(Some(whole.clone())),
+        let kept = self.lock().clone();
+        match kept {
+            Some(whole) => Ok(Some(whole)),
             None if self.small() => read_whole(storage, &self.location).await.map(Some),
             None => Ok(None),
         }
@@ -131,8 +145,9 @@ impl InputFile {
         roots: &[usize],
         row_groups: &[usize],
     ) -> Result<Fetched, Error> {
-        match &self.whole {
-            Some(whole) => Ok(Fetched::whole(whole.clone())),
+        let kept = self.lock().clone();
+        match kept {
+            Some(whole) => Ok(Fetched::whole(whole)),
             None => self.fetch(storage, roots, row_groups).await,
         }
     }

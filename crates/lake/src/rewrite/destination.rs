@@ -10,9 +10,9 @@ use planner::rewrite::{Group, spread};
 use tokio_util::sync::CancellationToken;
 
 use super::group::Rewriter;
+use super::input::Input;
 use super::layout::InputRows;
 use super::partition::{PARTITIONS_MAX, Partition, Partitioning, Splitter};
-use super::row_group::Input;
 use crate::Error;
 
 /// One partition that outputs are written to.

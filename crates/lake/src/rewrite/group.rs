@@ -1,40 +1,37 @@
 //! Rewrites one group: opens and checks its inputs, writes its outputs, counts both.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use metadata::{Content, DataFile, Literal, PartitionSpec, TableMetadata};
+use metadata::{Content, DataFile, PartitionSpec, TableMetadata};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::SchemaDescriptor;
-use planner::rewrite::{Group, Place, Plan};
+use planner::rewrite::{Group, Plan};
 use planner::{Attempt, ColumnChunks, Reserved};
 use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
 use super::Terms;
 use super::destination::Destination;
-use super::layout::{InputRows, Limits, RowGroup, lay_out};
-use super::row_group::{Encoder, Input, Machine};
+use super::input::{Input, Opening};
+use super::layout::{Limits, RowGroup, lay_out};
+use super::row_group::{Encoder, Machine};
 use super::ways::Wanted;
 use crate::Error;
 use crate::deletes::equality::{self, Equality};
-use crate::deletes::{Bounds, DeleteScope, Positions, read_positions};
-use crate::files::constant::identities;
 use crate::files::output::{OutputFile, column_writers};
 use crate::files::place::Places;
 use crate::files::properties::WriteSettings;
 use crate::files::schema::WriteSchema;
-use crate::files::shape::{Matched, match_column};
-use crate::files::source::{InputFile, WHOLE_BYTES_MAX};
+use crate::files::source::InputFile;
 
-/// Inputs opened at once.
-const OPENS_MAX: usize = 16;
 /// Row groups in the making at once: one being encoded, one being fetched.
 const ROW_GROUPS_AHEAD: usize = 2;
-/// Share of the memory budget for bytes of small inputs kept from opening to reading, per group.
+/// Bytes of small inputs kept from opening to reading, all groups together: a share of the memory
+/// budget, and no more than this. What is beyond it is read again, footers apart.
 const KEEP_SHARE: u64 = 4;
+const KEEP_BYTES_MAX: u64 = 64 << 20;
 /// Share of the memory budget for the deleted keys of one group.
 const KEYS_SHARE: u64 = 4;
 /// Share of the memory budget one output row group may be.
@@ -90,11 +87,7 @@ impl Rewriter<'_> {
         let rows = || inputs.iter().map(|input| &input.rows);
         let rows_in: u64 = rows().map(|rows| rows.records).sum();
         let deletes_applied: u64 = rows().map(|rows| rows.deleted_count()).sum();
-        let touched = (self.attempt.memory_bytes / ROW_GROUP_SHARE).max(1);
-        let limits = Limits {
-            row_group: self.settings.row_group_bytes.min(touched),
-            touched,
-        };
+        let limits = limits(&self.settings, self.attempt.memory_bytes);
         let to = self.destinations(&group, &inputs, &stop).await?;
         let encoder = Encoder {
             storage: self.storage.clone(),
@@ -133,38 +126,16 @@ impl Rewriter<'_> {
     }
 
     async fn open(&self, group: &Group, stop: &CancellationToken) -> Result<Vec<Input>, Error> {
-        let mut keep = self.attempt.memory_bytes / KEEP_SHARE / self.concurrent.max(1);
-        let opens = group.inputs.iter().map(|input| {
-            let kept = input.bytes < WHOLE_BYTES_MAX && input.bytes <= keep;
-            if kept {
-                keep -= input.bytes;
-            }
-            (input, kept)
-        });
-        let opens: Vec<_> = opens.collect();
-        let mut positions = self.positions(group, stop).await?;
-        let identities = &self.identities(group);
-        let opens = opens.into_iter().enumerate();
-        let opens = opens.map(|(index, (input, keep))| {
-            let deleted = positions.remove(&input.path).unwrap_or_default();
-            async move {
-                if self.attempt.signals.cancel.is_cancelled() {
-                    return Err(Error::Stopped);
-                }
-                let file =
-                    InputFile::open(&self.storage, &input.path, input.bytes, input.records, keep)
-                        .await?;
-                self.attempt.progress.alive();
-                self.matched(
-                    (index, file),
-                    input.records,
-                    deleted,
-                    &identities[input.place],
-                )
-            }
-        });
-        let opens: Vec<_> = opens.collect();
-        stream::iter(opens).buffered(OPENS_MAX).try_collect().await
+        let opening = Opening {
+            storage: &self.storage,
+            schema: &self.schema,
+            specs: &self.specs,
+            memory_bytes: self.attempt.memory_bytes,
+            progress: self.attempt.progress,
+            stop,
+        };
+        let keep = (self.attempt.memory_bytes / KEEP_SHARE).min(KEEP_BYTES_MAX);
+        opening.open(group, keep / self.concurrent.max(1)).await
     }
 
     /// Adds what equality deletes delete to the deleted rows of the inputs.
@@ -197,69 +168,6 @@ impl Rewriter<'_> {
             }
         }
         Ok(())
-    }
-
-    fn matched(
-        &self,
-        (index, file): (usize, InputFile),
-        records: u64,
-        deleted: Vec<u64>,
-        identities: &HashMap<i32, Literal>,
-    ) -> Result<Input, Error> {
-        let matched = Matched {
-            location: &file.location,
-            identities,
-        };
-        let fields = file.footer.schema().fields();
-        let wanted = self
-            .schema
-            .iceberg
-            .root
-            .fields
-            .iter()
-            .zip(self.schema.arrow.fields());
-        let columns = wanted
-            .map(|(wanted, target)| match_column(wanted, target, fields, matched))
-            .collect::<Result<_, _>>()?;
-        let rows = InputRows::without(index, file.size, records, deleted);
-        Ok(Input {
-            file,
-            rows: Arc::new(rows),
-            columns,
-        })
-    }
-
-    /// What the inputs of each place need not store themselves.
-    fn identities(&self, group: &Group) -> Vec<HashMap<i32, Literal>> {
-        let of = |place: &Place| {
-            let spec = self.specs.iter().find(|spec| spec.spec_id == place.spec_id);
-            spec.map(|spec| identities(spec, &place.partition))
-        };
-        let places = group.places.iter();
-        places.map(|place| of(place).unwrap_or_default()).collect()
-    }
-
-    async fn positions(&self, group: &Group, stop: &CancellationToken) -> Result<Positions, Error> {
-        let mut wanted = HashMap::<&str, HashSet<String>>::new();
-        for input in &group.inputs {
-            for delete in &input.deletes {
-                wanted.entry(delete).or_default().insert(input.path.clone());
-            }
-        }
-        let scopes = group.position_deletes.iter().map(|delete| DeleteScope {
-            location: delete.path.clone(),
-            bytes: delete.bytes,
-            records: delete.records,
-            wanted: wanted.remove(delete.path.as_str()).unwrap_or_default(),
-        });
-        let scopes: Vec<DeleteScope> = scopes.collect();
-        if let Some(unknown) = wanted.keys().next() {
-            return Err(Error::Refused(format!(
-                "{unknown} is not among the group's deletes"
-            )));
-        }
-        let bounds = Bounds::new(self.attempt.memory_bytes, stop.clone());
-        read_positions(&self.storage, scopes, &bounds).await
     }
 
     async fn write_all(
@@ -322,8 +230,17 @@ impl Rewriter<'_> {
     }
 }
 
+/// What a row group may be, with so much memory for the action.
+pub(super) fn limits(settings: &WriteSettings, memory_bytes: u64) -> Limits {
+    let touched = (memory_bytes / ROW_GROUP_SHARE).max(1);
+    Limits {
+        row_group: settings.row_group_bytes.min(touched),
+        touched,
+    }
+}
+
 /// What is wanted of each top-level column that is flat.
-fn wanted(schema: &WriteSchema, properties: &WriterProperties) -> Vec<Option<Wanted>> {
+pub(super) fn wanted(schema: &WriteSchema, properties: &WriterProperties) -> Vec<Option<Wanted>> {
     let leaves = SchemaDescriptor::new(Arc::clone(&schema.parquet));
     let mut wanted = vec![None; schema.arrow.fields().len()];
     for (leaf, column) in schema.leaves.iter().zip(leaves.columns()) {

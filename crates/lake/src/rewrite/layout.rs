@@ -175,6 +175,12 @@ impl Slice {
     pub(crate) fn live(&self) -> u64 {
         self.of.live(&self.rows)
     }
+
+    /// Whether no other slice has later rows of the file: slices of a file whose rows all go to one
+    /// place follow one another.
+    pub(crate) fn ends_the_file(&self) -> bool {
+        matches!(self.of.live, Live::AllBut(_)) && self.rows.end == self.of.records
+    }
 }
 
 /// One output row group.

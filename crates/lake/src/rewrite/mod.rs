@@ -4,8 +4,10 @@
 mod column;
 mod destination;
 mod group;
+mod input;
 mod layout;
 mod partition;
+mod preview;
 mod row_group;
 mod ways;
 
@@ -26,6 +28,7 @@ use planner::{Attempt, Report};
 
 use self::group::Rewriter;
 pub(crate) use self::group::{Pin, Rewritten};
+pub use self::preview::{ColumnPreview, Preview, preview};
 use self::row_group::Machine;
 pub(crate) use self::ways::Assembled;
 use crate::Error;

@@ -21,8 +21,9 @@ use parquet::errors::ParquetError;
 use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
+use super::input::Input;
 use super::layout::{InputRows, Selected, Slice, select};
-use super::row_group::{Input, Machine, TASK_BYTES};
+use super::row_group::{Machine, TASK_BYTES};
 use crate::Error;
 use crate::files::constant::repeated;
 use crate::files::schema::WriteSchema;

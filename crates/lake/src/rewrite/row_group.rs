@@ -14,14 +14,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::column::{ColumnTask, Made, Part, PartContent, produce};
-use super::layout::{InputRows, RowGroup, Selected, select};
-use super::ways::Wanted;
+use super::input::Input;
+use super::layout::{RowGroup, Selected, select};
+use super::ways::{Wanted, Way, look};
 use crate::Error;
 use crate::deletes::POSITION_BYTES;
 use crate::files::output::Chunk;
 use crate::files::schema::WriteSchema;
 use crate::files::shape::Origin;
-use crate::files::source::{Fetched, InputFile};
+use crate::files::source::Fetched;
 
 /// Reads of one task at once.
 const READS_MAX: usize = 16;
@@ -29,15 +30,6 @@ const READS_MAX: usize = 16;
 pub(super) const TASK_BYTES: u64 = 4 << 20;
 /// Memory is counted in units of this, in bytes.
 const MEMORY_UNIT: u64 = 1 << 20;
-
-/// One input of a group, opened and matched with the output's schema.
-#[derive(Debug)]
-pub(crate) struct Input {
-    pub(crate) file: InputFile,
-    pub(crate) rows: Arc<InputRows>,
-    /// By output column: where its values come from.
-    pub(crate) columns: Vec<Origin>,
-}
 
 /// What all groups of an action share.
 #[derive(Debug, Clone)]
@@ -170,6 +162,22 @@ impl Encoder {
         })
     }
 
+    /// Which way each column of the row group would be made, in their order. Makes none.
+    pub(super) async fn ways(&self, group: &RowGroup) -> Result<Vec<Way>, Error> {
+        let _room = self.machine.room(self.needed(group)).await;
+        let readings = self.readings(group).await?;
+        let mut ways = Vec::with_capacity(self.wanted.len());
+        for (column, wanted) in self.wanted.iter().cloned().enumerate() {
+            let parts = parts(readings.clone(), column, &self.inputs, &self.storage).await?;
+            let name = self.schema.arrow.field(column).name().clone();
+            let (rows, stop) = (group.rows, self.stop.clone());
+            let look = move || look((&name, wanted.as_ref()), &parts, rows, &stop);
+            let looked = tokio::task::spawn_blocking(look).await;
+            ways.push(looked.map_err(|lost| Error::Lost(lost.to_string()))?);
+        }
+        Ok(ways)
+    }
+
     /// Estimated bytes held while the row group is made: inputs, outputs, running tasks.
     fn needed(&self, group: &RowGroup) -> u64 {
         let small = group
@@ -194,7 +202,7 @@ impl Encoder {
                 location: input.file.location.as_str().into(),
                 rows: slice.live(),
                 selected: Arc::new(select(&input.file.group_rows(), slice)),
-                whole: input.file.whole(&self.storage).await?,
+                whole: input.whole(&self.storage, slice).await?,
             })
         });
         let readings: Vec<_> = readings.collect();
@@ -285,15 +293,7 @@ async fn run(
     storage: Storage,
     cores: Arc<Semaphore>,
 ) -> Result<Made, Error> {
-    let (inputs, storage) = (&inputs, &storage);
-    let parts = readings
-        .into_iter()
-        .map(|reading| part(reading, column, inputs, storage));
-    let parts: Vec<_> = parts.collect();
-    task.parts = stream::iter(parts)
-        .buffered(READS_MAX)
-        .try_collect()
-        .await?;
+    task.parts = parts(readings, column, &inputs, &storage).await?;
     let core = cores
         .acquire_owned()
         .await
@@ -303,6 +303,18 @@ async fn run(
         produce(task)
     });
     run.await.map_err(|lost| Error::Lost(lost.to_string()))?
+}
+
+async fn parts(
+    readings: Vec<Reading>,
+    column: usize,
+    inputs: &[Input],
+    storage: &Storage,
+) -> Result<Vec<Part>, Error> {
+    let readings = readings.into_iter();
+    let parts = readings.map(|reading| part(reading, column, inputs, storage));
+    let parts: Vec<_> = parts.collect();
+    stream::iter(parts).buffered(READS_MAX).try_collect().await
 }
 
 async fn part(

@@ -11,6 +11,7 @@ use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::{
     ColumnChunkMetaData, ColumnIndexBuilder, LevelHistogram, OffsetIndexBuilder, PageEncodingStats,
 };
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 
 use super::Odd;
@@ -44,7 +45,11 @@ pub(super) struct Assembly<'a> {
     encodings: BTreeSet<Encoding>,
     pages: Vec<PageEncodingStats>,
     places: OffsetIndexBuilder,
-    told: Vec<Told>,
+    index: Index,
+    /// Of all pages so far.
+    rows: u64,
+    nulls: u64,
+    seen: Seen,
 }
 
 impl<'a> Assembly<'a> {
@@ -59,7 +64,10 @@ impl<'a> Assembly<'a> {
             encodings: BTreeSet::from([Encoding::RLE]),
             pages: Vec::new(),
             places: OffsetIndexBuilder::new(),
-            told: Vec::new(),
+            index: Index::new(wanted),
+            rows: 0,
+            nulls: 0,
+            seen: Seen::default(),
         }
     }
 
@@ -90,8 +98,10 @@ impl<'a> Assembly<'a> {
         let variable = self.wanted.kind.variable();
         let variable = variable.then_some(told.seen.variable_bytes as i64);
         self.places.append_unencoded_byte_array_data_bytes(variable);
-        self.told.push(told);
-        Ok(())
+        self.rows += told.rows as u64;
+        self.nulls += told.nulls as u64;
+        self.seen.merge(self.wanted.kind, &told.seen);
+        self.index.add(self.wanted, told)
     }
 
     fn write(&mut self, page: Page, unpacked: usize) -> Result<PageWriteSpec, Odd> {
@@ -119,24 +129,15 @@ impl<'a> Assembly<'a> {
 
     /// The chunk, which must have as many rows.
     pub(super) fn finish(mut self, rows: u64) -> Result<Assembled, Odd> {
-        let written = self.told.iter().map(|told| told.rows as u64).sum::<u64>();
+        let written = self.rows;
         if written != rows {
             return Err(format!("its pages have {written} rows, {rows} were due").into());
         }
-        let (kind, column) = (self.wanted.kind, &self.wanted.column);
-        let mut whole = Seen::default();
-        let mut histogram = LevelHistogram::try_new(column.max_def_level());
-        let mut nulls = 0;
-        for told in &self.told {
-            whole.merge(kind, &told.seen);
-            nulls += told.nulls as u64;
-            if let (Some(whole), Some(page)) = (&mut histogram, levels(self.wanted, told)) {
-                whole.add(&page);
-            }
-        }
-        let column_index = column_index(self.wanted, &self.told)?;
+        let column = &self.wanted.column;
+        let histogram = levels(self.wanted, rows, self.nulls);
         let bytes = Bytes::from(std::mem::take(self.sink_bytes()?));
-        let variable = kind.variable().then_some(whole.variable_bytes as i64);
+        let variable = self.wanted.kind.variable();
+        let variable = variable.then_some(self.seen.variable_bytes as i64);
         let metadata = ColumnChunkMetaData::builder(column.clone())
             .set_compression(self.wanted.codec)
             .set_encodings_mask(EncodingMask::new_from_encodings(self.encodings.iter()))
@@ -146,7 +147,7 @@ impl<'a> Assembly<'a> {
             .set_num_values(rows as i64)
             .set_data_page_offset(self.data_at.unwrap_or(0) as i64)
             .set_dictionary_page_offset(self.dictionary.then_some(0))
-            .set_statistics(statistics(self.wanted, whole, nulls))
+            .set_statistics(statistics(self.wanted, self.seen, self.nulls))
             .set_unencoded_byte_array_data_bytes(variable)
             .set_definition_level_histogram(histogram)
             .build()?;
@@ -155,7 +156,7 @@ impl<'a> Assembly<'a> {
             rows_written: rows,
             metadata,
             bloom_filter: None,
-            column_index,
+            column_index: Some(self.index.build()?),
             offset_index: Some(self.places.build()),
         };
         Ok(Assembled { bytes, closed })
@@ -170,54 +171,61 @@ impl<'a> Assembly<'a> {
     }
 }
 
-/// How many rows of a page have no value, and how many have one.
-fn levels(wanted: &Wanted, told: &Told) -> Option<LevelHistogram> {
+/// How many rows have no value, and how many have one.
+fn levels(wanted: &Wanted, rows: u64, nulls: u64) -> Option<LevelHistogram> {
     let mut histogram = LevelHistogram::try_new(wanted.column.max_def_level())?;
-    histogram.increment_by(0, told.nulls as i64);
-    histogram.increment_by(1, (told.rows - told.nulls) as i64);
+    histogram.increment_by(0, nulls as i64);
+    histogram.increment_by(1, (rows - nulls) as i64);
     Some(histogram)
 }
 
-fn column_index(
-    wanted: &Wanted,
-    pages: &[Told],
-) -> Result<Option<parquet::file::page_index::column_index::ColumnIndexMetaData>, Odd> {
-    let kind = wanted.kind;
-    let mut index = ColumnIndexBuilder::new(wanted.column.physical_type());
-    let cut = Cut {
-        kind,
-        length: wanted.index_bytes,
-    };
-    let mut order = Order::default();
-    for page in pages {
-        let nans = kind.floating().then_some(page.seen.nans as i64);
-        let (nulls, empty) = (page.nulls as i64, page.nulls == page.rows);
-        match &page.seen.bounds {
-            _ if empty => index.append(true, Vec::new(), Vec::new(), nulls, nans),
-            None => return Err("a page has values and no bounds".into()),
-            Some((min, max)) => {
-                order.add(wanted, min, max);
-                let (min, max) = (cut.min(min.clone()).0, cut.max(max.clone()).0);
-                index.append(false, min, max, nulls, nans);
-            }
-        }
-        index.append_histograms(&None, &levels(wanted, page));
-    }
-    index.set_boundary_order(order.found());
-    Ok(Some(index.build()?))
-}
-
-/// Whether the bounds of pages only grow, or only fall.
-#[derive(Default)]
-struct Order<'a> {
-    last: Option<(&'a [u8], &'a [u8])>,
+/// A column index in the making. Of bounds it keeps what the file will have: those of the values
+/// themselves, which may be long, are kept of the last page only.
+struct Index {
+    pages: ColumnIndexBuilder,
+    last: Option<(Vec<u8>, Vec<u8>)>,
+    /// Whether a bound was ever greater, or less, than the one before.
     grown: bool,
     fallen: bool,
 }
 
-impl<'a> Order<'a> {
-    fn add(&mut self, wanted: &Wanted, min: &'a [u8], max: &'a [u8]) {
-        if let Some((last_min, last_max)) = self.last {
+impl Index {
+    fn new(wanted: &Wanted) -> Self {
+        Self {
+            pages: ColumnIndexBuilder::new(wanted.column.physical_type()),
+            last: None,
+            grown: false,
+            fallen: false,
+        }
+    }
+
+    fn add(&mut self, wanted: &Wanted, page: Told) -> Result<(), Odd> {
+        let nans = wanted.kind.floating().then_some(page.seen.nans as i64);
+        let nulls = page.nulls as i64;
+        match page.seen.bounds {
+            _ if page.nulls == page.rows => {
+                self.pages.append(true, Vec::new(), Vec::new(), nulls, nans);
+            }
+            None => return Err("a page has values and no bounds".into()),
+            Some((min, max)) => {
+                self.order(wanted, &min, &max);
+                let cut = Cut {
+                    kind: wanted.kind,
+                    length: wanted.index_bytes,
+                };
+                let last = (min.clone(), max.clone());
+                let (min, max) = (cut.min(min).0, cut.max(max).0);
+                self.pages.append(false, min, max, nulls, nans);
+                self.last = Some(last);
+            }
+        }
+        let levels = levels(wanted, page.rows as u64, page.nulls as u64);
+        self.pages.append_histograms(&None, &levels);
+        Ok(())
+    }
+
+    fn order(&mut self, wanted: &Wanted, min: &[u8], max: &[u8]) {
+        if let Some((last_min, last_max)) = &self.last {
             let orders = [
                 wanted.kind.order(last_min, min),
                 wanted.kind.order(last_max, max),
@@ -225,14 +233,15 @@ impl<'a> Order<'a> {
             self.grown |= orders.contains(&Ordering::Less);
             self.fallen |= orders.contains(&Ordering::Greater);
         }
-        self.last = Some((min, max));
     }
 
-    fn found(&self) -> BoundaryOrder {
-        match (self.grown, self.fallen) {
-            (_, false) => BoundaryOrder::ASCENDING,
-            (false, true) => BoundaryOrder::DESCENDING,
-            (true, true) => BoundaryOrder::UNORDERED,
-        }
+    fn build(mut self) -> Result<ColumnIndexMetaData, Odd> {
+        self.pages
+            .set_boundary_order(match (self.grown, self.fallen) {
+                (_, false) => BoundaryOrder::ASCENDING,
+                (false, true) => BoundaryOrder::DESCENDING,
+                (true, true) => BoundaryOrder::UNORDERED,
+            });
+        Ok(self.pages.build()?)
     }
 }

@@ -7,6 +7,14 @@ use planner::ColumnChunks;
 use super::hybrid::width_of;
 use super::wanted::{Pages, Wanted};
 
+/// A dictionary is not dissolved where its values, one for each row, take more than so many times
+/// the bytes of it and the indices.
+const SWELLS_TIMES: u64 = 4;
+
+/// Rows of an indexed page, which are unpacked at once into 8 bytes each. Some writers bound pages
+/// only by their bytes, so that a row group's million of rows is one.
+const INDEXED_ROWS_MAX: u64 = 1 << 20;
+
 /// How a column chunk is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -38,6 +46,8 @@ pub(crate) enum Reason {
     OtherCodec,
     TinyPages,
     HugePages,
+    /// Its values, one for each row, would take many times the bytes that dictionaries hold them in.
+    Swells,
     /// Something no writer is known to do; the library says whether it is an error.
     Odd(String),
 }
@@ -54,12 +64,16 @@ pub(super) struct Facts {
     pub(super) odd: Option<String>,
     pub(super) plain: Pages,
     pub(super) indexed: Pages,
+    /// Of all dictionaries, one after the other.
+    pub(super) dictionaries_bytes: u64,
+    /// What the values of indexed pages take, one for each row; about, for a row may have none.
+    pub(super) dissolved_bytes: u64,
     /// All dictionaries in one; `None`: there are none, or they do not fit into one.
     pub(super) merged: Option<Size>,
 }
 
 /// What a dictionary holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) values: u64,
     pub(super) bytes: u64,
@@ -80,6 +94,8 @@ impl Facts {
             Some(Reason::Odd(why.clone()))
         } else if self.other_encoding {
             Some(Reason::OtherEncoding)
+        } else if self.indexed.rows_max > INDEXED_ROWS_MAX {
+            Some(Reason::HugePages)
         } else if self.plain.count == 0 {
             None
         } else if self.other_codec {
@@ -92,6 +108,11 @@ impl Facts {
             None
         }
     }
+
+    fn swells(&self) -> bool {
+        let held = self.indexed.bytes.saturating_add(self.dictionaries_bytes);
+        self.dissolved_bytes > held.saturating_mul(SWELLS_TIMES)
+    }
 }
 
 /// The cheapest way that is allowed.
@@ -102,6 +123,7 @@ pub(super) fn choose(facts: &Facts, wanted: &Wanted) -> Way {
     match (facts.plain.count, facts.indexed.count, facts.merged) {
         (_, 0, _) => Way::Copy,
         (0, _, Some(merged)) if pays(merged, facts.indexed.rows) => Way::Remap,
+        _ if facts.swells() => Way::Transcode(Reason::Swells),
         _ => Way::Unpack,
     }
 }
@@ -115,7 +137,8 @@ fn pays(merged: Size, rows: u64) -> bool {
 }
 
 impl Way {
-    fn as_str(&self) -> &'static str {
+    /// What was done to the inputs' chunks, without the reason.
+    pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Copy => "copied",
             Self::Remap => "remapped",
@@ -167,6 +190,7 @@ impl Reason {
             Self::OtherCodec => "other_codec",
             Self::TinyPages => "tiny_pages",
             Self::HugePages => "huge_pages",
+            Self::Swells => "swells",
             Self::Odd(_) => "odd",
         }
     }
@@ -184,6 +208,7 @@ impl fmt::Display for Reason {
             Self::OtherCodec => "an input's pages are packed with another codec",
             Self::TinyPages => "its pages are tiny",
             Self::HugePages => "one of its pages is huge",
+            Self::Swells => "it would be many times as large without dictionaries",
             Self::Odd(why) => why,
         })
     }

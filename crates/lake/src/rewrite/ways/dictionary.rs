@@ -1,11 +1,11 @@
 //! A chunk with one dictionary made of the inputs': each value of each dictionary is looked up once,
 //! rows only have their indices translated.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 
+use hashbrown::{DefaultHashBuilder, HashTable};
 use parquet::basic::Encoding;
 
-use super::Odd;
 use super::assembly::{Assembled, Assembly};
 use super::compress::Packer;
 use super::hybrid::{pack, width_of};
@@ -13,6 +13,7 @@ use super::paging::{Levels, put};
 use super::stored::Stored;
 use super::value::{Kind, Seen, bare, look};
 use super::wanted::Wanted;
+use super::{Odd, Stop};
 
 /// The dictionaries of some chunks as one.
 #[derive(Debug)]
@@ -26,15 +27,20 @@ pub(super) struct Merged {
 
 impl Merged {
     /// `None`: it would be larger than the output's may be, or its values have no simple order.
-    pub(super) fn of(wanted: &Wanted, stored: &[Stored<'_>]) -> Result<Option<Self>, Odd> {
+    pub(super) fn of(
+        wanted: &Wanted,
+        stored: &[Stored<'_>],
+        stop: &Stop<'_>,
+    ) -> Result<Option<Self>, Odd> {
         let kind = wanted.kind;
-        let mut known = HashMap::<Box<[u8]>, u32>::new();
+        let (hasher, mut known) = (DefaultHashBuilder::default(), HashTable::<u32>::new());
         let mut merged = Self {
             bytes: Vec::new(),
             starts: vec![0],
             indices: Vec::new(),
         };
         for stored in stored {
+            stop.look()?;
             let Some(dictionary) = stored.dictionary(kind)? else {
                 merged.indices.push(Vec::new());
                 continue;
@@ -44,7 +50,9 @@ impl Merged {
             }
             let mut indices = Vec::with_capacity(dictionary.count());
             for value in (0..).map_while(|index| dictionary.value(index)) {
-                if let Some(index) = known.get(value) {
+                let hash = hasher.hash_one(value);
+                let same = |index: &u32| merged.stored(*index as usize) == value;
+                if let Some(index) = known.find(hash, same) {
                     indices.push(*index);
                     continue;
                 }
@@ -54,7 +62,8 @@ impl Merged {
                 }
                 let index = known.len() as u32;
                 merged.starts.push(merged.bytes.len() as u32);
-                known.insert(value.into(), index);
+                let hash_of = |index: &u32| hasher.hash_one(merged.stored(*index as usize));
+                known.insert_unique(hash, index, hash_of);
                 indices.push(index);
             }
             merged.indices.push(indices);
@@ -66,9 +75,13 @@ impl Merged {
         self.starts.len() - 1
     }
 
+    /// With its length, if that is another for each.
+    fn stored(&self, index: usize) -> &[u8] {
+        &self.bytes[self.starts[index] as usize..self.starts[index + 1] as usize]
+    }
+
     fn value(&self, kind: Kind, index: usize) -> &[u8] {
-        let value = self.starts[index] as usize..self.starts[index + 1] as usize;
-        bare(kind, &self.bytes[value])
+        bare(kind, self.stored(index))
     }
 
     /// The place of each value in their order, and the value at each place.
@@ -87,8 +100,8 @@ impl Merged {
 pub(super) fn remap(
     wanted: &Wanted,
     stored: &[Stored<'_>],
-    merged: &Merged,
-    rows: u64,
+    (merged, rows): (&Merged, u64),
+    stop: &Stop<'_>,
 ) -> Result<Assembled, Odd> {
     let packer = Packer::new(wanted.codec);
     let dictionary = packer.pack(merged.bytes.clone())?;
@@ -107,6 +120,7 @@ pub(super) fn remap(
         indices: Vec::new(),
     };
     for (stored, translated) in stored.iter().zip(&merged.indices) {
+        stop.look()?;
         chunk.add(stored, translated)?;
     }
     chunk.flush()?;

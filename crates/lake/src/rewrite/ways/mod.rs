@@ -21,6 +21,7 @@ mod wanted;
 use std::borrow::Cow;
 
 use parquet::errors::ParquetError;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::assembly::Assembled;
 pub(crate) use self::choice::{Reason, Way};
@@ -57,28 +58,64 @@ impl From<Odd> for Reason {
     }
 }
 
+/// Looked at before each input's chunk.
+struct Stop<'a>(&'a CancellationToken);
+
+impl Stop<'_> {
+    /// To transcode, which is what follows, looks at it as well, and ends.
+    fn look(&self) -> Result<(), Odd> {
+        if self.0.is_cancelled() {
+            return Err("the attempt is to stop".into());
+        }
+        Ok(())
+    }
+}
+
 /// Makes the chunk of a column whose parts are all there, in the cheapest way but transcoding; else
 /// says why it must be that.
 pub(super) fn assemble(task: &ColumnTask) -> Result<(Way, Assembled), Reason> {
     let wanted = task.wanted.as_ref().ok_or(Reason::Nested)?;
     let made = guarded(task.field.name(), || {
-        Ok(made(wanted, &task.parts, task.rows))
+        Ok(made(wanted, &task.parts, task.rows, &Stop(&task.stop)))
     });
     made.unwrap_or_else(|panicked| Err(Reason::Odd(panicked.to_string())))
 }
 
-fn made(wanted: &Wanted, parts: &[Part], rows: u64) -> Result<(Way, Assembled), Reason> {
-    let survey = Survey::of(wanted, parts, rows)?;
+/// Which way the chunk of a column would be made of these parts. Makes nothing.
+pub(super) fn look(
+    (column, wanted): (&str, Option<&Wanted>),
+    parts: &[Part],
+    rows: u64,
+    stop: &CancellationToken,
+) -> Way {
+    let Some(wanted) = wanted else {
+        return Way::Transcode(Reason::Nested);
+    };
+    let looked = guarded(column, || Ok(Survey::of(wanted, parts, rows, &Stop(stop))));
+    let looked = looked.unwrap_or_else(|panicked| Err(Reason::Odd(panicked.to_string())));
+    match looked {
+        Ok(survey) => choice::choose(&survey.facts, wanted),
+        Err(reason) => Way::Transcode(reason),
+    }
+}
+
+fn made(
+    wanted: &Wanted,
+    parts: &[Part],
+    rows: u64,
+    stop: &Stop<'_>,
+) -> Result<(Way, Assembled), Reason> {
+    let survey = Survey::of(wanted, parts, rows, stop)?;
     let way = choice::choose(&survey.facts, wanted);
     let stored = &survey.stored;
     match (way, &survey.merged) {
         (Way::Transcode(reason), _) => Err(reason),
         (Way::Remap, Some(merged)) => {
-            let assembled = dictionary::remap(wanted, stored, merged, rows)?;
+            let assembled = dictionary::remap(wanted, stored, (merged, rows), stop)?;
             Ok((Way::Remap, assembled))
         }
         (way, _) => {
-            let (assembled, gathered) = plain::make(wanted, stored, rows)?;
+            let (assembled, gathered) = plain::make(wanted, stored, rows, stop)?;
             let way = match way {
                 Way::Unpack if !gathered => Way::Transplant,
                 way => way,

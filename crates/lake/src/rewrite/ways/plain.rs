@@ -6,19 +6,20 @@
 
 use parquet::basic::Encoding;
 
-use super::Odd;
 use super::assembly::{Assembled, Assembly, Told};
 use super::compress::Packer;
 use super::paging::{Levels, around, put};
 use super::stored::{Dictionary, Held, Stored, Unpacked};
 use super::value::look;
 use super::wanted::{Pages, Wanted};
+use super::{Odd, Stop};
 
 /// The chunk, and whether values were gathered for it one by one.
 pub(super) fn make(
     wanted: &Wanted,
     stored: &[Stored<'_>],
     rows: u64,
+    stop: &Stop<'_>,
 ) -> Result<(Assembled, bool), Odd> {
     let bytes = stored.iter().map(Stored::bytes).sum();
     let mut chunk = Chunk {
@@ -30,6 +31,7 @@ pub(super) fn make(
         gathered: false,
     };
     for stored in stored {
+        stop.look()?;
         chunk.add(stored)?;
     }
     chunk.flush()?;
@@ -78,6 +80,7 @@ impl Chunk<'_> {
             page.indices(&mut indices)?;
             let levels = page.levels.as_deref().unwrap_or_default();
             if let Some(before) = &mut before
+                && before.rows() + page.rows <= self.wanted.page_rows_max()
                 && indices
                     .iter()
                     .zip(before.values..)

@@ -11,6 +11,7 @@ use parquet::file::reader::ChunkReader;
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::Odd;
+use super::choice::Size;
 use super::hybrid;
 use super::value::{Kind, starts};
 use crate::files::sound::{Head, heads};
@@ -90,6 +91,15 @@ impl<'a> Stored<'a> {
 
     pub(super) fn data(&self) -> impl Iterator<Item = &Head> {
         self.heads.iter().filter(|head| !head.dictionary)
+    }
+
+    /// What the header of its dictionary says; nothing, if it has none.
+    pub(super) fn dictionary_size(&self) -> Size {
+        let first = self.heads.first().filter(|head| head.dictionary);
+        first.map_or(Size::default(), |head| Size {
+            values: head.values,
+            bytes: head.unpacked,
+        })
     }
 
     /// Its dictionary, if it has one: only that page is unpacked.

@@ -3,6 +3,7 @@
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::schema::types::ColumnDescriptor;
 
+use super::Stop;
 use super::choice::{Facts, Reason, Size};
 use super::dictionary::Merged;
 use super::stored::{Held, Stored, held};
@@ -21,7 +22,12 @@ pub(super) struct Survey<'a> {
 
 impl<'a> Survey<'a> {
     /// Looks no further than the first thing that forbids every way.
-    pub(super) fn of(wanted: &Wanted, parts: &'a [Part], rows: u64) -> Result<Self, Reason> {
+    pub(super) fn of(
+        wanted: &Wanted,
+        parts: &'a [Part],
+        rows: u64,
+        stop: &Stop,
+    ) -> Result<Self, Reason> {
         let mut survey = Self {
             stored: Vec::new(),
             facts: Facts::default(),
@@ -32,7 +38,7 @@ impl<'a> Survey<'a> {
         survey.look_at_headers(wanted, parts, rows)?;
         survey.forbidden(wanted)?;
         if survey.facts.indexed.count > 0 && survey.facts.plain.count == 0 {
-            survey.merged = Merged::of(wanted, &survey.stored)?;
+            survey.merged = Merged::of(wanted, &survey.stored, stop)?;
             survey.facts.merged = survey.merged.as_ref().map(|merged| Size {
                 values: merged.count() as u64,
                 bytes: merged.bytes.len() as u64,
@@ -107,10 +113,19 @@ impl<'a> Survey<'a> {
 
     fn add(&mut self, stored: Stored<'a>) {
         self.facts.other_codec |= !stored.same_codec;
+        let dictionary = stored.dictionary_size();
+        let bytes = &mut self.facts.dictionaries_bytes;
+        *bytes = bytes.saturating_add(dictionary.bytes);
         for head in stored.data() {
             let pages = match held(head) {
                 Some(Held::Plain) => &mut self.facts.plain,
-                Some(Held::Indexed) => &mut self.facts.indexed,
+                Some(Held::Indexed) => {
+                    let bytes = u128::from(head.values) * u128::from(dictionary.bytes);
+                    let bytes = bytes / u128::from(dictionary.values.max(1));
+                    let all = &mut self.facts.dissolved_bytes;
+                    *all = all.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+                    &mut self.facts.indexed
+                }
                 None => {
                     self.facts.other_encoding = true;
                     continue;

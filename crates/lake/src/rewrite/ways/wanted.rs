@@ -10,7 +10,7 @@ use super::value::Kind;
 /// not be left with thousands of them. One that is so many times as large as asked is huge.
 const TINY_ROWS_SHARE: u64 = 4;
 const TINY_BYTES_SHARE: u64 = 16;
-const HUGE_TIMES: u64 = 8;
+const HUGE_TIMES: usize = 8;
 
 /// A flat column of an output.
 #[derive(Debug, Clone)]
@@ -41,7 +41,10 @@ impl Wanted {
             codec: properties.compression(path),
             page_rows: properties.column_data_page_row_count_limit(path),
             page_bytes: properties.column_data_page_size_limit(path),
-            dictionary_bytes: properties.column_dictionary_page_size_limit(path),
+            // A page's length is a signed 32-bit integer.
+            dictionary_bytes: properties
+                .column_dictionary_page_size_limit(path)
+                .min(i32::MAX as usize),
             bloom_filter: properties.bloom_filter_properties(path).is_some(),
             statistics_bytes: properties.statistics_truncate_length(),
             index_bytes: properties.column_index_truncate_length(),
@@ -59,9 +62,14 @@ impl Wanted {
             && pages.bytes / count < self.page_bytes as u64 / TINY_BYTES_SHARE
     }
 
+    /// Rows of the largest page that is not huge.
+    pub(super) fn page_rows_max(&self) -> usize {
+        self.page_rows.saturating_mul(HUGE_TIMES)
+    }
+
     pub(super) fn huge(&self, pages: &Pages) -> bool {
-        let times = |limit: usize| (limit as u64).saturating_mul(HUGE_TIMES);
-        pages.rows_max > times(self.page_rows) || pages.bytes_max > times(self.page_bytes)
+        let bytes_max = self.page_bytes.saturating_mul(HUGE_TIMES) as u64;
+        pages.rows_max > self.page_rows_max() as u64 || pages.bytes_max > bytes_max
     }
 }
 

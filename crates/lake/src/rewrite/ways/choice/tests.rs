@@ -90,6 +90,25 @@ fn a_dictionary_is_kept_where_it_pays() {
 }
 
 #[test]
+fn a_dictionary_is_not_dissolved_where_the_column_would_swell() {
+    // 3,000 bytes of indices and 1,000 of the dictionary.
+    let of = |dissolved_bytes, merged| Facts {
+        dictionaries_bytes: 1_000,
+        dissolved_bytes,
+        ..indexed(merged)
+    };
+    let swells = Way::Transcode(Reason::Swells);
+    check(&of(16_000, None), &Way::Unpack);
+    check(&of(16_001, None), &swells);
+    check(&of(16_001, Some(SMALL)), &Way::Remap);
+    let beside_a_plain_page = Facts {
+        plain: plain().plain,
+        ..of(16_001, None)
+    };
+    check(&beside_a_plain_page, &swells);
+}
+
+#[test]
 fn each_obstacle_has_its_reason() {
     type Obstacle = fn(&mut Facts);
     let obstacles: [(Obstacle, Reason); 5] = [
@@ -151,6 +170,12 @@ fn tiny_and_huge_pages_are_not_copied() {
     check(&of(&[(8_001, 64_000), (1_000, 1_000)]), &huge);
     check(&of(&[(1_000, 128_000)]), &Way::Copy);
     check(&of(&[(1_000, 128_001)]), &huge);
+    let of = |rows| Facts {
+        indexed: pages(&[(1, 1), (rows, 1)]),
+        ..indexed(Some(SMALL))
+    };
+    check(&of(1 << 20), &Way::Remap);
+    check(&of((1 << 20) + 1), &huge);
 }
 
 #[test]

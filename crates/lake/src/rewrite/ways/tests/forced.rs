@@ -222,15 +222,21 @@ fn dictionaries_too_large_to_merge_are_dissolved() {
 
 #[test]
 fn not_a_number_is_no_obstacle() {
-    for nans in [0.1, 1.0] {
+    // Dictionaries with it do not become one: the column stays small by being transcoded.
+    let swells = || Way::Transcode(Reason::Swells);
+    for (few, nans, want) in [
+        (UNIQUE, 0.1, Way::Unpack),
+        (FEW, 0.1, swells()),
+        (UNIQUE, 1.0, swells()),
+    ] {
         let content = Content {
             nans,
             nulls: 0.1,
-            ..FEW
+            ..few
         };
         let table = Table::new(&Primitive::Double, false, small_pages());
         let way = table.check(&inputs(&table, content, dictionary));
-        assert_eq!(way, Way::Unpack);
+        assert_eq!(way, want);
     }
 }
 
@@ -242,9 +248,11 @@ fn what_a_writer_leaves_when_its_dictionary_is_full_is_copied_and_the_rest_disso
         let way = table.check(&inputs(&table, content, small_pages));
         assert!(matches!(way, Way::Unpack | Way::Transplant), "{way}");
         // One input of each kind.
-        let mut both = inputs(&table, content, plain);
-        both.extend(inputs(&table, FEW, dictionary));
-        assert_eq!(table.check(&both), Way::Unpack);
+        for (other, want) in [(UNIQUE, Way::Unpack), (FEW, Way::Transcode(Reason::Swells))] {
+            let mut both = inputs(&table, content, plain);
+            both.extend(inputs(&table, other, dictionary));
+            assert_eq!(table.check(&both), want);
+        }
     }
 }
 
