@@ -15,6 +15,8 @@ mod lane;
 mod limit;
 mod load;
 mod maintained;
+mod manifests;
+mod metadata;
 mod pages;
 mod part;
 mod peers;
@@ -64,6 +66,7 @@ pub(crate) async fn run(args: Bench, out: &Out) -> Result<()> {
     match args.measure {
         Measure::Compact(args) => compact::run(args, out).await,
         Measure::ControlPlane(args) => control_plane::run(args, out).await,
+        Measure::Metadata(args) => metadata::run(args, out).await,
         Measure::Queue(args) => queue::run(args, out).await,
         Measure::Scaler(args) => scaler::run(args, out).await,
         Measure::Part(args) => part::run(*args).await,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
+use model::TableName;
 
 use super::part::Part;
 use crate::args::{Lakehouse, Maintain, MaybeDatabase};
@@ -15,13 +16,15 @@ Examples:
   snowpack bench control-plane
   snowpack bench control-plane --tables 1000 --history 10000 --seconds 1
   snowpack bench control-plane --history 10000000 --output json
+  snowpack bench metadata --peers
   snowpack bench queue --peers
   snowpack bench queue --jobs 5000 --slots 16 --output json
   snowpack bench scaler
 
 With SNOWPACK_DATABASE_URL set, a scratch database is made on that server and dropped at the end;
 nothing that is there already is touched. Without, a private Postgres is started, as the demo does.
-A million rows of history take about 1.5 GB there, 1,000 files to compact 3 GB of temporary files.";
+A million rows of history take about 1.5 GB there, 1,000 files to compact 3 GB of temporary files,
+the metadata of a million files 1 GB.";
 
 /// Measure this version on this machine
 #[derive(Debug, clap::Args)]
@@ -38,16 +41,19 @@ pub(super) enum Measure {
     /// The table cache, decisions, health, pages and reads of the API
     #[command(after_help = EXAMPLES)]
     ControlPlane(ControlPlane),
+    /// A table of a million files: its manifests read, a rewrite planned, snapshots expired
+    #[command(after_help = EXAMPLES)]
+    Metadata(Metadata),
     /// Jobs through the queue and a worker, and how soon a worker begins one
     #[command(after_help = EXAMPLES)]
     Queue(Queue),
     /// The scaler under load: counts over HTTP and gRPC, and the push of activity
     #[command(after_help = EXAMPLES)]
     Scaler(Scaler),
-    /// One measurement in a process of its own, for `control-plane`
+    /// One measurement in a process of its own, for `control-plane` and `metadata`
     #[command(hide = true)]
     Part(Box<OnePart>),
-    /// `snowpack maintain` that also writes what it took, for `compact`
+    /// `snowpack maintain` that also writes what it took, for `compact` and `metadata`
     #[command(hide = true)]
     Maintained(Box<Maintained>),
 }
@@ -104,6 +110,32 @@ fn percent(text: &str) -> Result<u8, String> {
     let number = text.strip_suffix('%').unwrap_or(text).parse();
     let number = number.ok().filter(|percent| *percent <= 100);
     number.ok_or_else(|| "allowed: 0% to 100%".to_owned())
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Metadata {
+    #[command(flatten)]
+    pub(super) server: ScratchServer,
+    /// Files of the table; another has a tenth of them
+    #[arg(long, value_name = "COUNT", default_value = "1000000", value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    pub(super) files: u32,
+    /// Manifests of the table
+    #[arg(long, value_name = "COUNT", default_value = "3000", value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub(super) manifests: u32,
+    /// Snapshots of the table whose snapshots are expired, all but the last
+    #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub(super) snapshots: u32,
+    /// Have PyIceberg read a tenth of the manifests, if it is there
+    #[arg(long)]
+    pub(super) peers: bool,
+    /// The Python that has it
+    #[arg(
+        long,
+        env = "SNOWPACK_TEST_PYTHON",
+        value_name = "FILE",
+        default_value = "python3"
+    )]
+    pub(super) python: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -173,6 +205,9 @@ pub(super) struct OnePart {
     /// Where to write what it took
     #[arg(long, value_name = "FILE")]
     pub(super) into: PathBuf,
+    /// The table, for what is measured of one
+    #[arg(long, value_name = "TABLE")]
+    pub(super) table: Option<TableName>,
     #[command(flatten)]
     pub(super) database: MaybeDatabase,
     #[command(flatten)]

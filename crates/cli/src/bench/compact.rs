@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use catalog::Catalog;
 use model::{Action, TableName};
 use pg::Pool;
@@ -16,17 +16,17 @@ use serde_json::{Map, Value, json};
 use storage::Storage;
 
 use super::args::{Compact, Variants};
-use super::ended::{Spent, ended};
+use super::ended::Spent;
+use super::maintained;
 use super::peers::{self, Peer};
-use super::process::Usage;
 use super::report::{Figure, Report, Target, Unit};
 use super::small_files::{self, Files, Size, Variant};
 use super::{Place, at_home, fleet};
-use crate::demo::child::{Child, Start};
 use crate::demo::steps::Steps;
 use crate::out::Out;
 
 const CONNECTIONS: usize = 2;
+const REWRITE: Action = Action::RewriteDataFiles;
 /// The smallest table that is rewritten unasked.
 const FEW_FILES: u32 = 5;
 
@@ -121,7 +121,7 @@ async fn measure(args: &Compact, size: Size, url: &str, steps: Steps<'_>) -> Res
     })
 }
 
-async fn catalog(pool: &Pool, place: Place<'_>) -> Result<Arc<dyn Catalog>> {
+pub(super) async fn catalog(pool: &Pool, place: Place<'_>) -> Result<Arc<dyn Catalog>> {
     let args = catalog::Args {
         catalog_type: catalog::Kind::Sql,
         catalog_uri: None,
@@ -195,7 +195,8 @@ impl Bench<'_> {
         for round in 1..=self.rounds {
             let step = self.steps.begin(format!("rewriting {name}, round {round}"));
             let table = files.table(&*self.catalog, round).await?;
-            let (spent, result) = self.ours(&table).await?;
+            let measured = maintained::measure(self.place, self.folder, (&table, REWRITE)).await;
+            let (spent, result) = measured?;
             rewrites.rounds.push(spent);
             rewrites.result = result;
             step.note(format!("reading {name}, round {round}"));
@@ -210,41 +211,6 @@ impl Bench<'_> {
             step.done(&said)?;
         }
         Ok(rewrites)
-    }
-
-    /// `snowpack maintain` from the start of its process to the end. Gives its result, too.
-    async fn ours(&self, table: &TableName) -> Result<(Spent, Value)> {
-        let program = std::env::current_exe().context("find this program")?;
-        let [into, said] = ["usage.json", "said.json"].map(|name| self.folder.join(name));
-        let words = ["bench", "maintained", "--output", "json", "--into"].map(str::to_owned);
-        let action = Action::RewriteDataFiles.to_string();
-        let named = [into.display().to_string(), table.key(), action];
-        let mut child = Child::start(Start {
-            program: &program,
-            arguments: words.into_iter().chain(named).collect(),
-            stop_signal: "TERM",
-            environment: self.place.settings(),
-            account: None,
-            log: self.folder.join("maintain.log"),
-            output: Some(said.clone()),
-        })
-        .with_context(|| format!("start {}", program.display()))?;
-        let (status, took) = ended(&mut child).await?;
-        if !status.success() {
-            let words = child.last_words();
-            bail!("the rewrite of {table} failed ({status}); its log ends\n{words}");
-        }
-        let usage: Usage = serde_json::from_slice(&std::fs::read(&into)?)?;
-        let said: Value = serde_json::from_slice(&std::fs::read(&said)?)?;
-        let spent = Spent {
-            seconds: took.as_secs_f64(),
-            cpu_seconds: usage.cpu_seconds,
-            peak_bytes: usage.peak_bytes,
-        };
-        let result = &said["actions"][0]["result"];
-        let skipped = &result["skipped"];
-        ensure!(skipped.is_null(), "{table} was not rewritten: {skipped}");
-        Ok((spent, result.clone()))
     }
 
     /// Fails unless the table holds the rows it was made with, and no others; then it is removed.

@@ -102,7 +102,7 @@ struct Bench<'a> {
 impl Bench<'_> {
     async fn part(&self, part: Part, what: &str) -> Result<Took> {
         let step = self.steps.begin(what);
-        let took = part::measure(part, self.place, self.folder).await?;
+        let took = part::measure(part, None, self.place, self.folder).await?;
         step.done(&format!("{what}: {}", took.did))?;
         Ok(took)
     }

@@ -1,14 +1,20 @@
 //! One measurement, in a process that does nothing else: its peak of memory is the measured
 //! thing's own (and that of this program, which is larger than the real one's).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use catalog::Catalog;
 use clap::ValueEnum;
+use futures::{StreamExt, TryStreamExt, stream};
 use maintenance::inventory::Outcome;
+use metadata::{Fields, read_manifest, read_manifest_list};
+use model::{Action, TableName};
 use pg::Pool;
+use planner::{Plan, Task};
 use policy::{Budget, Defaults, Enrolment};
 use runner::Memory;
 use serde::{Deserialize, Serialize};
@@ -27,6 +33,7 @@ use crate::session;
 /// As many as the API and the CronJobs have by default.
 const CONNECTIONS_MAX: usize = 8;
 const CACHE_AGE_MAX: Duration = Duration::from_hours(24);
+const MANIFESTS_AT_ONCE: usize = 16;
 const HEALTH_CONCURRENCY: usize = 10;
 const HEALTH_TABLE_MAX: Duration = Duration::from_mins(2);
 
@@ -39,6 +46,10 @@ pub(super) enum Part {
     HealthSync,
     /// One dry run of the orchestrator
     Decisions,
+    /// Every entry of the manifests of a table's current snapshot, all its fields
+    ReadManifests,
+    /// A plan of `rewrite_data_files`
+    PlanRewrite,
 }
 
 /// What it took.
@@ -51,18 +62,25 @@ pub(super) struct Took {
     pub(super) did: String,
 }
 
-/// Measures in a process of its own.
-pub(super) async fn measure(part: Part, place: Place<'_>, folder: &Path) -> Result<Took> {
+/// Measures in a process of its own. What is measured of one table is measured of `table`.
+pub(super) async fn measure(
+    part: Part,
+    table: Option<&TableName>,
+    place: Place<'_>,
+    folder: &Path,
+) -> Result<Took> {
     let value = part.to_possible_value();
     let name = value.as_ref().map_or("", |value| value.get_name());
     let into = folder.join(format!("{name}.json"));
     let program = std::env::current_exe().context("find this program")?;
     let words = ["bench", "part", name, "--into"].map(str::to_owned);
+    let table = table.map(|table| ["--table".to_owned(), table.key()]);
     let mut child = Child::start(Start {
         program: &program,
         arguments: words
             .into_iter()
             .chain([into.display().to_string()])
+            .chain(table.into_iter().flatten())
             .collect(),
         stop_signal: "TERM",
         environment: place.settings(),
@@ -86,11 +104,14 @@ pub(super) async fn run(args: OnePart) -> Result<()> {
     let url = url.context("a part is measured on the database of SNOWPACK_DATABASE_URL")?;
     let pool = Pool::connect(url, CONNECTIONS_MAX, "snowpack-bench").await?;
     let catalog = session::catalog(&args.lakehouse, Some(&pool)).await?;
+    let table = args.table.context("this part needs --table");
     let begun = Instant::now();
     let did = match args.part {
         Part::CacheSync => cache_sync(&pool, &*catalog).await?,
         Part::HealthSync => health_sync(&pool, catalog).await?,
         Part::Decisions => decisions(&pool).await?,
+        Part::ReadManifests => read_manifests(&*catalog, &table?).await?,
+        Part::PlanRewrite => plan_rewrite(&pool, catalog, &table?).await?,
     };
     let seconds = begun.elapsed().as_secs_f64();
     let usage = Usage::of(std::process::id())?;
@@ -105,7 +126,7 @@ pub(super) async fn run(args: OnePart) -> Result<()> {
         .with_context(|| format!("write {}", into.display()))
 }
 
-async fn cache_sync(pool: &Pool, catalog: &dyn catalog::Catalog) -> Result<String> {
+async fn cache_sync(pool: &Pool, catalog: &dyn Catalog) -> Result<String> {
     let allow = Allow::new(&TablesArgs::default());
     let synced = Box::pin(steward::inventory::sync(pool, catalog, &allow, false)).await?;
     ensure!(
@@ -118,7 +139,7 @@ async fn cache_sync(pool: &Pool, catalog: &dyn catalog::Catalog) -> Result<Strin
     ))
 }
 
-async fn health_sync(pool: &Pool, catalog: Arc<dyn catalog::Catalog>) -> Result<String> {
+async fn health_sync(pool: &Pool, catalog: Arc<dyn Catalog>) -> Result<String> {
     let syncing = Syncing {
         concurrency: HEALTH_CONCURRENCY,
         memory: Memory::new(runner::memory_bytes()),
@@ -161,5 +182,36 @@ async fn decisions(pool: &Pool) -> Result<String> {
     Ok(format!(
         "{} tables, {} skipped, {} healthy",
         counts.tables_assessed, counts.tables_skipped, counts.tables_healthy
+    ))
+}
+
+async fn read_manifests(catalog: &dyn Catalog, table: &TableName) -> Result<String> {
+    let table = catalog.load(table).await?;
+    let (storage, metadata) = (&table.storage, &*table.metadata);
+    let snapshot = metadata.current_snapshot();
+    let snapshot = snapshot.context("the table has no snapshot")?;
+    let manifests = read_manifest_list(storage, snapshot).await?;
+    let reads = manifests
+        .iter()
+        .map(|manifest| read_manifest(storage, manifest, metadata, Fields::ALL));
+    let reads: Vec<_> = reads.collect();
+    let entries = stream::iter(reads)
+        .buffer_unordered(MANIFESTS_AT_ONCE)
+        .try_fold(0, |sum, entries| async move { Ok(sum + entries.len()) })
+        .await?;
+    Ok(format!("{entries} entries"))
+}
+
+async fn plan_rewrite(pool: &Pool, catalog: Arc<dyn Catalog>, table: &TableName) -> Result<String> {
+    let records = session::records(Some(pool), catalog.name());
+    let task = Task::parse(Action::RewriteDataFiles, &BTreeMap::new())?;
+    let engine = session::engine(catalog);
+    let Plan::RewriteDataFiles(plan) = engine.plan(table, &task, &*records).await? else {
+        bail!("the plan is one of another action");
+    };
+    Ok(format!(
+        "{} files in {} groups",
+        plan.input_files(),
+        plan.groups.len()
     ))
 }

@@ -1,15 +1,18 @@
-//! What other programs take for the same rewrite: Python libraries, each in a process of its own.
+//! What other programs take for the same work: Python libraries, each in a process of its own.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::ended::{Spent, ended};
 use crate::demo::child::{Child, Start};
 
-/// Run with `python -c`.
-const SCRIPT: &str = include_str!("peer.py");
+/// Rewrites files; run with `python -c`, as all of them.
+const COMPACT: &str = include_str!("compact_peers.py");
+/// Reads manifests.
+const METADATA: &str = include_str!("metadata_peers.py");
 const NAMES: [&str; 3] = ["duckdb", "polars", "pyarrow"];
 /// What the script exits with when Python does not have the library, and the shell when there is
 /// no Python.
@@ -30,11 +33,21 @@ struct Said {
     peak_bytes: u64,
 }
 
+/// How `PyIceberg` read some manifests.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ReadBy {
+    pub(super) version: String,
+    pub(super) entries: u64,
+    /// Without the start of the interpreter.
+    pub(super) seconds: f64,
+    pub(super) peak_bytes: u64,
+}
+
 /// Those that this Python has, and the names of those it has not.
 pub(super) async fn find(python: &Path, folder: &Path) -> Result<(Vec<Peer>, Vec<&'static str>)> {
     let (mut found, mut absent) = (Vec::new(), Vec::new());
     for name in NAMES {
-        match run(python, folder, &[name.to_owned()]).await? {
+        match run::<Said>((python, COMPACT), folder, &[name.to_owned()]).await? {
             Some((said, _)) => found.push(Peer {
                 name,
                 version: said.version,
@@ -51,7 +64,7 @@ impl Peer {
     pub(super) async fn rewrite(&self, list: &Path, output: &Path, folder: &Path) -> Result<Spent> {
         let words = [list, output].map(|path| path.display().to_string());
         let words = [vec![self.name.to_owned()], words.into()].concat();
-        let ran = run(&self.python, folder, &words).await?;
+        let ran = run::<Said>((&self.python, COMPACT), folder, &words).await?;
         let (said, seconds) = ran.with_context(|| format!("{} is gone", self.name))?;
         Ok(Spent {
             seconds,
@@ -61,10 +74,26 @@ impl Peer {
     }
 }
 
+/// The first manifests of a table's current snapshot, read entry by entry. `None`: `PyIceberg` is
+/// not there.
+pub(super) async fn read_manifests(
+    python: &Path,
+    folder: &Path,
+    (metadata, manifests): (&str, u32),
+) -> Result<Option<ReadBy>> {
+    let words = [metadata.to_owned(), manifests.to_string()];
+    let ran = run((python, METADATA), folder, &words).await?;
+    Ok(ran.map(|(said, _)| said))
+}
+
 /// What the script said, and the seconds its process took. `None`: the library is not there.
-async fn run(python: &Path, folder: &Path, words: &[String]) -> Result<Option<(Said, f64)>> {
+async fn run<Said: DeserializeOwned>(
+    (python, script): (&Path, &str),
+    folder: &Path,
+    words: &[String],
+) -> Result<Option<(Said, f64)>> {
     let output = folder.join("peer.json");
-    let arguments = ["-c", SCRIPT].map(str::to_owned).into_iter();
+    let arguments = ["-c", script].map(str::to_owned).into_iter();
     let mut child = Child::start(Start {
         program: python,
         arguments: arguments.chain(words.iter().cloned()).collect(),

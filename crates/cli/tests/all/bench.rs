@@ -186,6 +186,31 @@ async fn bench_compact_applies_the_deletes_asked_for_and_says_that_peers_do_not(
     assert!(report["variants"]["n"].is_null());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn bench_metadata_reads_plans_and_expires_beside_pyiceberg_and_leaves_nothing() {
+    let words = "bench metadata --files 6000 --manifests 20 --snapshots 120 --peers";
+    let words: Vec<&str> = words.split(' ').collect();
+    let python = std::env::var("SNOWPACK_TEST_PYTHON").unwrap();
+    let report = measured("snowpack", &[&words[..], &["--python", &python]].concat()).await;
+    let read = named(&report, "entries read a second");
+    assert_eq!(read["peer"]["what"], "PyIceberg");
+    // Two of the manifests.
+    let did = read["did"].as_str().unwrap();
+    assert!(did.contains(": 600 entries in "), "{read}");
+    for (files, groups) in [
+        ("6,000", "6000 files in 1000 groups"),
+        ("600", "0 files in 0 groups"),
+    ] {
+        let plan = named(&report, &format!("plan of {files} files, seconds"));
+        assert_eq!(plan["did"], groups);
+        named(&report, &format!("plan of {files} files, memory"));
+    }
+    // 119 lists, and what lies outside the last window: 70 manifests and their files.
+    let expiry = named(&report, "expiry of 120 snapshots, seconds");
+    assert_eq!(expiry["did"], "259 files listed for deletion");
+    named(&report, "expiry of 120 snapshots, memory");
+}
+
 #[test]
 fn bench_compact_refuses_what_it_cannot_measure() {
     for (words, allowed) in [

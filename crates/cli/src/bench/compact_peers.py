@@ -1,7 +1,8 @@
-"""A peer of `snowpack bench compact`.
+"""The peers of `snowpack bench compact`.
 
-    peer.py NAME                 prints the version of the library
-    peer.py NAME LIST OUTPUT     rewrites the Parquet files that LIST names, one a line, into one
+    compact_peers.py NAME                prints the version of the library
+    compact_peers.py NAME LIST OUTPUT    rewrites the Parquet files that LIST names, one a line,
+                                         into one
 
 OUTPUT is compressed with zstd and has row groups of a million rows. Prints one JSON document;
 exits 3 when the library is not there.
