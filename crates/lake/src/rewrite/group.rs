@@ -10,6 +10,7 @@ use parquet::schema::types::SchemaDescriptor;
 use planner::rewrite::{Group, Plan};
 use planner::{Attempt, ColumnChunks, Reserved};
 use storage::Storage;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Terms;
@@ -96,6 +97,7 @@ impl Rewriter<'_> {
             wanted: wanted(&self.schema, &self.properties),
             inputs: Arc::new(inputs),
             machine: self.machine.clone(),
+            turn: Semaphore::new(1),
             stop,
         };
         let mut column_chunks = ColumnChunks::default();

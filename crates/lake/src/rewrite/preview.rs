@@ -6,6 +6,7 @@ use std::sync::Arc;
 use catalog::Table;
 use planner::Progress;
 use planner::rewrite::{Group, Plan};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::group::{limits, wanted};
@@ -119,6 +120,7 @@ impl Looking<'_> {
             schema: Arc::clone(&self.schema),
             inputs: Arc::new(inputs),
             machine: self.machine.clone(),
+            turn: Semaphore::new(1),
             stop,
         };
         preview.rows = first.rows;

@@ -104,6 +104,9 @@ pub(crate) struct Encoder {
     pub(crate) wanted: Vec<Option<Wanted>>,
     pub(crate) inputs: Arc<Vec<Input>>,
     pub(crate) machine: Machine,
+    /// One row group at a time is encoded, with all cores; what the next is made of is fetched
+    /// meanwhile.
+    pub(crate) turn: Semaphore,
     pub(crate) stop: CancellationToken,
 }
 
@@ -133,6 +136,7 @@ impl Encoder {
             return Err(Error::Stopped);
         }
         let readings = self.readings(group).await?;
+        let _turn = self.turn.acquire().await;
         let mut tasks = JoinSet::new();
         for (column, writers) in self.columns_largest_first(&readings)? {
             let task = ColumnTask {
