@@ -47,6 +47,7 @@ pub fn run<T: Into<Exit>>(
     name: &str,
     program: impl Future<Output = anyhow::Result<T>>,
 ) -> ExitCode {
+    without_huge_pages();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -66,6 +67,14 @@ pub fn run<T: Into<Exit>>(
             code(&error)
         }
     }
+}
+
+/// Has the kernel hand out memory in pages of the usual size. The allocator asks for huge ones, and
+/// then a program holds, and the kernel clears, much that nobody ever touches.
+fn without_huge_pages() {
+    // A kernel that cannot be told goes on as before.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// An error and its sources in one line. A source whose text its parent repeats is left out.
