@@ -193,6 +193,8 @@ fn commits(writer: &Writer, history: &History) -> Vec<String> {
 struct Committed {
     snapshots: Vec<i64>,
     completing: usize,
+    /// The last of the snapshots, behind its sequence number.
+    last: Option<(i64, i64)>,
 }
 
 /// By job and action.
@@ -207,6 +209,8 @@ fn committed<'s>(snapshots: impl Iterator<Item = &'s Snapshot>) -> Effects {
         };
         let of_job = committed.entry(whose).or_default();
         of_job.snapshots.push(snapshot.snapshot_id);
+        let this = (snapshot.sequence_number, snapshot.snapshot_id);
+        of_job.last = of_job.last.max(Some(this));
         of_job.completing += usize::from(said(COMPLETES).as_deref() == Some("true"));
     }
     committed
@@ -239,8 +243,9 @@ fn judged(found: &Findings, effects: &Effects, within: bool) -> Vec<String> {
         let said = results.iter().any(|done| done.action == *action);
         let unsaid = !within && !said && record.status != "completed";
         // A rewrite in parts may end with groups given up, or in an attempt that finds nothing left
-        // after another's parts: then no commit was the last.
-        let completed = what.completing == 1 || (record.in_parts && told);
+        // after another's parts: then no commit says it is the last, but the row names the one that is.
+        let ended = snapshot.is_some() && snapshot == what.last.map(|(_, last)| last);
+        let completed = what.completing == 1 || (record.in_parts && ended);
         if completed != told && !unsaid {
             faults.push(format!(
                 "job {job}, {action}: committed {what:?}, recorded {done:?}"
@@ -410,6 +415,48 @@ mod tests {
         assert_ne!(check(&found("nothing_to_do", None), &[7]), 0, "no row");
         assert_ne!(check(&found("done", Some(7)), &[7, 8]), 0, "twice");
         assert_ne!(check(&Findings::default(), &[7]), 0, "no job's");
+    }
+
+    #[test]
+    fn of_a_rewrite_in_parts_the_row_names_the_last() {
+        let check = |told: Option<i64>, in_parts: bool, completes: bool| {
+            let done = told.map(|_| Done {
+                action: "rewrite_data_files".to_owned(),
+                outcome: "done".to_owned(),
+                snapshot: told,
+                swaps: 2,
+            });
+            let found = Findings {
+                records: vec![Record {
+                    in_parts,
+                    ..record("a", "completed", "k")
+                }],
+                results: BTreeMap::from([("a".to_owned(), done.into_iter().collect())]),
+                ..Findings::default()
+            };
+            // Ids say nothing of the order.
+            let snapshots = [(9, 1, false), (7, 2, completes)];
+            let snapshots = snapshots.map(|(snapshot_id, sequence_number, completes)| {
+                let completes = completes.then_some((COMPLETES, "true"));
+                let summary = [(JOB, "a"), (ACTION, "rewrite_data_files")];
+                let summary = summary.into_iter().chain(completes);
+                Snapshot {
+                    snapshot_id,
+                    sequence_number,
+                    summary: summary
+                        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                        .collect(),
+                    ..Snapshot::default()
+                }
+            });
+            judged(&found, &committed(snapshots.iter()), true).len()
+        };
+        assert_eq!(check(Some(7), true, true), 0);
+        assert_eq!(check(Some(7), true, false), 0, "a group was given up");
+        assert_eq!(check(None, true, false), 0, "it did not end");
+        assert_ne!(check(Some(9), true, false), 0, "a part came after the row");
+        assert_ne!(check(None, true, true), 0, "no row");
+        assert_ne!(check(Some(7), false, true), 0, "it was to be one part");
     }
 
     #[test]

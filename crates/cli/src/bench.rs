@@ -30,6 +30,7 @@ mod server;
 mod small_files;
 mod worked;
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -60,6 +61,14 @@ impl Place<'_> {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into()
     }
+}
+
+/// A new, empty warehouse in a temporary folder.
+fn warehouse_in(folder: &Path) -> Result<String> {
+    let warehouse = folder.join("warehouse");
+    std::fs::create_dir(&warehouse)?;
+    let name = warehouse.into_os_string().into_string();
+    name.map_err(|_| anyhow!("the temporary folder's name is not valid Unicode"))
 }
 
 pub(crate) async fn run(args: Bench, out: &Out) -> Result<()> {

@@ -15,7 +15,7 @@ mod task;
 pub use deletion::{Candidate, Due, Expiring, Fate, Intent, IntentId, OpenIntent, Purged, Reason};
 pub use port::{
     Attempt, Engine, EngineError, Ledger, LedgerError, Progress, Records, Reserved, Signals, Swap,
-    SwapError,
+    SwapError, Unwatched,
 };
 pub use report::{ColumnChunks, Expired, Purge, Report};
 pub use task::{BadOption, Plan, Task};

@@ -64,6 +64,16 @@ pub trait Progress: Send + Sync + fmt::Debug {
     fn alive(&self);
 }
 
+/// Nobody watches.
+#[derive(Debug, Clone, Copy)]
+pub struct Unwatched;
+
+impl Progress for Unwatched {
+    fn total(&self, _: u64) {}
+    fn advance(&self, _: u64) {}
+    fn alive(&self) {}
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// Told to stop; nothing of what was unfinished is visible in the table.

@@ -5,20 +5,10 @@ use std::collections::HashSet;
 
 use catalog::Table;
 use planner::expire::{self, Options, Plan};
-use planner::{Progress, Records};
+use planner::{Progress, Records, Unwatched};
 
 use crate::Error;
 use crate::retained::Retained;
-
-/// Nobody watches a plan being made.
-#[derive(Debug)]
-struct Unwatched;
-
-impl Progress for Unwatched {
-    fn total(&self, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn alive(&self) {}
-}
 
 /// Decides what would be expired of `table` now.
 pub(crate) async fn plan(

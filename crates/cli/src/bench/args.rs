@@ -86,7 +86,14 @@ pub(super) struct Compact {
     /// Have DuckDB, polars and PyArrow rewrite the same files, as far as they are there
     #[arg(long)]
     pub(super) peers: bool,
-    /// The Python that has them
+    #[command(flatten)]
+    pub(super) python: Python,
+}
+
+/// Where peers are that are Python libraries.
+#[derive(Debug, clap::Args)]
+pub(super) struct Python {
+    /// The Python that has the peers
     #[arg(
         long,
         env = "SNOWPACK_TEST_PYTHON",
@@ -128,14 +135,8 @@ pub(super) struct Metadata {
     /// Have PyIceberg read a tenth of the manifests, if it is there
     #[arg(long)]
     pub(super) peers: bool,
-    /// The Python that has it
-    #[arg(
-        long,
-        env = "SNOWPACK_TEST_PYTHON",
-        value_name = "FILE",
-        default_value = "python3"
-    )]
-    pub(super) python: PathBuf,
+    #[command(flatten)]
+    pub(super) python: Python,
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use catalog::Catalog;
 use model::{Action, TableName};
 use pg::Pool;
@@ -21,7 +21,7 @@ use super::maintained;
 use super::peers::{self, Peer};
 use super::report::{Figure, Report, Target, Unit};
 use super::small_files::{self, Files, Size, Variant};
-use super::{Place, at_home, fleet};
+use super::{Place, at_home, fleet, warehouse_in};
 use crate::demo::steps::Steps;
 use crate::out::Out;
 
@@ -77,18 +77,15 @@ async fn measure(args: &Compact, size: Size, url: &str, steps: Steps<'_>) -> Res
     let folder = tempfile::Builder::new()
         .prefix("snowpack-bench-")
         .tempdir()?;
-    let warehouse = folder.path().join("warehouse");
-    std::fs::create_dir(&warehouse)?;
+    let warehouse = warehouse_in(folder.path())?;
     let place = Place {
         database_url: url,
-        warehouse: warehouse
-            .to_str()
-            .context("the temporary folder's name is not valid Unicode")?,
+        warehouse: &warehouse,
     };
     let pool = Pool::connect(url, CONNECTIONS, "snowpack-bench").await?;
     maintenance::migrate(&pool).await?;
     let (peers, absent) = if args.peers && !size.deletes() {
-        peers::find(&args.python, folder.path()).await?
+        peers::find(&args.python.python, folder.path()).await?
     } else {
         (Vec::new(), Vec::new())
     };

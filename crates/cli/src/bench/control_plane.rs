@@ -14,7 +14,7 @@ use super::pages::{self, Timed, Times};
 use super::part::{self, Part, Took};
 use super::report::{Figure, Report, Target, Unit};
 use super::server::{self, Program, Server};
-use super::{Place, at_home, reads};
+use super::{Place, at_home, reads, warehouse_in};
 use crate::demo::steps::Steps;
 use crate::out::Out;
 
@@ -59,16 +59,13 @@ async fn measure(args: &ControlPlane, url: &str, steps: Steps<'_>) -> Result<Vec
     let folder = tempfile::Builder::new()
         .prefix("snowpack-bench-")
         .tempdir()?;
-    let warehouse = folder.path().join("warehouse");
-    std::fs::create_dir(&warehouse)?;
+    let warehouse = warehouse_in(folder.path())?;
     let step = steps.begin("making the tables");
     let pool = Pool::connect(url, reads::AT_ONCE, "snowpack-bench").await?;
     maintenance::migrate(&pool).await?;
     let place = Place {
         database_url: url,
-        warehouse: warehouse
-            .to_str()
-            .context("the temporary folder's name is not valid Unicode")?,
+        warehouse: &warehouse,
     };
     let fleet = Fleet::make(&pool, place, args).await?;
     step.done(&format!("{} tables made", args.tables))?;

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use catalog::{Catalog, Table};
 use model::Action;
 use pg::Pool;
@@ -14,7 +14,7 @@ use super::ended::Spent;
 use super::part::{self, Part, Took};
 use super::peers::{self, ReadBy};
 use super::report::{Figure, Report, Target, Unit};
-use super::{Place, at_home, compact, maintained, manifests};
+use super::{Place, at_home, compact, maintained, manifests, warehouse_in};
 use crate::demo::steps::Steps;
 use crate::out::Out;
 use crate::print;
@@ -68,13 +68,10 @@ async fn measure(args: &Metadata, url: &str, steps: Steps<'_>) -> Result<Measure
     let folder = tempfile::Builder::new()
         .prefix("snowpack-bench-")
         .tempdir()?;
-    let warehouse = folder.path().join("warehouse");
-    std::fs::create_dir(&warehouse)?;
+    let warehouse = warehouse_in(folder.path())?;
     let place = Place {
         database_url: url,
-        warehouse: warehouse
-            .to_str()
-            .context("the temporary folder's name is not valid Unicode")?,
+        warehouse: &warehouse,
     };
     let pool = Pool::connect(url, CONNECTIONS, "snowpack-bench").await?;
     maintenance::migrate(&pool).await?;
@@ -91,7 +88,7 @@ async fn measure(args: &Metadata, url: &str, steps: Steps<'_>) -> Result<Measure
     ensure!(read.did == said, "{} were read of {said}", read.did);
     let peer = if args.peers {
         let some = manifests / ONE_IN;
-        bench.peer(&args.python, &large, some).await?
+        bench.peer(&args.python.python, &large, some).await?
     } else {
         None
     };

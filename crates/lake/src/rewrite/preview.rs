@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use catalog::Table;
-use planner::Progress;
+use planner::Unwatched;
 use planner::rewrite::{Group, Plan};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -37,16 +37,6 @@ pub struct ColumnPreview {
     /// `copied`, `remapped`, `unpacked` or `transcoded`.
     pub way: &'static str,
     pub reason: Option<String>,
-}
-
-/// Nobody watches.
-#[derive(Debug)]
-struct Unwatched;
-
-impl Progress for Unwatched {
-    fn total(&self, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn alive(&self) {}
 }
 
 /// Looks at the inputs of the plan's first `groups`, reading what their first row groups are made
