@@ -1,6 +1,6 @@
 //! A table Spark made, each kind of its files damaged in every way: a rewrite is refused with the
 //! file's name, or writes the very rows it would have written; a damaged manifest may have it leave
-//! some as they are. Spark's pages have checksums.
+//! some as they are, or name another partition for them. Spark's pages have checksums.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -203,7 +203,7 @@ async fn whatever_is_damaged_a_rewrite_names_it_or_writes_the_same_rows() {
     let mut failures = String::new();
     for (kind, path) in damaged.files().await {
         let whole = std::fs::read(local(&path)).unwrap();
-        let (mut refused, mut same, mut less) = (0, 0, 0);
+        let (mut refused, mut same, mut other) = (0, 0, 0);
         for (how, bytes) in forms(&mut rng, &whole) {
             let name = path.rsplit('/').next().unwrap();
             match damaged.with(&path, &bytes).await {
@@ -221,16 +221,17 @@ async fn whatever_is_damaged_a_rewrite_names_it_or_writes_the_same_rows() {
                     }
                 }
                 Fate::Written(held) if held == damaged.sound => same += 1,
-                // What deletes reach that are no longer understood is left as it is.
-                Fate::Written(held) if kind == "manifest" && rows(&held) < rows(&damaged.sound) => {
-                    less += 1;
+                // What deletes reach that are no longer understood is left as it is; and a manifest has
+                // no checksum: rows are of the partition that it names.
+                Fate::Written(held) if kind == "manifest" && rows(&held) <= rows(&damaged.sound) => {
+                    other += 1;
                 }
                 Fate::Written(_) => {
                     writeln!(failures, "{kind} {path}, {how}: other rows").unwrap();
                 }
             }
         }
-        println!("{kind}: {refused} refused, {same} written the same, {less} in part");
+        println!("{kind}: {refused} refused, {same} written the same, {other} otherwise");
     }
     assert!(failures.is_empty(), "\n{failures}");
     assert_eq!(
