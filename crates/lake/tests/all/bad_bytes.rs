@@ -223,7 +223,9 @@ async fn whatever_is_damaged_a_rewrite_names_it_or_writes_the_same_rows() {
                 Fate::Written(held) if held == damaged.sound => same += 1,
                 // What deletes reach that are no longer understood is left as it is; and a manifest has
                 // no checksum: rows are of the partition that it names.
-                Fate::Written(held) if kind == "manifest" && rows(&held) <= rows(&damaged.sound) => {
+                Fate::Written(held)
+                    if kind == "manifest" && rows(&held) <= rows(&damaged.sound) =>
+                {
                     other += 1;
                 }
                 Fate::Written(_) => {
