@@ -83,6 +83,11 @@ fn readme_lists_every_action_s_options_as_they_are() {
             planner::expire::OPTIONS,
             "planner::expire::OPTIONS",
         ),
+        (
+            "manifest-options",
+            planner::manifests::OPTIONS,
+            "planner::manifests::OPTIONS",
+        ),
     ] {
         let mut table = String::from("| option | default | rule |\n|---|---|---|\n");
         for option in options {

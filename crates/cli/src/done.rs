@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maintenance::ActionRow;
 use model::{Action, ActionOutcome};
-use planner::{Expired, Purge, Report};
+use planner::{Expired, ManifestEntries, Purge, Report};
 use serde_json::{Value, json};
 
 use crate::print::{self, Grid};
@@ -127,12 +127,29 @@ pub(crate) fn grid(done: &[Done]) -> Grid {
 
 /// What a report says, in its action's own words.
 pub(crate) fn words(report: &Report) -> String {
-    match (&report.skipped, &report.expired, &report.purge) {
-        (Some(why), _, _) => why.clone(),
-        (None, Some(expired), _) => of_expiry(expired),
-        (None, None, Some(purge)) => of_purge(purge),
-        (None, None, None) => of_rewrite(report),
+    if let Some(why) = &report.skipped {
+        why.clone()
+    } else if let Some(expired) = &report.expired {
+        of_expiry(expired)
+    } else if let Some(purge) = &report.purge {
+        of_purge(purge)
+    } else if let Some(entries) = &report.manifest_entries {
+        of_manifests(report, entries)
+    } else {
+        of_rewrite(report)
     }
+}
+
+fn of_manifests(report: &Report, entries: &ManifestEntries) -> String {
+    format!(
+        "{} ({}) -> {} ({}) with {}; {} kept",
+        print::counted(report.files_in, "manifest"),
+        print::bytes(report.bytes_in),
+        print::count(report.files_out),
+        print::bytes(report.bytes_out),
+        print::counted(entries.moved, "live file"),
+        print::count(entries.kept),
+    )
 }
 
 fn of_expiry(expired: &Expired) -> String {

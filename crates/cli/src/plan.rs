@@ -6,7 +6,7 @@ use anyhow::Result;
 use catalog::Catalog;
 use lake::Preview;
 use model::{Action, TableName};
-use planner::{Plan, Task, expire, purge, rewrite};
+use planner::{Plan, Task, expire, manifests, purge, rewrite};
 use serde_json::{Value, json};
 
 use crate::args::{Lakehouse, MaybeDatabase};
@@ -145,6 +145,7 @@ pub(crate) fn text(plan: &Plan) -> String {
     match plan {
         Plan::ExpireSnapshots(plan) => expire_text(plan),
         Plan::RewriteDataFiles(plan) => rewrite_text(plan),
+        Plan::RewriteManifests(plan) => manifests_text(plan),
         Plan::PurgePending(plan) => purge_text(plan),
     }
 }
@@ -230,6 +231,43 @@ fn purge_text(plan: &purge::Plan) -> String {
         ));
     }
     lines.join("\n") + "\n"
+}
+
+fn manifests_text(plan: &manifests::Plan) -> String {
+    let mut text = format!("rewrite_manifests of {}\n", plan.table);
+    match plan.nothing() {
+        Some(why) => text.extend(["nothing to do: ", why, "\n"]),
+        None => text.push_str(&merging(plan)),
+    }
+    if !plan.kept.is_empty() {
+        let mut grid = Grid::new(&[">MANIFESTS", "STAY BECAUSE"]);
+        for (why, manifests) in &plan.kept {
+            grid.row([print::count(*manifests), why.clone()]);
+        }
+        text.push('\n');
+        text.push_str(&grid.render());
+    }
+    text
+}
+
+fn merging(plan: &manifests::Plan) -> String {
+    let mut grid = Grid::new(&["CONTENT", ">SPEC", ">MANIFESTS", ">BYTES", ">BECOME"]);
+    for group in &plan.groups {
+        grid.row([
+            group.content.clone(),
+            group.spec_id.to_string(),
+            print::count(group.inputs.len() as u64),
+            print::bytes(group.bytes()),
+            format!("about {}", print::count(group.expected)),
+        ]);
+    }
+    format!(
+        "{} are merged, target {}; needs about {} of memory\n\n{}",
+        print::counted(plan.inputs(), "manifest"),
+        print::bytes(plan.target_size_bytes),
+        print::bytes(plan.memory_bytes),
+        grid.render()
+    )
 }
 
 fn settled_first(open_intents: u64) -> Option<String> {

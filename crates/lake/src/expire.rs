@@ -20,7 +20,7 @@ use survey::expire::cleaned;
 
 use crate::Error;
 use crate::commit::swap::{self, CatalogSwap};
-use crate::commit::{pause, retries};
+use crate::commit::{load, pause, retries};
 
 pub(crate) use settle::settle_open;
 
@@ -83,21 +83,8 @@ struct Mine {
 
 impl Expiry<'_> {
     async fn load(&self) -> Result<Table, Error> {
-        let loaded = self.catalog.load(&self.name).await;
-        let table = loaded.map_err(|source| Error::Catalog {
-            doing: "load the table",
-            source,
-        })?;
-        self.attempt.progress.alive();
-        if table.metadata.uuid() != self.plan.table_uuid {
-            return Err(Error::OtherTable(format!(
-                "table {} was dropped and created again: its uuid is {}, the plan's {}",
-                self.name,
-                table.metadata.uuid(),
-                self.plan.table_uuid
-            )));
-        }
-        Ok(table)
+        let table_uuid = &self.plan.table_uuid;
+        load(self.catalog, &self.name, table_uuid, self.attempt).await
     }
 
     /// The open intents of this job, of whatever attempt.

@@ -2,7 +2,8 @@
 //!
 //! [`NativeEngine`] implements `planner::Engine`. A rewrite writes data files ([`rewrite`]: the
 //! task is one column of one output row group), then commits them ([`commit`]: validated on the
-//! table as it is by then, swapped under the fence). [`write`] and [`append`] are what a plain
+//! table as it is by then, swapped under the fence); [`manifests`] merges manifests and commits them
+//! the same way. [`write`] and [`append`] are what a plain
 //! writer of the same tables needs; tests and the demo use them. Only
 //! [`purge`] deletes files, and only those that waited their time.
 
@@ -14,6 +15,7 @@ mod error;
 mod expire;
 mod files;
 mod inspect;
+mod manifests;
 mod purge;
 mod reach;
 mod rewrite;

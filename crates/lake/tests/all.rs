@@ -32,6 +32,8 @@ mod fixtures;
 mod histories;
 #[path = "all/ledger.rs"]
 mod ledger;
+#[path = "all/manifests.rs"]
+mod manifests;
 #[path = "all/oracle.rs"]
 mod oracle;
 #[path = "all/purge.rs"]

@@ -25,11 +25,13 @@ pub use error::Error;
 pub use facts::{TARGET_FILE_SIZE_DEFAULT, TARGET_FILE_SIZE_KEY, TableFacts, small_below};
 pub use literal::Literal;
 pub use manifest::{
-    Carried, Content, DataFile, Entry, EntryStatus, FieldSummary, Fields, ManifestContent,
-    ManifestFile, ManifestWriter, Rewritten, read_manifest, read_manifest_list, rewrite_manifest,
-    write_manifest_list,
+    Carried, Content, DataFile, Entry, EntryStatus, FieldSummary, Fields, Gathered,
+    ManifestContent, ManifestFile, ManifestWriter, Merge, Rewritten, Shape, read_manifest,
+    read_manifest_list, rewrite_manifest, write_manifest_list,
 };
-pub use measure::{MANIFESTS_READ_MAX, Measuring, measure, snapshot_stats};
+pub use measure::{
+    MANIFESTS_READ_MAX, Measuring, manifest_target, measure, small_manifest_below, snapshot_stats,
+};
 pub use scan::{LiveFile, LiveFiles, live_files};
 pub use schema::{Field, Primitive, Schema, StructType, Type};
 pub use spec::{PartitionField, PartitionSpec, Transform};

@@ -127,18 +127,28 @@ async fn of_manifests(
     Ok(())
 }
 
-fn manifest_stats(table: &TableMetadata, manifests: &[ManifestFile]) -> ManifestStats {
-    let target = table
+/// The length a manifest of the table should have: `commit.manifest.target-size-bytes`, bytes.
+pub fn manifest_target(table: &TableMetadata) -> u64 {
+    table
         .property(MANIFEST_TARGET_KEY)
         .and_then(|value| value.parse().ok())
         .filter(|target| *target > 0)
-        .unwrap_or(MANIFEST_TARGET_DEFAULT);
+        .unwrap_or(MANIFEST_TARGET_DEFAULT)
+}
+
+/// A manifest shorter than this is small: merging two of them always leaves one less.
+pub fn small_manifest_below(target: u64) -> u64 {
+    target / 2
+}
+
+fn manifest_stats(table: &TableMetadata, manifests: &[ManifestFile]) -> ManifestStats {
+    let small_below = small_manifest_below(manifest_target(table));
     let lengths = manifests
         .iter()
         .map(|manifest| u64::try_from(manifest.manifest_length).unwrap_or(0));
     ManifestStats {
         total_bytes: lengths.clone().fold(0, u64::saturating_add),
-        small_count: lengths.filter(|length| *length < target / 2).count() as u64,
+        small_count: lengths.filter(|length| *length < small_below).count() as u64,
         old_spec_file_count: 0,
     }
 }

@@ -6,6 +6,8 @@
 
 mod deletion;
 pub mod expire;
+pub mod manifests;
+mod option;
 mod port;
 pub mod purge;
 mod report;
@@ -13,9 +15,10 @@ pub mod rewrite;
 mod task;
 
 pub use deletion::{Candidate, Due, Expiring, Fate, Intent, IntentId, OpenIntent, Purged, Reason};
+pub use option::OptionDoc;
 pub use port::{
     Attempt, Engine, EngineError, Ledger, LedgerError, Progress, Records, Reserved, Signals, Swap,
     SwapError, Unwatched,
 };
-pub use report::{ColumnChunks, Expired, Purge, Report};
+pub use report::{ColumnChunks, Expired, ManifestEntries, Purge, Report};
 pub use task::{BadOption, Plan, Task};

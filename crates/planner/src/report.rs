@@ -34,6 +34,9 @@ pub struct Report {
     /// Of `purge_pending` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purge: Option<Purge>,
+    /// Of `rewrite_manifests` only: its `files_` and `bytes_` are manifests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_entries: Option<ManifestEntries>,
     /// Of `rewrite_data_files` only.
     #[serde(default, skip_serializing_if = "ColumnChunks::is_empty")]
     pub column_chunks: ColumnChunks,
@@ -159,6 +162,15 @@ impl Expired {
     }
 }
 
+/// What became of the manifests of a snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestEntries {
+    /// Live files that are tracked by new manifests now.
+    pub moved: u64,
+    /// Manifests that stayed as they are.
+    pub kept: u64,
+}
+
 /// What a purge did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purge {
@@ -202,19 +214,31 @@ impl Report {
 
     /// One line for people (`job_actions.message`).
     pub fn message(&self) -> String {
-        match (&self.skipped, &self.expired, &self.purge) {
-            (Some(reason), ..) => format!("nothing to do: {reason}"),
-            (None, Some(expired), _) => expired.message(),
-            (None, None, Some(purge)) => purge.message(),
-            (None, None, None) => format!(
-                "{} files -> {}, {} bytes -> {}, {} rows, {} deletes applied",
-                self.files_in,
-                self.files_out,
-                self.bytes_in,
-                self.bytes_out,
-                self.rows_out,
-                self.deletes_applied
-            ),
+        let Self {
+            files_in,
+            files_out,
+            bytes_in,
+            bytes_out,
+            ..
+        } = self;
+        if let Some(reason) = &self.skipped {
+            format!("nothing to do: {reason}")
+        } else if let Some(expired) = &self.expired {
+            expired.message()
+        } else if let Some(purge) = &self.purge {
+            purge.message()
+        } else if let Some(entries) = &self.manifest_entries {
+            format!(
+                "{files_in} manifests -> {files_out}, {bytes_in} bytes -> {bytes_out}, {} entries, \
+                 {} manifests kept",
+                entries.moved, entries.kept
+            )
+        } else {
+            format!(
+                "{files_in} files -> {files_out}, {bytes_in} bytes -> {bytes_out}, {} rows, {} \
+                 deletes applied",
+                self.rows_out, self.deletes_applied
+            )
         }
     }
 }

@@ -31,7 +31,7 @@ pub use decide::plan;
 pub use equality::is_global;
 pub use keys::key_column;
 pub use moves::spread;
-pub use options::{JobOrder, OPTIONS, OptionDoc, Options, PartialProgress};
+pub use options::{JobOrder, OPTIONS, Options, PartialProgress};
 pub use refused::Refused;
 
 /// Snapshot summary key under which a commit stores [`Plan::rules`].

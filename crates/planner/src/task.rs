@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use model::Action;
 use serde::{Deserialize, Serialize};
 
-use crate::{expire, purge, rewrite};
+use crate::{expire, manifests, purge, rewrite};
 
 /// An action and its options, checked. The only way to have one is [`Task::parse`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Task {
     ExpireSnapshots(expire::Options),
     RewriteDataFiles(rewrite::Options),
+    RewriteManifests(manifests::Options),
     PurgePending(purge::Options),
 }
 
@@ -32,7 +33,8 @@ pub enum BadOption {
         why: String,
     },
     #[error(
-        "{action} is not built in this version; built: expire_snapshots, rewrite_data_files, purge_pending"
+        "{action} is not built in this version; built: expire_snapshots, rewrite_data_files, \
+         rewrite_manifests, purge_pending"
     )]
     NotBuilt { action: Action },
 }
@@ -46,9 +48,11 @@ impl Task {
             }
             Action::ExpireSnapshots => expire::Options::parse(options).map(Self::ExpireSnapshots),
             Action::PurgePending => purge::Options::parse(options).map(Self::PurgePending),
+            Action::RewriteManifests => {
+                manifests::Options::parse(options).map(Self::RewriteManifests)
+            }
             Action::RewritePositionDeleteFiles
             | Action::RemoveDanglingDeletes
-            | Action::RewriteManifests
             | Action::RemoveOrphanFiles => Err(BadOption::NotBuilt { action }),
         }
     }
@@ -57,6 +61,7 @@ impl Task {
         match self {
             Self::ExpireSnapshots(_) => Action::ExpireSnapshots,
             Self::RewriteDataFiles(_) => Action::RewriteDataFiles,
+            Self::RewriteManifests(_) => Action::RewriteManifests,
             Self::PurgePending(_) => Action::PurgePending,
         }
     }
@@ -69,6 +74,7 @@ impl Task {
 pub enum Plan {
     ExpireSnapshots(expire::Plan),
     RewriteDataFiles(rewrite::Plan),
+    RewriteManifests(manifests::Plan),
     PurgePending(purge::Plan),
 }
 
@@ -77,6 +83,7 @@ impl Plan {
         match self {
             Self::ExpireSnapshots(_) => Action::ExpireSnapshots,
             Self::RewriteDataFiles(_) => Action::RewriteDataFiles,
+            Self::RewriteManifests(_) => Action::RewriteManifests,
             Self::PurgePending(_) => Action::PurgePending,
         }
     }
@@ -86,6 +93,7 @@ impl Plan {
         match self {
             Self::ExpireSnapshots(plan) => plan.nothing(),
             Self::RewriteDataFiles(plan) => plan.nothing(),
+            Self::RewriteManifests(plan) => plan.nothing(),
             Self::PurgePending(plan) => plan.nothing(),
         }
     }
@@ -98,6 +106,7 @@ impl Plan {
         match self {
             Self::ExpireSnapshots(plan) => plan.message(),
             Self::RewriteDataFiles(plan) => plan.message(),
+            Self::RewriteManifests(plan) => plan.message(),
             Self::PurgePending(plan) => plan.message(),
         }
     }
@@ -107,6 +116,7 @@ impl Plan {
         match self {
             Self::ExpireSnapshots(plan) => plan.memory_bytes,
             Self::RewriteDataFiles(plan) => plan.memory_bytes,
+            Self::RewriteManifests(plan) => plan.memory_bytes,
             Self::PurgePending(plan) => plan.memory_bytes,
         }
     }

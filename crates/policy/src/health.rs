@@ -13,9 +13,10 @@ use crate::{Effective, property};
 mod tests;
 
 /// Actions this version does; others are named by the terms they would mend, not recommended.
-const BUILT: [Action; 3] = [
+const BUILT: [Action; 4] = [
     Action::ExpireSnapshots,
     Action::RewriteDataFiles,
+    Action::RewriteManifests,
     Action::PurgePending,
 ];
 /// The newest format version this version maintains.
@@ -29,6 +30,9 @@ const DELETED_SHARE_WORST: f64 = 0.5;
 const SMALL_MANIFESTS_HALF: f64 = 50.0;
 const METADATA_BYTES_HALF: f64 = 8.0 * 1024.0 * 1024.0;
 const EXPIRABLE_HALF: f64 = 50.0;
+/// Small manifests that are worth a merge: how many a commit of Java's leaves before it merges them
+/// itself (`commit.manifest.min-count-to-merge`).
+const SMALL_MANIFESTS_MIN: u64 = 100;
 /// Storage nobody minds wasting: 1 GiB, or as much as the table itself has.
 const WASTE_BYTES_MIN: f64 = 1024.0 * 1024.0 * 1024.0;
 
@@ -97,6 +101,7 @@ fn recommended(facts: &Facts, policy: &Effective) -> Vec<Recommended> {
     };
     add(Action::ExpireSnapshots, expire_reasons(facts, policy));
     add(Action::RewriteDataFiles, rewrite_reasons(facts, policy));
+    add(Action::RewriteManifests, manifest_reasons(facts));
     recommended
 }
 
@@ -144,6 +149,18 @@ fn rewrite_reasons(facts: &Facts, policy: &Effective) -> Vec<String> {
         ));
     }
     reasons
+}
+
+fn manifest_reasons(facts: &Facts) -> Vec<String> {
+    let small = facts.manifest_stats.small_count;
+    if small < SMALL_MANIFESTS_MIN {
+        return Vec::new();
+    }
+    vec![format!(
+        "{} of {} manifests are small (a merge is worth it from {SMALL_MANIFESTS_MIN})",
+        number(small),
+        number(facts.manifest_count),
+    )]
 }
 
 /// Extra opens of a full scan.

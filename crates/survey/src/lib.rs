@@ -5,6 +5,7 @@
 
 mod error;
 pub mod expire;
+mod manifests;
 mod purge;
 mod retained;
 mod rewrite;
@@ -15,6 +16,7 @@ use model::TableName;
 use planner::{Plan, Records, Task};
 
 pub use error::Error;
+pub use manifests::plan as plan_manifests;
 pub use retained::{MANIFESTS_AT_ONCE, Retained};
 pub use table::{find, folders, load};
 
@@ -38,6 +40,11 @@ pub async fn plan(
             let table = load(catalog, table).await?;
             let planned = rewrite::plan(&table, options).await;
             planned.map(Plan::RewriteDataFiles)
+        }
+        Task::RewriteManifests(options) => {
+            let table = load(catalog, table).await?;
+            let planned = manifests::plan(&table, options).await;
+            planned.map(Plan::RewriteManifests)
         }
     }
 }

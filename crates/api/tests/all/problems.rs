@@ -34,7 +34,7 @@ const BAD: &[(&str, &str, &str)] = &[
         "expected",
     ),
     (
-        r#"{"actions": ["rewrite_manifests"]}"#,
+        r#"{"actions": ["remove_orphan_files"]}"#,
         "body.actions",
         "not built",
     ),

@@ -1,5 +1,6 @@
 //! `snowpack bench metadata`: how soon the metadata of a large table is read, a rewrite of it
-//! planned, and a long history of snapshots expired, each in a process of its own.
+//! planned, its manifests merged, and a long history of snapshots expired, each in a process of its
+//! own.
 
 use std::path::Path;
 use std::time::Instant;
@@ -28,6 +29,7 @@ const MEGABYTES: f64 = 1e6;
 const LARGE: [Target; 2] = [Target::Below(10.0), Target::Below(1_073.0 * MEGABYTES)];
 const SMALL: [Target; 2] = [Target::Below(2.0), Target::Below(300.0 * MEGABYTES)];
 const EXPIRY_SECONDS: Target = Target::Below(30.0);
+const MERGED_PER_SECOND: Target = Target::AtLeast(200_000.0);
 
 pub(super) async fn run(args: Metadata, out: &Out) -> Result<()> {
     let begun = Instant::now();
@@ -60,8 +62,16 @@ struct Measured {
     peer: Option<ReadBy>,
     large: Took,
     small: Took,
+    merge: Merge,
     expiry: Spent,
     listed: u64,
+}
+
+/// A run of `rewrite_manifests`, planned and committed.
+struct Merge {
+    spent: Spent,
+    entries: u64,
+    did: String,
 }
 
 async fn measure(args: &Metadata, url: &str, steps: Steps<'_>) -> Result<Measured> {
@@ -93,6 +103,7 @@ async fn measure(args: &Metadata, url: &str, steps: Steps<'_>) -> Result<Measure
         None
     };
     let plan = bench.part(Part::PlanRewrite, &large).await?;
+    let merge = bench.merge(&large).await?;
     let small = bench.wide("small", (files / ONE_IN, (manifests / ONE_IN).max(1)));
     let small = bench.part(Part::PlanRewrite, &small.await?).await?;
     let (expiry, listed) = bench.expiry(args.snapshots).await?;
@@ -101,6 +112,7 @@ async fn measure(args: &Metadata, url: &str, steps: Steps<'_>) -> Result<Measure
         peer,
         large: plan,
         small,
+        merge,
         expiry,
         listed,
     })
@@ -153,6 +165,24 @@ impl Bench<'_> {
         Ok(read)
     }
 
+    async fn merge(&self, table: &Table) -> Result<Merge> {
+        let step = self.steps.begin("merging manifests");
+        let of = (&table.name, Action::RewriteManifests);
+        let (spent, result) = maintained::measure(self.place, self.folder, of).await?;
+        let count = |value: &serde_json::Value| value.as_u64().unwrap_or_default();
+        let entries = count(&result["manifest_entries"]["moved"]);
+        let (had, has) = (count(&result["files_in"]), count(&result["files_out"]));
+        ensure!(has > 0, "no manifest was written: {result}");
+        let did = format!("{} manifests -> {}", print::count(had), print::count(has));
+        step.done(&format!("{did} in {:.2} s", spent.seconds))?;
+        let merge = Merge {
+            spent,
+            entries,
+            did,
+        };
+        Ok(merge)
+    }
+
     async fn expiry(&self, snapshots: u32) -> Result<(Spent, u64)> {
         let step = self.steps.count("writing snapshots", snapshots.into());
         let table = manifests::long(self.catalog, "long", snapshots, &step).await?;
@@ -202,6 +232,16 @@ impl Measured {
             );
             figures.push(memory.target(bytes));
         }
+        let Merge {
+            spent,
+            entries,
+            did,
+        } = &self.merge;
+        let rate = *entries as f64 / spent.seconds;
+        let merged = Figure::new("entries merged a second", rate, Unit::PerSecond);
+        figures.push(merged.target(MERGED_PER_SECOND).did(did));
+        let memory = Figure::new("merge, memory", spent.peak_bytes as f64, Unit::Bytes);
+        figures.push(memory);
         let what = format!(
             "expiry of {} snapshots",
             print::count(args.snapshots.into())

@@ -187,7 +187,7 @@ async fn bench_compact_applies_the_deletes_asked_for_and_says_that_peers_do_not(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bench_metadata_reads_plans_and_expires_beside_pyiceberg_and_leaves_nothing() {
+async fn bench_metadata_reads_plans_merges_and_expires_beside_pyiceberg_and_leaves_nothing() {
     let words = "bench metadata --files 6000 --manifests 20 --snapshots 120 --peers";
     let words: Vec<&str> = words.split(' ').collect();
     let python = std::env::var("SNOWPACK_TEST_PYTHON").unwrap();
@@ -205,6 +205,9 @@ async fn bench_metadata_reads_plans_and_expires_beside_pyiceberg_and_leaves_noth
         assert_eq!(plan["did"], groups);
         named(&report, &format!("plan of {files} files, memory"));
     }
+    let merged = named(&report, "entries merged a second");
+    assert_eq!(merged["did"], "20 manifests -> 1");
+    named(&report, "merge, memory");
     // 119 lists, and what lies outside the last window: 70 manifests and their files.
     let expiry = named(&report, "expiry of 120 snapshots, seconds");
     assert_eq!(expiry["did"], "259 files listed for deletion");

@@ -69,8 +69,8 @@ fn bad_options_are_refused_before_postgres_is_asked() {
         refused(&with("rewrite_manifests.a=1"), &["rewrite_manifests"]);
     }
     refused(
-        "maintain db.events rewrite_manifests",
-        &["rewrite_manifests", "not built"],
+        "maintain db.events remove_orphan_files",
+        &["remove_orphan_files", "not built"],
     );
 }
 

@@ -1,33 +1,32 @@
-//! Commits rewritten groups: reload, validate, build manifests, swap under the fence, and find out
-//! what happened when the answer was lost.
+//! Commits what an action made: reload, validate, build manifests, swap under the fence, and find
+//! out what happened when the answer was lost. [`Rewriting`] is what a rewrite of data files commits.
 //!
 //! Every file is reserved in the ledger before it is written, and none is ever deleted here.
 
 mod counts;
 mod manifests;
+mod rewriting;
 mod schema_change;
 pub(crate) mod snapshot;
 pub(crate) mod summary;
 pub(crate) mod swap;
 mod validate;
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use catalog::{Catalog, Table};
-use metadata::{LiveFiles, ManifestFile};
-use model::TableName;
-use planner::rewrite::Plan;
+use metadata::ManifestFile;
+use model::{Action, TableName};
 use planner::{Attempt, Report, Signals, SwapError};
 use policy::retry::Backoff;
 
-use self::manifests::Manifests;
-use self::swap::{CatalogSwap, Ready};
+pub(crate) use self::rewriting::Rewriting;
+use self::swap::{CatalogSwap, NewFile, Ready};
 pub(crate) use self::validate::{Stale, terms_broken};
 use crate::Error;
-use crate::deletes::Bounds;
 use crate::files::place::Places;
-use crate::rewrite::{Rewritten, current_files};
 
 const RETRIES: &str = "commit.retry.num-retries";
 const RETRIES_DEFAULT: u64 = 4;
@@ -43,14 +42,49 @@ const LOOKS_MAX: u32 = 6;
 
 /// How a commit ended when it did not fail.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum Outcome<S> {
     /// Made; the report covers it and everything before it.
     Committed(Report),
     /// An earlier attempt has completed the action: where a swap is not part of a transaction,
     /// one may come late.
     Completed(Report),
-    /// Not made, after so many swaps tried: these groups must be planned again or given up.
-    Stale { groups: Vec<Stale>, tried: u32 },
+    /// Not made, after so many swaps tried: what another writer made wrong must be planned again
+    /// or given up.
+    Stale { stale: S, tried: u32 },
+}
+
+/// One snapshot that an action commits, on top of whatever the table is by then.
+#[async_trait]
+pub(crate) trait Change: Send {
+    /// What another writer made wrong.
+    type Stale: Send;
+
+    fn snapshot_id(&self) -> i64;
+
+    /// What the action has done once this is committed, after so many swaps tried.
+    fn report(&self, tried: u32) -> Report;
+
+    /// The snapshot on `base`. Writes nothing: a try after this may need other files.
+    async fn draft(&mut self, base: &Table) -> Result<Drafted<Self::Stale>, Error>;
+}
+
+/// What became of a change on one base.
+#[derive(Debug)]
+pub(crate) enum Drafted<S> {
+    Stale(S),
+    Next(Draft),
+}
+
+/// A snapshot without its list.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// In the order of the new list.
+    pub(crate) manifests: Vec<ManifestFile>,
+    pub(crate) summary: BTreeMap<String, String>,
+    /// What is still to be reserved and written.
+    pub(crate) new_files: Vec<NewFile>,
+    /// What was written before and becomes part of the table.
+    pub(crate) landed: Vec<String>,
 }
 
 /// Commits for one action of one attempt.
@@ -58,38 +92,30 @@ pub(crate) enum Outcome {
 pub(crate) struct Committer<'a> {
     pub(crate) catalog: &'a dyn Catalog,
     pub(crate) name: &'a TableName,
+    pub(crate) table_uuid: &'a str,
     pub(crate) attempt: &'a Attempt<'a>,
-    pub(crate) plan: &'a Plan,
+    pub(crate) action: Action,
     pub(crate) places: &'a Places,
 }
 
 impl Committer<'_> {
-    /// Commits `groups` in one snapshot on top of whatever the table is by now. `before` is what
-    /// the action committed so far; `last` says that nothing follows.
-    pub(crate) async fn commit(
+    /// Commits `change` in one snapshot on top of whatever the table is by now. `last` says that
+    /// nothing follows.
+    pub(crate) async fn commit<C: Change>(
         &self,
-        groups: &[Rewritten],
-        before: &Report,
+        change: &mut C,
         last: bool,
-    ) -> Result<Outcome, Error> {
-        counts::check_totals(groups)?;
-        let snapshot_id = snapshot::new_id();
-        let mut manifests = Manifests::new(snapshot_id);
-        let cancel = self.attempt.signals.cancel.clone();
-        let bounds = Bounds::new(self.attempt.memory_bytes, cancel);
+    ) -> Result<Outcome<C::Stale>, Error> {
+        let snapshot_id = change.snapshot_id();
         let mut tried = 0;
         let mut lost_to = String::new();
         loop {
             let base = self.load().await?;
             if base.metadata.snapshot(snapshot_id).is_some() {
-                return Ok(Outcome::Committed(report(
-                    before,
-                    groups,
-                    snapshot_id,
-                    tried,
-                )));
+                return Ok(Outcome::Committed(change.report(tried)));
             }
-            if let (Some(earlier), true) = summary::committed_by(&base.metadata, self.attempt.job) {
+            let earlier = summary::committed_by(&base.metadata, self.attempt.job, self.action);
+            if let (Some(earlier), true) = earlier {
                 return Ok(Outcome::Completed(earlier));
             }
             if self.attempt.signals.cancel.is_cancelled() {
@@ -101,19 +127,14 @@ impl Committer<'_> {
                     why: lost_to,
                 });
             }
-            let live = current_files(&base).await?;
-            let stale = validate::stale_groups(&base, &live, groups, &bounds).await?;
-            if !stale.is_empty() {
-                return Ok(Outcome::Stale {
-                    groups: stale,
-                    tried,
-                });
-            }
+            let draft = match change.draft(&base).await? {
+                Drafted::Stale(stale) => return Ok(Outcome::Stale { stale, tried }),
+                Drafted::Next(draft) => draft,
+            };
             tried += 1;
-            let report = report(before, groups, snapshot_id, tried);
-            let ready = self
-                .ready(&base, &live, groups, &mut manifests, (&report, last))
-                .await?;
+            let report = change.report(tried);
+            let ready = self.ready(&base, snapshot_id, draft, (&report, last));
+            let ready = ready.await?;
             if self.attempt.signals.cancel.is_cancelled() {
                 return Err(Error::Stopped);
             }
@@ -137,71 +158,31 @@ impl Committer<'_> {
     }
 
     async fn load(&self) -> Result<Table, Error> {
-        let loaded = self.catalog.load(self.name).await;
-        let base = loaded.map_err(|source| Error::Catalog {
-            doing: "load the table",
-            source,
-        })?;
-        self.attempt.progress.alive();
-        if base.metadata.uuid() != self.plan.table_uuid {
-            return Err(Error::OtherTable(format!(
-                "table {} was dropped and created again: its uuid is {}, the plan's {}",
-                self.name,
-                base.metadata.uuid(),
-                self.plan.table_uuid
-            )));
-        }
-        Ok(base)
+        load(self.catalog, self.name, self.table_uuid, self.attempt).await
     }
 
-    /// Builds and writes everything the swap needs, and checks the counts against the manifests.
+    /// Writes everything the swap needs.
     async fn ready(
         &self,
         base: &Table,
-        live: &LiveFiles,
-        groups: &[Rewritten],
-        manifests: &mut Manifests,
+        snapshot_id: i64,
+        draft: Draft,
         (report, last): (&Report, bool),
     ) -> Result<Ready, Error> {
-        let mut dangling = validate::applied_deletes(live, groups);
-        if self.plan.remove_dangling_deletes {
-            dangling.extend(validate::dangling_deletes(live, groups));
-            let table = &base.metadata;
-            dangling.extend(validate::dangling_equality_deletes(table, live, groups));
-        }
-        let sequence = self.plan.use_starting_sequence_number;
-        let built = manifests
-            .build(base, live, groups, &dangling, (self.places, sequence))
-            .await?;
-        counts::check_columns(groups, &built.removed)?;
         self.attempt.progress.alive();
-        let summary = summary::of_rewrite(&summary::Rewrite {
-            live,
-            groups,
-            removed: &built.removed,
-            report,
-            last,
-            plan: self.plan,
-            attempt: self.attempt,
-        });
+        let mut summary = draft.summary;
+        summary::sign(&mut summary, self.attempt, self.action, (report, last));
         let now_ms = self.attempt.ledger.now_ms().await?;
-        let landed = landed(&built.manifests, &manifests.written, groups);
-        let next = snapshot::next(
-            base,
-            manifests.snapshot_id,
-            built.manifests,
-            summary,
-            now_ms,
-        )
-        .place(self.places.manifest_list(manifests.snapshot_id))?;
-        let mut new_files = built.new_files;
+        let next = snapshot::next(base, snapshot_id, draft.manifests, summary, now_ms)
+            .place(self.places.manifest_list(snapshot_id))?;
+        let mut new_files = draft.new_files;
         new_files.push(next.list);
         swap::prepare(
             (self.catalog, self.attempt),
             base,
             (next.requirements, next.updates),
             new_files,
-            landed,
+            draft.landed,
         )
         .await
     }
@@ -241,6 +222,29 @@ impl Committer<'_> {
     }
 }
 
+/// The table as it is now, if it is still the one with this UUID.
+pub(crate) async fn load(
+    catalog: &dyn Catalog,
+    name: &TableName,
+    table_uuid: &str,
+    attempt: &Attempt<'_>,
+) -> Result<Table, Error> {
+    let loaded = catalog.load(name).await;
+    let table = loaded.map_err(|source| Error::Catalog {
+        doing: "load the table",
+        source,
+    })?;
+    attempt.progress.alive();
+    if table.metadata.uuid() == table_uuid {
+        Ok(table)
+    } else {
+        Err(Error::OtherTable(format!(
+            "table {name} was dropped and created again since it was planned: its uuid is {}, the plan's {table_uuid}",
+            table.metadata.uuid(),
+        )))
+    }
+}
+
 /// Swaps tried again after losing against another writer.
 pub(crate) fn retries(base: &Table) -> u32 {
     let retries = number(
@@ -268,22 +272,6 @@ pub(crate) async fn pause(base: &Table, failures: u32, signals: &Signals) {
     }
 }
 
-/// Of all that was written, what the new snapshot lists: manifests of an earlier try may not be.
-fn landed(listed: &[ManifestFile], written: &[String], groups: &[Rewritten]) -> Vec<String> {
-    let listed: HashSet<&str> = listed
-        .iter()
-        .map(|manifest| manifest.manifest_path.as_str())
-        .collect();
-    let manifests = written
-        .iter()
-        .filter(|path| listed.contains(path.as_str()))
-        .cloned();
-    let outputs = groups.iter().flat_map(|group| &group.outputs);
-    manifests
-        .chain(outputs.map(|file| file.file_path.clone()))
-        .collect()
-}
-
 /// What a property asks for, as far as `max`; the default where it is no number.
 fn number(value: Option<&str>, default: u64, max: u64) -> u64 {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -292,28 +280,6 @@ fn number(value: Option<&str>, default: u64, max: u64) -> u64 {
         Some(text) if digits(text) => text.parse().unwrap_or(u64::MAX).min(max),
         _ => default,
     }
-}
-
-/// The report when `groups` are committed on top of `before`.
-fn report(before: &Report, groups: &[Rewritten], snapshot_id: i64, tried: u32) -> Report {
-    let mut report = before.clone();
-    for group in groups {
-        report.files_in += group.group.inputs.len() as u64;
-        report.files_out += group.outputs.len() as u64;
-        report.bytes_in += group.group.input_bytes();
-        report.bytes_out += group
-            .outputs
-            .iter()
-            .map(|file| file.file_size_in_bytes)
-            .sum::<u64>();
-        report.rows_in += group.rows_in;
-        report.deletes_applied += group.deletes_applied;
-        report.rows_out += group.rows_out;
-        report.column_chunks.add(&group.column_chunks);
-    }
-    report.snapshot_id = Some(snapshot_id);
-    report.commit_attempts += tried;
-    report
 }
 
 #[cfg(test)]

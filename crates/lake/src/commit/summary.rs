@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use metadata::{Content, DataFile, Entry, LiveFile, LiveFiles, Snapshot, TableMetadata};
 use model::{Action, JobId};
 use planner::rewrite::{Plan, RULES_KEY};
-use planner::{Attempt, ColumnChunks, Report};
+use planner::{Attempt, ColumnChunks, ManifestEntries, Report};
 
 use super::snapshot::MAIN;
 use crate::rewrite::Rewritten;
@@ -15,92 +15,116 @@ const ATTEMPT: &str = "snowpack.attempt-id";
 const ACTION: &str = "snowpack.action";
 const DELETES_APPLIED: &str = "snowpack.deletes-applied";
 const BYTES_IN: &str = "snowpack.bytes-in";
+const BYTES_OUT: &str = "snowpack.bytes-out";
+/// Java's words of a merge of manifests.
+const MANIFESTS_REPLACED: &str = "manifests-replaced";
+const MANIFESTS_CREATED: &str = "manifests-created";
+const MANIFESTS_KEPT: &str = "manifests-kept";
+const ENTRIES: &str = "entries-processed";
 const COMMIT_ATTEMPTS: &str = "snowpack.commit-attempts";
 const COLUMN_CHUNKS: &str = "snowpack.column-chunks";
 /// Present on the commit that completed the action.
 const COMPLETES: &str = "snowpack.completes-action";
 
-/// What a rewrite's summary is made of.
-#[derive(Debug)]
-pub(super) struct Rewrite<'a> {
-    pub(super) live: &'a LiveFiles,
-    pub(super) groups: &'a [Rewritten],
-    /// Entries removed, data and delete files.
-    pub(super) removed: &'a [Entry],
-    /// With this commit.
-    pub(super) report: &'a Report,
-    pub(super) last: bool,
-    pub(super) plan: &'a Plan,
-    pub(super) attempt: &'a Attempt<'a>,
-}
-
-/// Totals are counted from the live files themselves, not carried from the last summary.
-pub(super) fn of_rewrite(rewrite: &Rewrite<'_>) -> BTreeMap<String, String> {
-    let removed: HashSet<&str> = rewrite
-        .removed
+/// Totals are counted from the live files themselves, not carried from the last summary; `removed`
+/// are the entries removed, of data and delete files.
+pub(super) fn of_rewrite(
+    live: &LiveFiles,
+    groups: &[Rewritten],
+    removed: &[Entry],
+    plan: &Plan,
+) -> BTreeMap<String, String> {
+    let gone: HashSet<&str> = removed
         .iter()
         .map(|entry| entry.file.file_path.as_str())
         .collect();
-    let outputs = || rewrite.groups.iter().flat_map(|group| &group.outputs);
+    let outputs = || groups.iter().flat_map(|group| &group.outputs);
     let mut counts = Counts::default();
-    let stays = |file: &&LiveFile| !removed.contains(file.file.file_path.as_str());
-    for file in rewrite
-        .live
-        .data
-        .iter()
-        .chain(&rewrite.live.deletes)
-        .filter(stays)
-    {
+    let stays = |file: &&LiveFile| !gone.contains(file.file.file_path.as_str());
+    for file in live.data.iter().chain(&live.deletes).filter(stays) {
         counts.total(&file.file);
     }
     for file in outputs() {
         counts.total(file);
         counts.added(file);
     }
-    for entry in rewrite.removed {
+    for entry in removed {
         counts.removed(&entry.file);
     }
     let mut summary = counts.into_summary("replace");
-    let inputs = rewrite
-        .groups
+    let inputs = groups
         .iter()
         .map(|group| group.group.input_bytes())
         .sum::<u64>();
-    let deletes = rewrite
-        .groups
+    let deletes = groups
         .iter()
         .map(|group| group.deletes_applied)
         .sum::<u64>();
-    let places = rewrite.groups.iter().flat_map(|group| &group.group.places);
+    let places = groups.iter().flat_map(|group| &group.group.places);
     let partitions: HashSet<_> = places
         .map(|place| (place.spec_id, &place.partition))
         .chain(outputs().map(|file| (file.spec_id, &file.partition)))
         .collect();
     let mut put = |key: &str, value: String| drop(summary.insert(key.to_owned(), value));
     put("changed-partition-count", partitions.len().to_string());
-    put(JOB, rewrite.attempt.job.to_string());
-    put(ATTEMPT, rewrite.attempt.attempt.to_string());
-    put(ACTION, Action::RewriteDataFiles.to_string());
-    put(RULES_KEY, rewrite.plan.rules.clone());
+    put(RULES_KEY, plan.rules.clone());
     put(DELETES_APPLIED, deletes.to_string());
     put(BYTES_IN, inputs.to_string());
     let mut chunks = ColumnChunks::default();
-    for group in rewrite.groups {
+    for group in groups {
         chunks.add(&group.column_chunks);
     }
     if chunks != ColumnChunks::default() {
         put(COLUMN_CHUNKS, chunks.to_string());
     }
-    put(COMMIT_ATTEMPTS, rewrite.report.commit_attempts.to_string());
-    if rewrite.last {
+    summary
+}
+
+/// Manifests replaced and created, and their bytes in and out. Totals are those of the last summary,
+/// as far as it has them: no file is added or removed.
+pub(crate) fn of_manifests(
+    parent: Option<&Snapshot>,
+    (replaced, created): (u64, u64),
+    entries: &ManifestEntries,
+    bytes: (u64, u64),
+) -> BTreeMap<String, String> {
+    let known = |key: &&str| Some(((*key).to_owned(), parent?.summary.get(*key)?.clone()));
+    let mut summary: BTreeMap<String, String> = TOTALS.iter().filter_map(known).collect();
+    let mut put = |key: &str, value: String| drop(summary.insert(key.to_owned(), value));
+    put("operation", "replace".to_owned());
+    put(MANIFESTS_REPLACED, replaced.to_string());
+    put(MANIFESTS_CREATED, created.to_string());
+    put(MANIFESTS_KEPT, entries.kept.to_string());
+    put(ENTRIES, entries.moved.to_string());
+    put(BYTES_IN, bytes.0.to_string());
+    put(BYTES_OUT, bytes.1.to_string());
+    summary
+}
+
+/// What lets a retry recognise its own work.
+pub(super) fn sign(
+    summary: &mut BTreeMap<String, String>,
+    attempt: &Attempt<'_>,
+    action: Action,
+    (report, last): (&Report, bool),
+) {
+    let mut put = |key: &str, value: String| drop(summary.insert(key.to_owned(), value));
+    put(JOB, attempt.job.to_string());
+    put(ATTEMPT, attempt.attempt.to_string());
+    put(ACTION, action.to_string());
+    put(COMMIT_ATTEMPTS, report.commit_attempts.to_string());
+    if last {
         put(COMPLETES, "true".to_owned());
     }
-    summary
 }
 
 /// What `job` committed for the action, over all its attempts, and whether that completed it.
 /// Read from the snapshots of `main`'s history.
-pub(crate) fn committed_by(table: &TableMetadata, job: &JobId) -> (Option<Report>, bool) {
+pub(crate) fn committed_by(
+    table: &TableMetadata,
+    job: &JobId,
+    action: Action,
+) -> (Option<Report>, bool) {
     let Some(main) = table.refs().get(MAIN) else {
         return (None, false);
     };
@@ -108,16 +132,18 @@ pub(crate) fn committed_by(table: &TableMetadata, job: &JobId) -> (Option<Report
     let mut completed = false;
     for snapshot in table.history(main.snapshot_id) {
         let value = |key: &str| snapshot.summary.get(key).map(String::as_str);
-        if value(JOB) != Some(job.as_str())
-            || value(ACTION) != Some(Action::RewriteDataFiles.as_str())
-        {
+        if value(JOB) != Some(job.as_str()) || value(ACTION) != Some(action.as_str()) {
             continue;
         }
         completed |= value(COMPLETES) == Some("true");
         // Newest first: the first found is the last committed.
         let newest = report.is_none();
         let report = report.get_or_insert_with(Report::default);
-        add(report, snapshot);
+        if action == Action::RewriteManifests {
+            add_manifests(report, snapshot);
+        } else {
+            add(report, snapshot);
+        }
         if newest {
             report.snapshot_id = Some(snapshot.snapshot_id);
             report.commit_attempts = number(snapshot, COMMIT_ATTEMPTS) as u32;
@@ -142,6 +168,21 @@ fn add(report: &mut Report, snapshot: &Snapshot) {
     }
     if let Some(chunks) = snapshot.summary.get(COLUMN_CHUNKS) {
         report.column_chunks.add(&ColumnChunks::parse(chunks));
+    }
+}
+
+fn add_manifests(report: &mut Report, snapshot: &Snapshot) {
+    let entries = report.manifest_entries.get_or_insert_default();
+    let counts = [
+        (&mut report.files_in, MANIFESTS_REPLACED),
+        (&mut report.files_out, MANIFESTS_CREATED),
+        (&mut report.bytes_in, BYTES_IN),
+        (&mut report.bytes_out, BYTES_OUT),
+        (&mut entries.moved, ENTRIES),
+        (&mut entries.kept, MANIFESTS_KEPT),
+    ];
+    for (count, key) in counts {
+        *count = count.saturating_add(number(snapshot, key));
     }
 }
 

@@ -22,7 +22,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use metadata::{Fields, LiveFiles, Schema, live_files};
-use model::TableName;
+use model::{Action, TableName};
 use planner::rewrite::{Group, Input, Options, Plan};
 use planner::{Attempt, Report};
 
@@ -32,7 +32,7 @@ pub use self::preview::{ColumnPreview, Preview, preview};
 use self::row_group::Machine;
 pub(crate) use self::ways::Assembled;
 use crate::Error;
-use crate::commit::{Committer, Outcome, Stale, summary};
+use crate::commit::{Committer, Outcome, Rewriting, Stale, load, summary};
 use crate::files::place::Places;
 use crate::files::properties::WriteSettings;
 use crate::files::schema::WriteSchema;
@@ -65,9 +65,10 @@ pub(crate) async fn execute(
         .table
         .parse()
         .map_err(|error| Error::Refused(format!("the plan names no table: {error}")))?;
-    let table = load(catalog, &name, plan).await?;
+    let table = load(catalog, &name, &plan.table_uuid, attempt).await?;
     // What earlier attempts committed. One's last swap may have come after this one looked for it.
-    let (earlier, completed) = summary::committed_by(&table.metadata, attempt.job);
+    let action = Action::RewriteDataFiles;
+    let (earlier, completed) = summary::committed_by(&table.metadata, attempt.job, action);
     let nothing = plan.nothing().map(Report::nothing);
     if completed || nothing.is_some() {
         return Ok(earlier.or(nothing).unwrap_or_default());
@@ -113,23 +114,6 @@ fn show_progress(machine: &Machine, attempt: &Attempt<'_>) {
     let done = machine.done.swap(0, Ordering::Relaxed);
     if done > 0 {
         attempt.progress.advance(done);
-    }
-}
-
-async fn load(catalog: &dyn Catalog, name: &TableName, plan: &Plan) -> Result<Table, Error> {
-    let loaded = catalog.load(name).await;
-    let table = loaded.map_err(|source| Error::Catalog {
-        doing: "load the table",
-        source,
-    })?;
-    if table.metadata.uuid() == plan.table_uuid {
-        Ok(table)
-    } else {
-        Err(Error::OtherTable(format!(
-            "table {name} was dropped and created again since it was planned: its uuid is {}, the plan's {}",
-            table.metadata.uuid(),
-            plan.table_uuid
-        )))
     }
 }
 
@@ -321,6 +305,11 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    async fn load(&self) -> Result<Table, Error> {
+        let table_uuid = &self.plan.table_uuid;
+        load(self.catalog, self.name, table_uuid, self.attempt).await
+    }
+
     /// A missing file is the table's fault only while the table still has it.
     async fn moved_or(&self, error: Error) -> Error {
         let Error::Storage {
@@ -330,7 +319,7 @@ impl<'a> Session<'a> {
         else {
             return error;
         };
-        let Ok(table) = load(self.catalog, self.name, self.plan).await else {
+        let Ok(table) = self.load().await else {
             return error;
         };
         let Ok(live) = current_files(&table).await else {
@@ -374,17 +363,23 @@ impl<'a> Session<'a> {
         let committer = Committer {
             catalog: self.catalog,
             name: self.name,
+            table_uuid: &self.plan.table_uuid,
             attempt: self.attempt,
-            plan: self.plan,
+            action: Action::RewriteDataFiles,
             places: self.places,
         };
-        let committing = committer.commit(&self.ready, &self.report, last);
+        let (plan, places) = (self.plan, self.places);
+        let mut change = Rewriting::new(plan, &self.ready, &self.report, places, self.attempt)?;
+        let committing = committer.commit(&mut change, last);
         let (outcome, ended) = beside(committing, running).await;
         self.ended.extend(ended);
         self.committed(outcome).await
     }
 
-    async fn committed(&mut self, outcome: Result<Outcome, Error>) -> Result<(), Error> {
+    async fn committed(
+        &mut self,
+        outcome: Result<Outcome<Vec<Stale>>, Error>,
+    ) -> Result<(), Error> {
         match outcome {
             Ok(Outcome::Committed(report)) => {
                 self.report = report;
@@ -397,9 +392,9 @@ impl<'a> Session<'a> {
                 self.completed = true;
                 Ok(())
             }
-            Ok(Outcome::Stale { groups, tried }) => {
+            Ok(Outcome::Stale { stale, tried }) => {
                 self.report.commit_attempts += tried;
-                self.plan_again(groups).await
+                self.plan_again(stale).await
             }
             Err(error @ Error::Contended { .. }) if self.partial().is_some() => {
                 let groups = std::mem::take(&mut self.ready).len();
@@ -442,8 +437,7 @@ impl<'a> Session<'a> {
                 Err(error)
             };
         }
-        let table = load(self.catalog, self.name, self.plan).await?;
-        self.attempt.progress.alive();
+        let table = self.load().await?;
         let Some(current) = table.metadata.current_snapshot() else {
             self.given_up = Some(format!("{why}; the table is empty now"));
             return Ok(());

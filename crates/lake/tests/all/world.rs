@@ -205,18 +205,24 @@ impl World {
     }
 
     pub(crate) fn task(options: &[(&str, &str)]) -> Task {
+        Self::task_of(Action::RewriteDataFiles, options)
+    }
+
+    pub(crate) fn task_of(action: Action, options: &[(&str, &str)]) -> Task {
         let options: BTreeMap<String, String> = options
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
-        Task::parse(Action::RewriteDataFiles, &options).expect("valid options")
+        Task::parse(action, &options).expect("valid options")
     }
 
     pub(crate) async fn plan(&self, options: &[(&str, &str)]) -> Plan {
-        self.engine
-            .plan(&self.name, &Self::task(options), &self.ledger)
-            .await
-            .expect("a plan")
+        self.plan_of(&Self::task(options)).await
+    }
+
+    pub(crate) async fn plan_of(&self, task: &Task) -> Plan {
+        let planned = self.engine.plan(&self.name, task, &self.ledger);
+        planned.await.expect("a plan")
     }
 
     /// As a job of its own: `job-1`, then `job-2`.
@@ -268,6 +274,15 @@ impl World {
         meanwhile: F,
     ) -> Result<Report, EngineError> {
         let plan = self.plan(options).await;
+        Box::pin(self.executed_beside(&plan, meanwhile)).await
+    }
+
+    /// The plan is executed up to its first swap; then `meanwhile` runs; then the swap goes on.
+    pub(crate) async fn executed_beside<F: Future<Output = ()>>(
+        &self,
+        plan: &Plan,
+        meanwhile: F,
+    ) -> Result<Report, EngineError> {
         assert_eq!(plan.nothing(), None);
         self.ledger.pause(1);
         let other = async {
@@ -275,7 +290,7 @@ impl World {
             meanwhile.await;
             self.ledger.resume();
         };
-        let (ended, ()) = tokio::join!(self.execute(&plan), other);
+        let (ended, ()) = tokio::join!(self.execute(plan), other);
         ended
     }
 

@@ -11,10 +11,11 @@ use super::{Codec, Cursor, Encoder, Malformed, Node};
 
 const MAGIC: &[u8] = b"Obj\x01";
 const SYNC_BYTES: usize = 16;
-const SCHEMA: &str = "avro.schema";
+/// The header's entry that holds the schema.
+pub(crate) const SCHEMA: &str = "avro.schema";
 const CODEC: &str = "avro.codec";
 /// A block is closed once it holds this many uncompressed bytes (Java's default interval).
-const BLOCK_BYTES: usize = 64_000;
+pub(crate) const BLOCK_BYTES: usize = 64_000;
 
 /// Values any file may hold, and bytes of the file each further one needs: a value takes far more
 /// memory than its bytes, and packed ones that are all alike next to none.
@@ -166,6 +167,15 @@ impl<'a> Container<'a> {
     }
 }
 
+/// A header with `schema` and `entries`, to which [`ContainerWriter`] adds its codec.
+pub(crate) fn header(schema: &Value, entries: &[(&str, String)]) -> BTreeMap<String, Vec<u8>> {
+    let entries = entries.iter();
+    let entries = entries.map(|(key, value)| ((*key).to_owned(), value.clone().into_bytes()));
+    entries
+        .chain([(SCHEMA.to_owned(), schema.to_string().into_bytes())])
+        .collect()
+}
+
 /// One container being written, in memory.
 #[derive(Debug)]
 pub(crate) struct ContainerWriter {
@@ -173,23 +183,19 @@ pub(crate) struct ContainerWriter {
     codec: Codec,
     sync: [u8; SYNC_BYTES],
     block: Encoder,
-    count: i64,
+    count: usize,
 }
 
 impl ContainerWriter {
     /// A container of `schema` whose header also holds `entries`.
     pub(crate) fn new(schema: &Value, codec: Codec, entries: &[(&str, String)]) -> Self {
-        let mut header: BTreeMap<String, Vec<u8>> = entries
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), value.clone().into_bytes()))
-            .collect();
-        header.insert(SCHEMA.to_owned(), schema.to_string().into_bytes());
-        header.insert(CODEC.to_owned(), codec.name().as_bytes().to_vec());
-        Self::with_header(&header, codec)
+        Self::with_header(&header(schema, entries), codec)
     }
 
-    /// A container with exactly this header.
+    /// A container with this header, but for the codec it names.
     pub(crate) fn with_header(header: &BTreeMap<String, Vec<u8>>, codec: Codec) -> Self {
+        let mut header = header.clone();
+        header.insert(CODEC.to_owned(), codec.name().as_bytes().to_vec());
         let sync = *Uuid::new_v4().as_bytes();
         let mut out = Encoder::default();
         out.raw(MAGIC);
@@ -216,6 +222,14 @@ impl ContainerWriter {
         }
     }
 
+    /// Adds a block that is compressed already.
+    pub(crate) fn push_block(&mut self, count: usize, compressed: &[u8]) {
+        self.flush();
+        self.out.long(count as i64);
+        self.out.bytes(compressed);
+        self.out.raw(&self.sync);
+    }
+
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.flush();
         self.out.into_bytes()
@@ -225,10 +239,11 @@ impl ContainerWriter {
         if self.count == 0 {
             return;
         }
-        self.out.long(self.count);
-        self.out.bytes(&self.codec.compress(self.block.as_bytes()));
-        self.out.raw(&self.sync);
+        let (count, compressed) = (
+            std::mem::take(&mut self.count),
+            self.codec.compress(self.block.as_bytes()).into_owned(),
+        );
         self.block.clear();
-        self.count = 0;
+        self.push_block(count, &compressed);
     }
 }

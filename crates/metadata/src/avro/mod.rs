@@ -14,7 +14,7 @@ mod schema;
 mod tests;
 
 pub(crate) use codec::Codec;
-pub(crate) use container::{Container, ContainerWriter};
+pub(crate) use container::{BLOCK_BYTES, Container, ContainerWriter, SCHEMA, header};
 pub(crate) use cursor::Cursor;
 pub(crate) use encode::Encoder;
 pub(crate) use schema::{Column, Kind, Node};

@@ -1,15 +1,18 @@
 //! Manifests and manifest lists: read lean, written whole.
 //!
 //! `read` decodes only the fields asked for; `write` makes new manifests; `rewrite` replaces one
-//! manifest by another without losing a byte of the entries it keeps; `list` reads and
+//! manifest by another and `merge` many by few, without losing a byte of the entries they keep
+//! (`carry`); `list` reads and
 //! `list_write` writes the list of a snapshot's manifests, `embedded` stands in for a list that an old
 //! snapshot lacks, `count` compares what lists count. `partition` gives the types of
 //! partition values, `schema` the Avro schemas, `types` holds the words.
 
+mod carry;
 mod count;
 mod embedded;
 mod list;
 mod list_write;
+mod merge;
 mod partition;
 mod read;
 mod rewrite;
@@ -24,6 +27,7 @@ use crate::{Error, TableMetadata};
 pub(crate) use count::count;
 pub use list::read_manifest_list;
 pub use list_write::write_manifest_list;
+pub use merge::{Gathered, Merge, Shape};
 pub(crate) use partition::SpecTypes;
 pub use read::read_manifest;
 pub(crate) use read::{fold, load, malformed};

@@ -1,20 +1,20 @@
 //! Replaces a manifest by one without some of its files.
 //!
-//! Entries that stay are copied as the bytes they are: only their status and the numbers they
-//! would have inherited are written anew, under the file's own schema and header. Fields this
-//! crate does not know survive without being understood. In a table of format v1 nothing has numbers. A
-//! manifest of v1 in a table of v2 has no place for them: its survivors are written anew.
+//! Entries that stay are carried as the bytes they are ([`carry`]), under the file's own schema and
+//! header. In a table of format v1 nothing has numbers. A manifest of v1 in a table of v2 has no
+//! place for them: its survivors are written anew.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
 
 use bytes::Bytes;
 
+use super::carry::{carry, numbered};
 use super::partition::SpecTypes;
-use super::read::{EntryReader, EntrySlot, decode, inherit, malformed, open};
+use super::read::{EntryReader, decode, inherit, malformed, open};
 use super::write::{ManifestWriter, Tally};
 use super::{Entry, EntryStatus, Fields, ManifestFile, unwritable, writable};
-use crate::avro::{ContainerWriter, Encoder, Kind, Malformed, Node};
+use crate::avro::{ContainerWriter, Encoder, Malformed};
 use crate::{Error, TableMetadata};
 
 /// A manifest without its removed files.
@@ -72,13 +72,6 @@ pub fn rewrite_manifest<S: BuildHasher>(
         survivors,
         removed: split.removed,
     })
-}
-
-/// Whether the manifest's own schema has room for sequence numbers; that of format v1 does not.
-fn numbered(bytes: &Bytes, manifest: &ManifestFile, types: &SpecTypes) -> Result<bool, Malformed> {
-    let source = open(bytes, manifest)?;
-    let lean = EntryReader::compile(&source, manifest, types, Fields::PLAN)?;
-    Ok(lean.has(EntrySlot::SequenceNumber))
 }
 
 /// Writes the survivors of a format v1 manifest, from before the table was upgraded, as format v2,
@@ -139,60 +132,26 @@ impl Splitter<'_> {
         let mut copy = Encoder::default();
         source.each(|cursor| {
             let mut again = cursor.clone();
-            let mut columns = Vec::with_capacity(5);
-            let written = lean.read_with(cursor, |slot, node, bytes| {
-                columns.push((slot, node, bytes));
-            })?;
-            if written.status == EntryStatus::Deleted {
+            let Some(entry) = carry(&lean, cursor, self.manifest, &mut copy)? else {
                 return Ok(());
-            }
-            if (self.gone)(&written.file.file_path) {
+            };
+            if (self.gone)(&entry.file.file_path) {
                 split
                     .removed
                     .push(inherit(full.read(&mut again)?, self.manifest)?);
                 return Ok(());
             }
-            // Where an older writer left it null for a file that is not new, it stays null.
-            let file_number_inherited = written.file_sequence_number.is_none()
-                && (written.status == EntryStatus::Added || self.manifest.sequence_number == 0);
-            let entry = inherit(written, self.manifest)?;
-            copy.clear();
-            for (slot, node, bytes) in columns {
-                let number = match slot {
-                    Some(EntrySlot::Status) => Some(i64::from(EntryStatus::Existing.code())),
-                    Some(EntrySlot::SnapshotId) => entry.snapshot_id,
-                    Some(EntrySlot::SequenceNumber) => Some(entry.sequence_number),
-                    Some(EntrySlot::FileSequenceNumber) if file_number_inherited => {
-                        Some(entry.file_sequence_number)
-                    }
-                    _ => None,
-                };
-                match number {
-                    Some(number) => put(&mut copy, node, number)?,
-                    None => copy.raw(bytes),
-                }
-            }
             split.container.push(copy.as_bytes());
-            let number = Some(entry.sequence_number);
-            split.tally.add(EntryStatus::Existing, number, &entry.file);
+            let (number, file) = (Some(entry.sequence_number), entry.file);
+            let tally = &mut split.tally;
+            tally.add(
+                EntryStatus::Existing,
+                number,
+                file.record_count,
+                &file.partition,
+            );
             Ok(())
         })?;
         Ok(split)
     }
-}
-
-/// Writes a number where the schema has an int, a long, or a union with one of them.
-fn put(out: &mut Encoder, node: &Node, number: i64) -> Result<(), Malformed> {
-    let is_number = |node: &Node| matches!(node.kind, Kind::Int | Kind::Long);
-    match &node.kind {
-        Kind::Int | Kind::Long => out.long(number),
-        Kind::Union(branches) => {
-            let branch = branches.iter().position(|node| is_number(node));
-            let branch = branch.ok_or_else(|| Malformed::new("a number's union has no number"))?;
-            out.long(branch as i64);
-            out.long(number);
-        }
-        _ => return Err(Malformed::new("a number is written as another type")),
-    }
-    Ok(())
 }

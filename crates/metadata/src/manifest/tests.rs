@@ -14,6 +14,7 @@ use super::*;
 use crate::{Literal, TableMetadata};
 
 mod broken;
+mod merge;
 mod v1;
 
 pub(super) fn table(properties: &serde_json::Value) -> TableMetadata {

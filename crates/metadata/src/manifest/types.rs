@@ -140,6 +140,12 @@ impl ManifestFile {
         Some(i64::from(self.added_files_count?) + i64::from(self.existing_files_count?))
     }
 
+    /// Whether its list says nothing of it that one made of several could not say.
+    pub fn mergeable(&self) -> bool {
+        let carries = !self.carried.fields.is_empty() || self.carried.summaries_lossy;
+        !carries && self.first_row_id.is_none()
+    }
+
     /// Added, existing, deleted: the order of lists.
     pub(super) fn files_counts(&self) -> [Option<i32>; 3] {
         [

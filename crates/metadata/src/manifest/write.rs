@@ -7,11 +7,11 @@ use bytes::Bytes;
 use super::partition::{self, PartitionColumn, Summaries};
 use super::schema;
 use super::{
-    Carried, Content, DataFile, Entry, EntryStatus, ManifestContent, ManifestFile, unwritable,
-    writable,
+    Carried, Content, DataFile, Entry, EntryStatus, ManifestContent, ManifestFile, Shape,
+    unwritable, writable,
 };
-use crate::avro::{Codec, ContainerWriter, Encoder};
-use crate::{Error, Schema, TableMetadata};
+use crate::avro::{Codec, ContainerWriter, Encoder, header};
+use crate::{Error, Literal, Schema, TableMetadata};
 
 /// Format v1 asks for a block size nobody uses (field 105): Java's and PyIceberg's default, 64 MiB.
 const BLOCK_SIZE: i64 = 67_108_864;
@@ -24,6 +24,7 @@ pub struct ManifestWriter {
     spec_id: i32,
     snapshot_id: i64,
     columns: Vec<PartitionColumn>,
+    header: BTreeMap<String, Vec<u8>>,
     container: ContainerWriter,
     entry: Encoder,
     tally: Tally,
@@ -55,12 +56,13 @@ impl Tally {
         &mut self,
         status: EntryStatus,
         sequence_number: Option<i64>,
-        file: &DataFile,
+        records: u64,
+        partition: &[Option<Literal>],
     ) {
         let index = status.code() as usize;
         self.files[index] = self.files[index].saturating_add(1);
-        self.rows[index] = self.rows[index].saturating_add(file.record_count as i64);
-        self.summaries.add(&file.partition);
+        self.rows[index] = self.rows[index].saturating_add(records as i64);
+        self.summaries.add(partition);
         if let (EntryStatus::Existing | EntryStatus::Added, Some(number)) =
             (status, sequence_number)
         {
@@ -108,6 +110,28 @@ impl Tally {
     }
 }
 
+/// The numbers of an entry; `None` is inherited.
+#[derive(Debug, Clone, Copy)]
+struct Numbers {
+    snapshot_id: i64,
+    sequence_number: Option<i64>,
+    file_sequence_number: Option<i64>,
+}
+
+fn existing(entry: &Entry) -> Result<Numbers, Error> {
+    let snapshot_id = entry.snapshot_id.ok_or_else(|| {
+        unwritable(
+            &entry.file.file_path,
+            "an existing file needs the snapshot that added it",
+        )
+    })?;
+    Ok(Numbers {
+        snapshot_id,
+        sequence_number: Some(entry.sequence_number),
+        file_sequence_number: Some(entry.file_sequence_number),
+    })
+}
+
 impl ManifestWriter {
     /// A manifest of the table's format for files of one spec, written by `snapshot_id`.
     pub fn new(
@@ -141,7 +165,7 @@ impl ManifestWriter {
         };
         let columns = partition::columns(spec, table);
         let partition = partition::record_schema(&columns);
-        let mut header = vec![
+        let mut entries = vec![
             ("schema", declared.to_json().to_string()),
             ("schema-id", declared.schema_id.to_string()),
             ("partition-spec", spec.fields_json().to_string()),
@@ -149,16 +173,18 @@ impl ManifestWriter {
             ("format-version", version.to_string()),
         ];
         if version > 1 {
-            header.push(("content", content.as_str().to_owned()));
+            entries.push(("content", content.as_str().to_owned()));
         }
         let partition = partition.map_err(|why| unwritable("manifest", why))?;
         let schema = schema::entry(partition, version);
+        let header = header(&schema, &entries);
         Ok(Self {
             content,
             version,
             spec_id,
             snapshot_id,
-            container: ContainerWriter::new(&schema, codec(table)?, &header),
+            container: ContainerWriter::with_header(&header, codec(table)?),
+            header,
             entry: Encoder::default(),
             tally: Tally::new(columns.len()),
             columns,
@@ -167,41 +193,43 @@ impl ManifestWriter {
 
     /// A file this snapshot adds. `None` inherits the sequence number of the commit.
     pub fn add(&mut self, file: &DataFile, data_sequence_number: Option<i64>) -> Result<(), Error> {
-        self.push(
-            EntryStatus::Added,
-            self.snapshot_id,
-            data_sequence_number,
-            None,
-            file,
-        )
+        let numbers = Numbers {
+            snapshot_id: self.snapshot_id,
+            sequence_number: data_sequence_number,
+            file_sequence_number: None,
+        };
+        self.push(EntryStatus::Added, numbers, file)
     }
 
     /// A live file another snapshot added; its snapshot and sequence numbers are kept.
     pub fn add_existing(&mut self, entry: &Entry) -> Result<(), Error> {
-        let snapshot_id = entry.snapshot_id.ok_or_else(|| {
-            unwritable(
-                &entry.file.file_path,
-                "an existing file needs the snapshot that added it",
-            )
-        })?;
-        self.push(
-            EntryStatus::Existing,
-            snapshot_id,
-            Some(entry.sequence_number),
-            Some(entry.file_sequence_number),
-            &entry.file,
-        )
+        self.push(EntryStatus::Existing, existing(entry)?, &entry.file)
+    }
+
+    /// What [`Self::add_existing`] writes, without adding it.
+    pub(super) fn encode_existing(&mut self, entry: &Entry) -> Result<&[u8], Error> {
+        self.encode(EntryStatus::Existing, existing(entry)?, &entry.file)?;
+        Ok(self.entry.as_bytes())
     }
 
     /// A file this snapshot removes; its sequence numbers are kept.
     pub fn add_deleted(&mut self, entry: &Entry) -> Result<(), Error> {
-        self.push(
-            EntryStatus::Deleted,
-            self.snapshot_id,
-            Some(entry.sequence_number),
-            Some(entry.file_sequence_number),
-            &entry.file,
-        )
+        let numbers = Numbers {
+            snapshot_id: self.snapshot_id,
+            sequence_number: Some(entry.sequence_number),
+            file_sequence_number: Some(entry.file_sequence_number),
+        };
+        self.push(EntryStatus::Deleted, numbers, &entry.file)
+    }
+
+    /// What its entries are encoded as.
+    pub(super) fn shape(&self) -> Shape {
+        Shape::of_header(&self.header)
+    }
+
+    /// Avro's header, all but the codec.
+    pub(super) fn header(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.header
     }
 
     /// How many entries were added.
@@ -233,12 +261,28 @@ impl ManifestWriter {
     fn push(
         &mut self,
         status: EntryStatus,
-        snapshot_id: i64,
-        sequence_number: Option<i64>,
-        file_sequence_number: Option<i64>,
+        numbers: Numbers,
+        file: &DataFile,
+    ) -> Result<(), Error> {
+        self.encode(status, numbers, file)?;
+        self.container.push(self.entry.as_bytes());
+        let (records, number) = (file.record_count, numbers.sequence_number);
+        self.tally.add(status, number, records, &file.partition);
+        Ok(())
+    }
+
+    fn encode(
+        &mut self,
+        status: EntryStatus,
+        numbers: Numbers,
         file: &DataFile,
     ) -> Result<(), Error> {
         self.check(file)?;
+        let Numbers {
+            snapshot_id,
+            sequence_number,
+            file_sequence_number,
+        } = numbers;
         self.check_numbers(file, [sequence_number, file_sequence_number])?;
         self.entry.clear();
         let out = &mut self.entry;
@@ -251,10 +295,7 @@ impl ManifestWriter {
             out.optional(file_sequence_number, Encoder::long);
         }
         encode_file(out, file, &self.columns, self.version)
-            .map_err(|why| unwritable(&file.file_path, why))?;
-        self.container.push(out.as_bytes());
-        self.tally.add(status, sequence_number, file);
-        Ok(())
+            .map_err(|why| unwritable(&file.file_path, why))
     }
 
     /// Format v1 has no sequence numbers: leaving one out must lose nothing.

@@ -1,14 +1,13 @@
 //! The options of `expire_snapshots`: [`OPTIONS`] describes them, [`Options::parse`] checks them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 
 use jiff::Timestamp;
 use model::Action;
 use serde::{Deserialize, Serialize};
 
 use crate::BadOption;
-use crate::rewrite::OptionDoc;
+use crate::option::{Asked, OptionDoc, unknown, whole};
 
 /// Every option there is. [`Options::parse`] knows these keys and no others.
 pub const OPTIONS: &[OptionDoc] = &[
@@ -62,52 +61,23 @@ impl Options {
     pub fn parse(options: &BTreeMap<String, String>) -> Result<Self, BadOption> {
         let mut parsed = Self::default();
         for (key, value) in options {
-            let asked = Asked { key, value };
+            let action = Action::ExpireSnapshots;
+            let asked = Asked { action, key, value };
             match key.as_str() {
                 "older_than" => parsed.older_than_ms = Some(asked.time()?),
-                "retain_last" => parsed.retain_last = Some(asked.count()?),
+                "retain_last" => parsed.retain_last = Some(asked.number(1, i32::MAX)?),
                 "snapshot_ids" => parsed.snapshot_ids = asked.ids()?,
                 "clean_expired_metadata" => parsed.clean_expired_metadata = asked.boolean()?,
-                "deletion-grace-ms" => parsed.grace_ms = Some(asked.grace()?),
-                _ => return Err(unknown(key)),
+                "deletion-grace-ms" => parsed.grace_ms = Some(asked.number(0, GRACE_MS_MAX)?),
+                _ => return Err(unknown(action, OPTIONS, key)),
             }
         }
         Ok(parsed)
     }
 }
 
-fn unknown(key: &str) -> BadOption {
-    let allowed: Vec<&str> = OPTIONS.iter().map(|option| option.key).collect();
-    BadOption::Unknown {
-        action: Action::ExpireSnapshots,
-        key: key.to_owned(),
-        allowed: allowed.join(", "),
-    }
-}
-
-/// A whole number without a sign, as text.
-pub(super) fn whole(text: &str) -> Option<i64> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
-}
-
-/// One option as the user wrote it.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    key: &'a str,
-    value: &'a str,
-}
-
+/// What only this action asks for.
 impl Asked<'_> {
-    fn refuse(self, why: impl Display) -> BadOption {
-        BadOption::Value {
-            action: Action::ExpireSnapshots,
-            key: self.key.to_owned(),
-            value: self.value.to_owned(),
-            why: why.to_string(),
-        }
-    }
-
     fn time(self) -> Result<i64, BadOption> {
         let time = || self.value.parse::<Timestamp>().ok();
         whole(self.value)
@@ -119,30 +89,9 @@ impl Asked<'_> {
             })
     }
 
-    fn count(self) -> Result<i32, BadOption> {
-        let count = whole(self.value).and_then(|count| i32::try_from(count).ok());
-        count
-            .filter(|count| *count >= 1)
-            .ok_or_else(|| self.refuse(format!("must be a whole number from 1 to {}", i32::MAX)))
-    }
-
     fn ids(self) -> Result<BTreeSet<i64>, BadOption> {
         let ids = self.value.split(',').map(|id| whole(id.trim()));
         let ids: Option<BTreeSet<i64>> = ids.collect();
         ids.ok_or_else(|| self.refuse("must be snapshot ids separated by commas"))
-    }
-
-    fn boolean(self) -> Result<bool, BadOption> {
-        match self.value.to_ascii_lowercase().as_str() {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err(self.refuse("must be one of true, false")),
-        }
-    }
-
-    fn grace(self) -> Result<i64, BadOption> {
-        whole(self.value)
-            .filter(|grace| *grace <= GRACE_MS_MAX)
-            .ok_or_else(|| self.refuse(format!("must be a whole number from 0 to {GRACE_MS_MAX}")))
     }
 }

@@ -3,8 +3,9 @@
 
 use metadata::{Ref, RefKind, TableMetadata};
 
-use super::options::{GRACE_MS_MAX, whole};
+use super::options::GRACE_MS_MAX;
 use super::{GRACE_KEY, Options, Refused};
+use crate::option::whole;
 
 const SNAPSHOT_AGE_KEY: &str = "history.expire.max-snapshot-age-ms";
 /// 5 days.

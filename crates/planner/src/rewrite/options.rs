@@ -1,25 +1,12 @@
 //! The options of `rewrite_data_files`: [`OPTIONS`] describes them, [`Options::parse`] checks them.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::str::FromStr;
 
 use model::Action;
 
 use super::filter::Filter;
 use crate::BadOption;
-
-/// One option for people: what `--help`, the README and refusals say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OptionDoc {
-    pub key: &'static str,
-    pub default: &'static str,
-    pub rule: &'static str,
-}
-
-const fn doc(key: &'static str, default: &'static str, rule: &'static str) -> OptionDoc {
-    OptionDoc { key, default, rule }
-}
+use crate::option::{Asked, OptionDoc, doc, unknown};
 
 /// Every option there is. [`Options::parse`] knows these keys and no others.
 pub const OPTIONS: &[OptionDoc] = &[
@@ -225,7 +212,7 @@ impl Options {
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), BadOption> {
-        let option = Asked { key, value };
+        let option = asked(key, value);
         match key {
             "target-file-size-bytes" => {
                 self.target_file_size_bytes = Some(option.number(1, BYTES_MAX)?);
@@ -258,7 +245,7 @@ impl Options {
             "where" => {
                 self.filter = Some(Filter::parse(value).map_err(|error| option.refuse(error))?);
             }
-            _ => return Err(unknown(key)),
+            _ => return Err(unknown(Action::RewriteDataFiles, OPTIONS, key)),
         }
         Ok(())
     }
@@ -273,11 +260,7 @@ impl Options {
         let text = |bytes: u64| bytes.to_string();
         if min >= target {
             return Err(match self.min_file_size_bytes {
-                Some(_) => Asked {
-                    key: "min-file-size-bytes",
-                    value: &text(min),
-                }
-                .refuse(format!(
+                Some(_) => asked("min-file-size-bytes", &text(min)).refuse(format!(
                     "must be below target-file-size-bytes {target}{origin}"
                 )),
                 None => too_small(target, min, max),
@@ -285,11 +268,7 @@ impl Options {
         }
         if max <= target {
             return Err(match self.max_file_size_bytes {
-                Some(_) => Asked {
-                    key: "max-file-size-bytes",
-                    value: &text(max),
-                }
-                .refuse(format!(
+                Some(_) => asked("max-file-size-bytes", &text(max)).refuse(format!(
                     "must be above target-file-size-bytes {target}{origin}"
                 )),
                 None => too_small(target, min, max),
@@ -300,11 +279,7 @@ impl Options {
 }
 
 fn too_small(target: u64, min: u64, max: u64) -> BadOption {
-    Asked {
-        key: "target-file-size-bytes",
-        value: &target.to_string(),
-    }
-    .refuse(format!(
+    asked("target-file-size-bytes", &target.to_string()).refuse(format!(
         "must lie between min-file-size-bytes {min} and max-file-size-bytes {max}"
     ))
 }
@@ -314,50 +289,15 @@ fn max_of(target: u64) -> u64 {
     u64::try_from(u128::from(target) * 9 / 5).unwrap_or(u64::MAX)
 }
 
-fn unknown(key: &str) -> BadOption {
-    let allowed: Vec<&str> = OPTIONS.iter().map(|option| option.key).collect();
-    BadOption::Unknown {
-        action: Action::RewriteDataFiles,
-        key: key.to_owned(),
-        allowed: allowed.join(", "),
-    }
-}
-
-/// One option as the user wrote it.
-#[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
-    pub(super) key: &'a str,
-    pub(super) value: &'a str,
+/// An option of this action as the user wrote it.
+pub(super) fn asked<'a>(key: &'a str, value: &'a str) -> Asked<'a> {
+    let action = Action::RewriteDataFiles;
+    Asked { action, key, value }
 }
 
 impl Asked<'_> {
-    pub(super) fn refuse(self, why: impl Display) -> BadOption {
-        BadOption::Value {
-            action: Action::RewriteDataFiles,
-            key: self.key.to_owned(),
-            value: self.value.to_owned(),
-            why: why.to_string(),
-        }
-    }
-
-    fn number<N: Copy + FromStr + PartialOrd + Display>(
-        self,
-        min: N,
-        max: N,
-    ) -> Result<N, BadOption> {
-        let digits = !self.value.is_empty() && self.value.bytes().all(|b| b.is_ascii_digit());
-        match self.value.parse::<N>() {
-            Ok(number) if digits && number >= min && number <= max => Ok(number),
-            _ => Err(self.refuse(format!("must be a whole number from {min} to {max}"))),
-        }
-    }
-
     fn count(self, min: usize) -> Result<usize, BadOption> {
         self.number(min, i32::MAX as usize)
-    }
-
-    fn boolean(self) -> Result<bool, BadOption> {
-        self.one_of(&[(true, "true"), (false, "false")])
     }
 
     fn ratio(self) -> Result<f64, BadOption> {
@@ -365,17 +305,6 @@ impl Asked<'_> {
             Ok(ratio) if ratio > 0.0 && ratio <= 1.0 => Ok(ratio),
             _ => Err(self.refuse("must be a number above 0 and at most 1")),
         }
-    }
-
-    fn one_of<T: Copy>(self, allowed: &[(T, &'static str)]) -> Result<T, BadOption> {
-        allowed
-            .iter()
-            .find(|(_, name)| name.eq_ignore_ascii_case(self.value))
-            .map(|(choice, _)| *choice)
-            .ok_or_else(|| {
-                let names: Vec<&str> = allowed.iter().map(|(_, name)| *name).collect();
-                self.refuse(format!("must be one of {}", names.join(", ")))
-            })
     }
 
     fn strategy(self) -> Result<(), BadOption> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use metadata::{TARGET_FILE_SIZE_DEFAULT, TARGET_FILE_SIZE_KEY, TableMetadata};
 
-use super::options::{Asked, Options};
+use super::options::{Options, asked};
 use super::packing::Capacity;
 use super::{Refused, filter};
 
@@ -35,13 +35,11 @@ impl<'a> Rules<'a> {
         };
         let (min, max) = options.sizes(target, &origin)?;
         let filter = match &options.filter {
-            Some(filter) => Some(filter.bind(table.current_schema()).map_err(|error| {
-                Asked {
-                    key: "where",
-                    value: filter.text(),
-                }
-                .refuse(error)
-            })?),
+            Some(filter) => Some(
+                filter
+                    .bind(table.current_schema())
+                    .map_err(|error| asked("where", filter.text()).refuse(error))?,
+            ),
             None => None,
         };
         let row_group_bytes =
@@ -105,22 +103,12 @@ fn bytes_property(table: &TableMetadata, key: &'static str) -> Result<Option<u64
 }
 
 fn output_spec_id(table: &TableMetadata, options: &Options) -> Result<i32, Refused> {
-    let Some(asked) = options.output_spec_id else {
-        return Ok(table.default_spec().spec_id);
-    };
-    if table.spec(asked).is_some() {
-        return Ok(asked);
+    match options.output_spec_id {
+        None => Ok(table.default_spec().spec_id),
+        Some(spec_id) if table.spec(spec_id).is_some() => Ok(spec_id),
+        Some(spec_id) => {
+            let spec_id = spec_id.to_string();
+            Err(asked("output-spec-id", &spec_id).no_such_spec(table).into())
+        }
     }
-    let known: Vec<String> = table
-        .specs()
-        .iter()
-        .map(|spec| spec.spec_id.to_string())
-        .collect();
-    let why = format!("the table has no such spec; it has {}", known.join(", "));
-    Err(Asked {
-        key: "output-spec-id",
-        value: &asked.to_string(),
-    }
-    .refuse(why)
-    .into())
 }

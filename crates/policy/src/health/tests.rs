@@ -174,13 +174,16 @@ fn m22_recommended_is_what_this_version_can_do_in_canonical_order() {
     facts.snapshot_stats.expirable_count = 2;
     facts.manifest_stats.small_count = 5_000;
     let found = assess(&facts, &policy());
-    assert_eq!(
-        actions(&found),
-        [Action::ExpireSnapshots, Action::RewriteDataFiles]
-    );
-    let manifests = &found.terms[3];
-    assert_eq!(manifests.action, Action::RewriteManifests);
-    assert!(manifests.why.ends_with("is not built in this version"));
+    let all = [
+        Action::ExpireSnapshots,
+        Action::RewriteDataFiles,
+        Action::RewriteManifests,
+    ];
+    assert_eq!(actions(&found), all);
+    facts.manifest_stats.small_count = super::SMALL_MANIFESTS_MIN - 1;
+    assert_eq!(actions(&assess(&facts, &policy())), all[..2]);
+    facts.manifest_stats.small_count = super::SMALL_MANIFESTS_MIN;
+    assert_eq!(actions(&assess(&facts, &policy())), all);
     facts.format_version = 3;
     assert_eq!(actions(&assess(&facts, &policy())), []);
 }

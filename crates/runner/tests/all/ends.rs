@@ -76,7 +76,10 @@ async fn m14_a_failed_action_fails_its_job_and_the_rest_is_skipped() {
         (JobStatus::Failed, Some(EndReason::ActionFailed))
     );
     let error = ended.error.unwrap();
-    assert!(error.contains("rewrite_manifests is not built"), "{error}");
+    assert!(
+        error.contains("remove_dangling_deletes is not built"),
+        "{error}"
+    );
     rig.assert_nothing_is_live().await;
 }
 

@@ -8,6 +8,7 @@ use planner::{Attempt, Engine, EngineError, Plan, Reason, Report, Task};
 use super::table::History;
 use crate::deletions::{Death, Step};
 use crate::ledger::Break;
+use crate::manifests::tracked;
 use crate::world::{World, chain};
 
 const MEMORY_BYTES: u64 = 64 << 20;
@@ -16,12 +17,20 @@ const ATTEMPTS_MAX: usize = 5;
 
 type Options = BTreeMap<String, String>;
 
+/// Who else was at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nobody,
+    Writer,
+}
+
 impl History {
     pub(super) async fn step(&mut self) {
-        match self.number(0, 9) {
+        match self.number(0, 10) {
             0..=4 => self.write().await,
             5 | 6 => self.change().await,
             7 | 8 => self.rewrite().await,
+            9 => self.rewrite_manifests().await,
             _ => self.expire().await,
         }
     }
@@ -121,9 +130,33 @@ impl History {
 
     async fn rewrite(&mut self) {
         let options = self.rewrite_options().await;
+        self.maintain(Action::RewriteDataFiles, &options).await;
+    }
+
+    /// Every live file is tracked as before, whatever program wrote its entry.
+    async fn rewrite_manifests(&mut self) {
+        let mut options = Options::new();
+        let mut set =
+            |key: &str, value: &str| drop(options.insert(key.to_owned(), value.to_owned()));
+        if self.chance(0.4) {
+            set("rewrite-all", "true");
+        }
+        if self.chance(0.4) {
+            set("target-size-bytes", "2000");
+        }
+        let before = tracked(&self.world.live().await);
+        let swapped = self.maintain(Action::RewriteManifests, &options).await;
+        if swapped == Beside::Nobody {
+            assert_eq!(tracked(&self.world.live().await), before);
+        }
+    }
+
+    /// Beside a writer, ended by a crash and done again, or in peace.
+    async fn maintain(&mut self, action: Action, options: &Options) -> Beside {
         let how = self.number(0, 9);
-        if how < 3 {
-            self.rewrite_beside_a_writer(&options).await;
+        let beside = if how < 3 {
+            self.run_beside_a_writer(action, options).await;
+            Beside::Writer
         } else {
             let broken = (how < 6).then(|| {
                 let all = [
@@ -134,10 +167,12 @@ impl History {
                 ];
                 self.one(&all)
             });
-            self.run(Action::RewriteDataFiles, &options, broken).await;
-        }
+            self.run(action, options, broken).await;
+            Beside::Nobody
+        };
         let state = (*self.now).clone();
         self.note(state, true).await;
+        beside
     }
 
     async fn rewrite_options(&mut self) -> Options {
@@ -173,9 +208,9 @@ impl History {
         options
     }
 
-    async fn rewrite_beside_a_writer(&mut self, options: &Options) {
-        self.say(&format!("rewrite {options:?} beside a writer"));
-        let task = Task::parse(Action::RewriteDataFiles, options).expect("good options");
+    async fn run_beside_a_writer(&mut self, action: Action, options: &Options) {
+        self.say(&format!("{action} {options:?} beside a writer"));
+        let task = Task::parse(action, options).expect("good options");
         let Some(plan) = self.plan(&task).await else {
             return;
         };
@@ -196,7 +231,7 @@ impl History {
         };
         world.ledger.pause(0);
         match ended {
-            Ok(_) => self.count("rewrite beside a writer"),
+            Ok(_) => self.count(&format!("{action} beside a writer")),
             Err(error) => self.tolerate(&error, "beside a writer"),
         }
     }

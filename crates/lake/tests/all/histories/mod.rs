@@ -63,7 +63,13 @@ fn any_history_keeps_every_row_and_every_file() {
     let failures = run.failures.lock().unwrap();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     if seeds.len() >= COUNT {
-        for kind in ["read by pyiceberg", "read by duckdb", "read by files"] {
+        for kind in [
+            "read by pyiceberg",
+            "read by duckdb",
+            "read by files",
+            "rewrite_manifests",
+            "rewrite_manifests beside a writer",
+        ] {
             assert!(counts.get(kind).is_some_and(|count| *count > 0), "{kind}");
         }
     }

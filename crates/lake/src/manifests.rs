@@ -1,0 +1,415 @@
+//! Executes a merge of manifests: entries gathered, sorted by partition, written into new
+//! manifests, committed; planned again where another writer replaced one of them meanwhile.
+//!
+//! The new manifests are written once: they stay right as long as those they were made of are
+//! still listed. Memory: what is gathered at once is within the budget given; more than that is
+//! merged piece by piece, each sorted by itself.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use catalog::{Catalog, Table};
+use futures::{StreamExt, TryStreamExt, stream};
+use metadata::{Gathered, ManifestFile, Merge, TableMetadata, read_manifest_list};
+use model::{Action, TableName};
+use planner::manifests::{Group, Plan};
+use planner::{Attempt, ManifestEntries, Report, Reserved};
+use tokio::task::spawn_blocking;
+
+use crate::Error;
+use crate::commit::{Change, Committer, Draft, Drafted, Outcome, load, snapshot, summary};
+use crate::files::place::Places;
+
+const ACTION: Action = Action::RewriteManifests;
+/// Times a merge is planned again because another writer replaced a manifest.
+const REPLANS_MAX: usize = 3;
+/// Manifests written at once.
+const WRITES_MAX: usize = 8;
+/// Of the budget, what gathered entries may take; the rest is for what is made of them.
+const GATHERED_SHARE: u64 = 2;
+
+/// Executes `plan`.
+pub(crate) async fn execute(
+    catalog: &dyn Catalog,
+    cores: usize,
+    plan: &Plan,
+    attempt: &Attempt<'_>,
+) -> Result<Report, Error> {
+    let name: TableName = plan
+        .table
+        .parse()
+        .map_err(|error| Error::Refused(format!("the plan names no table: {error}")))?;
+    let mut table = load(catalog, &name, &plan.table_uuid, attempt).await?;
+    // One's last swap may have come after this attempt looked for it.
+    let (earlier, completed) = summary::committed_by(&table.metadata, attempt.job, ACTION);
+    let nothing = plan.nothing().map(Report::nothing);
+    if completed || nothing.is_some() {
+        return Ok(earlier.or(nothing).unwrap_or_default());
+    }
+    let places = Places::new(&table.metadata, attempt.attempt.as_str());
+    let committer = Committer {
+        catalog,
+        name: &name,
+        table_uuid: &plan.table_uuid,
+        attempt,
+        action: ACTION,
+        places: &places,
+    };
+    let mut groups = plan.groups.clone();
+    let (mut tried, mut why) = (0, String::new());
+    for _ in 0..=REPLANS_MAX {
+        let maker = Maker {
+            table: &table,
+            places: &places,
+            plan,
+            cores,
+            attempt,
+        };
+        let made = tokio::select! {
+            biased;
+            () = attempt.signals.cancel.cancelled() => return Err(Error::Stopped),
+            () = attempt.signals.drain.cancelled() => return Err(Error::Stopped),
+            made = maker.make(&groups, tried) => made?,
+        };
+        why = match made {
+            Err(gone) => gone,
+            Ok(mut merging) => match committer.commit(&mut merging, true).await? {
+                Outcome::Committed(report) | Outcome::Completed(report) => return Ok(report),
+                Outcome::Stale { stale, tried: more } => {
+                    tried += more;
+                    stale
+                }
+            },
+        };
+        tracing::info!(table = %name, why, "the merge is planned again");
+        table = load(catalog, &name, &plan.table_uuid, attempt).await?;
+        groups = survey::plan_manifests(&table, &plan.options).await?.groups;
+        if groups.is_empty() {
+            return Ok(Report::nothing(format!("{why}; no two are left to merge")));
+        }
+    }
+    Err(Error::Moved(why))
+}
+
+/// Makes new manifests of those of one table.
+#[derive(Debug)]
+struct Maker<'a> {
+    table: &'a Table,
+    places: &'a Places,
+    plan: &'a Plan,
+    cores: usize,
+    attempt: &'a Attempt<'a>,
+}
+
+/// Manifests and those made of them.
+#[derive(Debug)]
+struct Merged {
+    inputs: Vec<ManifestFile>,
+    outputs: Vec<ManifestFile>,
+}
+
+impl Maker<'_> {
+    /// Writes the manifests that `groups` are merged into; or says why they must be planned again.
+    async fn make(&self, groups: &[Group], tried: u32) -> Result<Result<Merging, String>, Error> {
+        let listed = listed(self.table).await?;
+        let by_path: HashMap<&str, &ManifestFile> = listed
+            .iter()
+            .map(|manifest| (manifest.manifest_path.as_str(), manifest))
+            .collect();
+        let mut wanted = Vec::with_capacity(groups.len());
+        for group in groups {
+            let find = |path: &str| by_path.get(path).copied().cloned();
+            let mut inputs = Vec::with_capacity(group.inputs.len());
+            for input in &group.inputs {
+                match find(&input.path) {
+                    Some(manifest) => inputs.push(manifest),
+                    None => return Ok(Err(replaced(&input.path))),
+                }
+            }
+            wanted.push(inputs);
+        }
+        let live = |manifest: &ManifestFile| manifest.live_files_count().unwrap_or(0);
+        let entries: i64 = wanted
+            .iter()
+            .flatten()
+            .map(live)
+            .fold(0, i64::saturating_add);
+        self.attempt
+            .progress
+            .total(u64::try_from(entries).unwrap_or(0));
+        let mut merging = Merging {
+            snapshot_id: snapshot::new_id(),
+            format_version: self.table.metadata.format_version(),
+            merged: Vec::with_capacity(wanted.len()),
+            tried,
+            entries: 0,
+            kept: 0,
+        };
+        for inputs in wanted {
+            let merged = self.merge(inputs, merging.snapshot_id).await?;
+            let outputs = merged.outputs.iter();
+            let moved = outputs.map(|manifest| manifest.live_files_count().unwrap_or(0));
+            merging.entries += moved.sum::<i64>() as u64;
+            merging.merged.push(merged);
+        }
+        Ok(Ok(merging))
+    }
+
+    async fn merge(&self, inputs: Vec<ManifestFile>, snapshot_id: i64) -> Result<Merged, Error> {
+        let reads: Vec<_> = inputs
+            .iter()
+            .map(|manifest| self.gather(manifest))
+            .collect();
+        let mut reads = stream::iter(reads).buffered(self.cores.max(1) * 2);
+        let (mut outputs, mut held, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while let Some(gathered) = reads.try_next().await? {
+            self.attempt.progress.advance(gathered.entries() as u64);
+            bytes += gathered.bytes();
+            held.push(gathered);
+            if bytes > self.attempt.memory_bytes / GATHERED_SHARE {
+                bytes = 0;
+                outputs.extend(self.write(std::mem::take(&mut held), snapshot_id).await?);
+            }
+        }
+        drop(reads);
+        if !held.is_empty() {
+            outputs.extend(self.write(held, snapshot_id).await?);
+        }
+        Ok(Merged { inputs, outputs })
+    }
+
+    /// The live entries of a manifest, as many as its list says.
+    async fn gather(&self, manifest: &ManifestFile) -> Result<Gathered, Error> {
+        let bytes = self.table.storage.read(&manifest.manifest_path).await;
+        let bytes = bytes.map_err(|source| Error::Storage {
+            doing: "read a manifest",
+            source,
+        })?;
+        let (manifest, table) = (manifest.clone(), Arc::clone(&self.table.metadata));
+        blocking(move || {
+            let gathered = Gathered::read(&bytes, &manifest, &table);
+            let gathered = gathered.map_err(|source| Error::Metadata {
+                doing: "gather the entries of a manifest",
+                source,
+            })?;
+            let counted = manifest.live_files_count();
+            if counted.is_some_and(|counted| counted != gathered.entries() as i64) {
+                return Err(Error::Counts(format!(
+                    "{} holds {} live files, its list says {}",
+                    manifest.manifest_path,
+                    gathered.entries(),
+                    counted.unwrap_or(0)
+                )));
+            }
+            Ok(gathered)
+        })
+        .await
+    }
+
+    /// Reserves and writes manifests with the entries gathered.
+    async fn write(
+        &self,
+        gathered: Vec<Gathered>,
+        snapshot_id: i64,
+    ) -> Result<Vec<ManifestFile>, Error> {
+        let (table, target) = (
+            Arc::clone(&self.table.metadata),
+            self.plan.target_size_bytes,
+        );
+        let merge = blocking(move || sorted(gathered, &table, target)).await?;
+        let merge = Arc::new(merge);
+        let blocks = merge.blocks();
+        let share = blocks.div_ceil(self.cores.max(1)).max(1);
+        let parts = (0..blocks).step_by(share).map(|start| {
+            let merge = Arc::clone(&merge);
+            blocking(move || Ok(merge.compress(start..(start + share).min(blocks))))
+        });
+        let compressed: Vec<Vec<u8>> = futures::future::try_join_all(parts).await?.concat();
+        let made = merge.manifests(&compressed, snapshot_id, || self.places.manifest());
+        self.save(made, merge.entries()).await
+    }
+
+    async fn save(
+        &self,
+        made: Vec<(String, Bytes, ManifestFile)>,
+        entries: usize,
+    ) -> Result<Vec<ManifestFile>, Error> {
+        let written = made.iter().map(|(.., manifest)| manifest);
+        let written: i64 = written
+            .map(|manifest| manifest.live_files_count().unwrap_or(0))
+            .sum();
+        if written != entries as i64 {
+            return Err(Error::Counts(format!(
+                "{entries} live files would become {written}"
+            )));
+        }
+        let reserved: Vec<Reserved> = made
+            .iter()
+            .map(|(path, ..)| Reserved {
+                path: path.clone(),
+                kind: "manifest",
+            })
+            .collect();
+        let uuid = self.table.metadata.uuid();
+        self.attempt.ledger.reserve(uuid, &reserved).await?;
+        let storage = &self.table.storage;
+        let writes: Vec<_> = made
+            .into_iter()
+            .map(|(path, bytes, manifest)| async move {
+                let written = storage.write_new(&path, bytes).await;
+                written.map(|()| manifest).map_err(|source| Error::Storage {
+                    doing: "write a manifest",
+                    source,
+                })
+            })
+            .collect();
+        let manifests = stream::iter(writes).buffered(WRITES_MAX).try_collect();
+        let manifests = manifests.await?;
+        self.attempt.progress.alive();
+        Ok(manifests)
+    }
+}
+
+fn sorted(
+    gathered: Vec<Gathered>,
+    table: &TableMetadata,
+    target_bytes: u64,
+) -> Result<Merge, Error> {
+    Merge::new(gathered, table, target_bytes).map_err(|source| Error::Metadata {
+        doing: "merge manifests",
+        source,
+    })
+}
+
+/// Runs what takes a core for long on a thread that may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(lost) => Err(Error::Lost(lost.to_string())),
+    }
+}
+
+/// The manifests of the table's current snapshot.
+async fn listed(table: &Table) -> Result<Vec<ManifestFile>, Error> {
+    match table.metadata.current_snapshot() {
+        None => Ok(Vec::new()),
+        Some(current) => read_manifest_list(&table.storage, current)
+            .await
+            .map_err(|source| Error::Metadata {
+                doing: "read the manifest list",
+                source,
+            }),
+    }
+}
+
+fn replaced(path: &str) -> String {
+    format!("another writer replaced the manifest {path}")
+}
+
+/// New manifests, written and not yet committed.
+#[derive(Debug)]
+struct Merging {
+    snapshot_id: i64,
+    /// Of the table they were written for.
+    format_version: u8,
+    merged: Vec<Merged>,
+    /// Swaps tried before this was made.
+    tried: u32,
+    /// Live files in the new manifests.
+    entries: u64,
+    /// Manifests of the last base that stay.
+    kept: u64,
+}
+
+impl Merging {
+    fn inputs(&self) -> impl Iterator<Item = &ManifestFile> {
+        self.merged.iter().flat_map(|merged| &merged.inputs)
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = &ManifestFile> {
+        self.merged.iter().flat_map(|merged| &merged.outputs)
+    }
+
+    fn entries(&self) -> ManifestEntries {
+        ManifestEntries {
+            moved: self.entries,
+            kept: self.kept,
+        }
+    }
+}
+
+/// Bytes of manifests.
+fn bytes<'a>(manifests: impl Iterator<Item = &'a ManifestFile>) -> u64 {
+    let lengths = manifests.map(|manifest| u64::try_from(manifest.manifest_length).unwrap_or(0));
+    lengths.fold(0, u64::saturating_add)
+}
+
+#[async_trait]
+impl Change for Merging {
+    /// Why the merge must be planned again.
+    type Stale = String;
+
+    fn snapshot_id(&self) -> i64 {
+        self.snapshot_id
+    }
+
+    fn report(&self, tried: u32) -> Report {
+        Report {
+            files_in: self.inputs().count() as u64,
+            files_out: self.outputs().count() as u64,
+            bytes_in: bytes(self.inputs()),
+            bytes_out: bytes(self.outputs()),
+            snapshot_id: Some(self.snapshot_id),
+            commit_attempts: self.tried + tried,
+            manifest_entries: Some(self.entries()),
+            ..Report::default()
+        }
+    }
+
+    async fn draft(&mut self, base: &Table) -> Result<Drafted<String>, Error> {
+        let version = base.metadata.format_version();
+        if version != self.format_version {
+            let why = format!("the table has format version {version} now");
+            return Ok(Drafted::Stale(why));
+        }
+        let listed = listed(base).await?;
+        let inputs: HashSet<&str> = self
+            .inputs()
+            .map(|manifest| manifest.manifest_path.as_str())
+            .collect();
+        let (gone, kept): (Vec<_>, Vec<_>) = listed
+            .iter()
+            .partition(|manifest| inputs.contains(manifest.manifest_path.as_str()));
+        if gone.len() < inputs.len() {
+            let still: HashSet<&str> = gone.iter().map(|m| m.manifest_path.as_str()).collect();
+            let missing = inputs.iter().find(|path| !still.contains(*path));
+            return Ok(Drafted::Stale(replaced(
+                missing.copied().unwrap_or_default(),
+            )));
+        }
+        let manifests = self.outputs().chain(kept.iter().copied()).cloned();
+        let manifests: Vec<ManifestFile> = manifests.collect();
+        let (replaced, stay) = (inputs.len() as u64, kept.len() as u64);
+        self.kept = stay;
+        let summary = summary::of_manifests(
+            base.metadata.current_snapshot(),
+            (replaced, self.outputs().count() as u64),
+            &self.entries(),
+            (bytes(self.inputs()), bytes(self.outputs())),
+        );
+        let landed = self
+            .outputs()
+            .map(|manifest| manifest.manifest_path.clone())
+            .collect();
+        Ok(Drafted::Next(Draft {
+            manifests,
+            summary,
+            new_files: Vec::new(),
+            landed,
+        }))
+    }
+}
