@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maintenance::ActionRow;
 use model::{Action, ActionOutcome};
-use planner::{Expired, ManifestEntries, Purge, Report};
+use planner::{Deletes, Expired, ManifestEntries, Purge, Report};
 use serde_json::{Value, json};
 
 use crate::print::{self, Grid};
@@ -133,11 +133,25 @@ pub(crate) fn words(report: &Report) -> String {
         of_expiry(expired)
     } else if let Some(purge) = &report.purge {
         of_purge(purge)
+    } else if let Some(deletes) = &report.deletes {
+        of_deletes(report, deletes)
     } else if let Some(entries) = &report.manifest_entries {
         of_manifests(report, entries)
     } else {
         of_rewrite(report)
     }
+}
+
+fn of_deletes(report: &Report, deletes: &Deletes) -> String {
+    format!(
+        "{} ({}, {}) -> {} ({}, {})",
+        print::counted(report.files_in, "delete file"),
+        print::counted(deletes.removed, "delete"),
+        print::bytes(report.bytes_in),
+        print::count(report.files_out),
+        print::count(deletes.added),
+        print::bytes(report.bytes_out),
+    )
 }
 
 fn of_manifests(report: &Report, entries: &ManifestEntries) -> String {

@@ -1,12 +1,13 @@
 //! `snowpack plan`: what an action would do to a table, and why it leaves the rest alone.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
 use catalog::Catalog;
 use lake::Preview;
 use model::{Action, TableName};
-use planner::{Plan, Task, expire, manifests, purge, rewrite};
+use planner::{Plan, Task, dangling, expire, manifests, purge, rewrite};
 use serde_json::{Value, json};
 
 use crate::args::{Lakehouse, MaybeDatabase};
@@ -145,6 +146,7 @@ pub(crate) fn text(plan: &Plan) -> String {
     match plan {
         Plan::ExpireSnapshots(plan) => expire_text(plan),
         Plan::RewriteDataFiles(plan) => rewrite_text(plan),
+        Plan::RemoveDanglingDeletes(plan) => dangling_text(plan),
         Plan::RewriteManifests(plan) => manifests_text(plan),
         Plan::PurgePending(plan) => purge_text(plan),
     }
@@ -231,6 +233,33 @@ fn purge_text(plan: &purge::Plan) -> String {
         ));
     }
     lines.join("\n") + "\n"
+}
+
+fn dangling_text(plan: &dangling::Plan) -> String {
+    let mut text = format!("remove_dangling_deletes of {}\n", plan.table);
+    if let Some(why) = plan.nothing() {
+        text.extend(["nothing to do: ", why, "\n"]);
+        return text;
+    }
+    let mut sums: BTreeMap<dangling::Why, [u64; 3]> = BTreeMap::new();
+    for file in &plan.files {
+        let sum = sums.entry(file.why).or_default();
+        for (sum, more) in sum.iter_mut().zip([1, file.records, file.bytes]) {
+            *sum = sum.saturating_add(more);
+        }
+    }
+    let mut grid = Grid::new(&[">FILES", ">DELETES", ">BYTES", "GO BECAUSE"]);
+    for (why, [files, records, bytes]) in sums {
+        let why = why.as_str().to_owned();
+        let [files, records] = [files, records].map(print::count);
+        grid.row([files, records, print::bytes(bytes), why]);
+    }
+    format!(
+        "{text}{} removed, {} may still apply and stay\n\n{}",
+        print::counted(plan.files.len() as u64, "delete file"),
+        print::count(plan.kept),
+        grid.render()
+    )
 }
 
 fn manifests_text(plan: &manifests::Plan) -> String {

@@ -2,13 +2,14 @@
 //!
 //! [`NativeEngine`] implements `planner::Engine`. A rewrite writes data files ([`rewrite`]: the
 //! task is one column of one output row group), then commits them ([`commit`]: validated on the
-//! table as it is by then, swapped under the fence); [`manifests`] merges manifests and commits them
-//! the same way. [`write`] and [`append`] are what a plain
+//! table as it is by then, swapped under the fence); [`manifests`] merges manifests and [`dangling`]
+//! drops delete files that apply to nothing, committed the same way. [`write`] and [`append`] are what a plain
 //! writer of the same tables needs; tests and the demo use them. Only
 //! [`purge`] deletes files, and only those that waited their time.
 
 mod append;
 mod commit;
+mod dangling;
 mod deletes;
 mod engine;
 mod error;

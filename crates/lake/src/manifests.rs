@@ -21,14 +21,22 @@ use tokio::task::spawn_blocking;
 use crate::Error;
 use crate::commit::{Change, Committer, Draft, Drafted, Outcome, load, snapshot, summary};
 use crate::files::place::Places;
+use crate::rewrite::current_files;
 
 const ACTION: Action = Action::RewriteManifests;
 /// Times a merge is planned again because another writer replaced a manifest.
 const REPLANS_MAX: usize = 3;
 /// Manifests written at once.
 const WRITES_MAX: usize = 8;
-/// Of the budget, what gathered entries may take; the rest is for what is made of them.
+/// Of the budget, what gathered entries may take, and what those read ahead; the rest is for what is
+/// made of them.
 const GATHERED_SHARE: u64 = 2;
+const READ_AHEAD_SHARE: u64 = 4;
+/// What entries take unpacked, in multiples of their manifest's length.
+const UNPACKED: u64 = 12;
+
+const AS_MANY: &str = "merged, they are no fewer: they do not fit into memory together, or not into \
+                       manifests of the target size";
 
 /// Executes `plan`.
 pub(crate) async fn execute(
@@ -71,11 +79,13 @@ pub(crate) async fn execute(
             biased;
             () = attempt.signals.cancel.cancelled() => return Err(Error::Stopped),
             () = attempt.signals.drain.cancelled() => return Err(Error::Stopped),
-            made = maker.make(&groups, tried) => made?,
+            made = maker.make(&groups, tried) => made,
         };
         why = match made {
-            Err(gone) => gone,
-            Ok(mut merging) => match committer.commit(&mut merging, true).await? {
+            Ok(Made::Nothing(why)) => return Ok(Report::nothing(why)),
+            Ok(Made::Again(why)) => why,
+            Err(error) => gone(&committer, error).await?,
+            Ok(Made::Merging(mut merging)) => match committer.commit(&mut merging, true).await? {
                 Outcome::Committed(report) | Outcome::Completed(report) => return Ok(report),
                 Outcome::Stale { stale, tried: more } => {
                     tried += more;
@@ -84,13 +94,48 @@ pub(crate) async fn execute(
             },
         };
         tracing::info!(table = %name, why, "the merge is planned again");
-        table = load(catalog, &name, &plan.table_uuid, attempt).await?;
+        table = committer.load().await?;
+        // The writer may have been an earlier attempt of this very job.
+        let earlier = summary::committed_by(&table.metadata, attempt.job, ACTION);
+        if let (Some(report), true) = earlier {
+            return Ok(report);
+        }
         groups = survey::plan_manifests(&table, &plan.options).await?.groups;
         if groups.is_empty() {
-            return Ok(Report::nothing(format!("{why}; no two are left to merge")));
+            return Ok(Report {
+                commit_attempts: tried,
+                ..Report::nothing(format!("{why}; no two are left to merge"))
+            });
         }
     }
     Err(Error::Moved(why))
+}
+
+/// Why another plan is needed, where a manifest is missing that the table no longer lists; else
+/// the error itself.
+async fn gone(committer: &Committer<'_>, error: Error) -> Result<String, Error> {
+    let Error::Storage {
+        source: storage::Error::NotFound { location },
+        ..
+    } = &error
+    else {
+        return Err(error);
+    };
+    let now = listed(&committer.load().await?).await?;
+    let mut now = now.iter();
+    if now.any(|manifest| manifest.manifest_path == *location) {
+        return Err(error);
+    }
+    Ok(replaced(location))
+}
+
+/// What came of making new manifests.
+enum Made {
+    Merging(Merging),
+    /// Why they must be planned again.
+    Again(String),
+    /// Why there is nothing to commit.
+    Nothing(String),
 }
 
 /// Makes new manifests of those of one table.
@@ -111,8 +156,8 @@ struct Merged {
 }
 
 impl Maker<'_> {
-    /// Writes the manifests that `groups` are merged into; or says why they must be planned again.
-    async fn make(&self, groups: &[Group], tried: u32) -> Result<Result<Merging, String>, Error> {
+    /// Writes the manifests that `groups` are merged into.
+    async fn make(&self, groups: &[Group], tried: u32) -> Result<Made, Error> {
         let listed = listed(self.table).await?;
         let by_path: HashMap<&str, &ManifestFile> = listed
             .iter()
@@ -120,13 +165,12 @@ impl Maker<'_> {
             .collect();
         let mut wanted = Vec::with_capacity(groups.len());
         for group in groups {
-            let find = |path: &str| by_path.get(path).copied().cloned();
             let mut inputs = Vec::with_capacity(group.inputs.len());
             for input in &group.inputs {
-                match find(&input.path) {
-                    Some(manifest) => inputs.push(manifest),
-                    None => return Ok(Err(replaced(&input.path))),
-                }
+                let Some(manifest) = by_path.get(input.path.as_str()) else {
+                    return Ok(Made::Again(replaced(&input.path)));
+                };
+                inputs.push(ManifestFile::clone(manifest));
             }
             wanted.push(inputs);
         }
@@ -136,36 +180,60 @@ impl Maker<'_> {
             .flatten()
             .map(live)
             .fold(0, i64::saturating_add);
-        self.attempt
-            .progress
-            .total(u64::try_from(entries).unwrap_or(0));
+        self.attempt.progress.total(entries.unsigned_abs());
         let mut merging = Merging {
             snapshot_id: snapshot::new_id(),
             format_version: self.table.metadata.format_version(),
             merged: Vec::with_capacity(wanted.len()),
             tried,
-            entries: 0,
             kept: 0,
         };
         for inputs in wanted {
-            let merged = self.merge(inputs, merging.snapshot_id).await?;
-            let outputs = merged.outputs.iter();
-            let moved = outputs.map(|manifest| manifest.live_files_count().unwrap_or(0));
-            merging.entries += moved.sum::<i64>() as u64;
-            merging.merged.push(merged);
+            let Some(outputs) = self.merge(&inputs, merging.snapshot_id).await? else {
+                let why = "the type of a partition's source changed".to_owned();
+                return Ok(Made::Again(why));
+            };
+            // What all the work came to may be no less than there was; then it is not worth a commit.
+            let same = outputs.len() == 1 && inputs.len() == 1;
+            if outputs.len() < inputs.len() || (self.plan.options.rewrite_all && !same) {
+                merging.merged.push(Merged { inputs, outputs });
+            }
         }
-        Ok(Ok(merging))
+        if merging.merged.is_empty() {
+            return Ok(Made::Nothing(AS_MANY.to_owned()));
+        }
+        Ok(Made::Merging(merging))
     }
 
-    async fn merge(&self, inputs: Vec<ManifestFile>, snapshot_id: i64) -> Result<Merged, Error> {
+    /// Writes the manifests that `inputs` become; `None` when they are not encoded alike any more.
+    async fn merge(
+        &self,
+        inputs: &[ManifestFile],
+        snapshot_id: i64,
+    ) -> Result<Option<Vec<ManifestFile>>, Error> {
+        let largest = inputs.iter().map(|input| input.manifest_length).max();
+        let largest = largest
+            .unwrap_or(0)
+            .unsigned_abs()
+            .saturating_mul(UNPACKED)
+            .max(1);
+        // What is read ahead takes memory, too.
+        let ahead = self.attempt.memory_bytes / READ_AHEAD_SHARE / largest;
+        let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
         let reads: Vec<_> = inputs
             .iter()
             .map(|manifest| self.gather(manifest))
             .collect();
-        let mut reads = stream::iter(reads).buffered(self.cores.max(1) * 2);
-        let (mut outputs, mut held, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut reads = stream::iter(reads).buffered(ahead.clamp(1, self.cores.max(1) * 2));
+        let (mut outputs, mut held, mut bytes) = (Vec::new(), Vec::<Gathered>::new(), 0);
         while let Some(gathered) = reads.try_next().await? {
             self.attempt.progress.advance(gathered.entries() as u64);
+            if held
+                .first()
+                .is_some_and(|first| first.shape() != gathered.shape())
+            {
+                return Ok(None);
+            }
             bytes += gathered.bytes();
             held.push(gathered);
             if bytes > self.attempt.memory_bytes / GATHERED_SHARE {
@@ -177,10 +245,9 @@ impl Maker<'_> {
         if !held.is_empty() {
             outputs.extend(self.write(held, snapshot_id).await?);
         }
-        Ok(Merged { inputs, outputs })
+        Ok(Some(outputs))
     }
 
-    /// The live entries of a manifest, as many as its list says.
     async fn gather(&self, manifest: &ManifestFile) -> Result<Gathered, Error> {
         let bytes = self.table.storage.read(&manifest.manifest_path).await;
         let bytes = bytes.map_err(|source| Error::Storage {
@@ -190,20 +257,10 @@ impl Maker<'_> {
         let (manifest, table) = (manifest.clone(), Arc::clone(&self.table.metadata));
         blocking(move || {
             let gathered = Gathered::read(&bytes, &manifest, &table);
-            let gathered = gathered.map_err(|source| Error::Metadata {
+            gathered.map_err(|source| Error::Metadata {
                 doing: "gather the entries of a manifest",
                 source,
-            })?;
-            let counted = manifest.live_files_count();
-            if counted.is_some_and(|counted| counted != gathered.entries() as i64) {
-                return Err(Error::Counts(format!(
-                    "{} holds {} live files, its list says {}",
-                    manifest.manifest_path,
-                    gathered.entries(),
-                    counted.unwrap_or(0)
-                )));
-            }
-            Ok(gathered)
+            })
         })
         .await
     }
@@ -293,17 +350,21 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// The manifests of the table's current snapshot.
+/// The manifests of the table's current snapshot, with the counts that a list of format v2 must
+/// have: where an early list left them out, they are counted.
 async fn listed(table: &Table) -> Result<Vec<ManifestFile>, Error> {
-    match table.metadata.current_snapshot() {
-        None => Ok(Vec::new()),
-        Some(current) => read_manifest_list(&table.storage, current)
-            .await
-            .map_err(|source| Error::Metadata {
-                doing: "read the manifest list",
-                source,
-            }),
+    let Some(current) = table.metadata.current_snapshot() else {
+        return Ok(Vec::new());
+    };
+    let read = read_manifest_list(&table.storage, current).await;
+    let manifests = read.map_err(|source| Error::Metadata {
+        doing: "read the manifest list",
+        source,
+    })?;
+    if manifests.iter().all(ManifestFile::counted) {
+        return Ok(manifests);
     }
+    Ok(current_files(table).await?.manifests)
 }
 
 fn replaced(path: &str) -> String {
@@ -319,8 +380,6 @@ struct Merging {
     merged: Vec<Merged>,
     /// Swaps tried before this was made.
     tried: u32,
-    /// Live files in the new manifests.
-    entries: u64,
     /// Manifests of the last base that stay.
     kept: u64,
 }
@@ -335,8 +394,10 @@ impl Merging {
     }
 
     fn entries(&self) -> ManifestEntries {
+        let live = |manifest: &ManifestFile| manifest.live_files_count().unwrap_or(0);
+        let moved: i64 = self.outputs().map(live).sum();
         ManifestEntries {
-            moved: self.entries,
+            moved: moved.unsigned_abs(),
             kept: self.kept,
         }
     }

@@ -12,6 +12,8 @@ mod broken;
 mod conflict;
 #[path = "all/damaged_deletes.rs"]
 mod damaged_deletes;
+#[path = "all/dangling.rs"]
+mod dangling;
 #[path = "all/deletions.rs"]
 mod deletions;
 #[path = "all/equality.rs"]

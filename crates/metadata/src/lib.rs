@@ -30,7 +30,8 @@ pub use manifest::{
     read_manifest_list, rewrite_manifest, write_manifest_list,
 };
 pub use measure::{
-    MANIFESTS_READ_MAX, Measuring, manifest_target, measure, small_manifest_below, snapshot_stats,
+    MANIFEST_TARGET_MAX, MANIFESTS_READ_MAX, Measuring, manifest_target, measure,
+    small_manifest_below, snapshot_stats,
 };
 pub use scan::{LiveFile, LiveFiles, live_files};
 pub use schema::{Field, Primitive, Schema, StructType, Type};

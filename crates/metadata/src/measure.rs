@@ -22,6 +22,8 @@ pub const MANIFESTS_READ_MAX: usize = 256;
 const MANIFEST_TARGET_KEY: &str = "commit.manifest.target-size-bytes";
 /// Java's default of it: 8 MiB.
 const MANIFEST_TARGET_DEFAULT: u64 = 8 << 20;
+/// A manifest is made in memory, and read whole by whoever plans a scan.
+pub const MANIFEST_TARGET_MAX: u64 = 256 << 20;
 
 /// What is measured against.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -133,7 +135,9 @@ pub fn manifest_target(table: &TableMetadata) -> u64 {
         .property(MANIFEST_TARGET_KEY)
         .and_then(|value| value.parse().ok())
         .filter(|target| *target > 0)
-        .unwrap_or(MANIFEST_TARGET_DEFAULT)
+        .map_or(MANIFEST_TARGET_DEFAULT, |target: u64| {
+            target.min(MANIFEST_TARGET_MAX)
+        })
 }
 
 /// A manifest shorter than this is small: merging two of them always leaves one less.
@@ -143,12 +147,15 @@ pub fn small_manifest_below(target: u64) -> u64 {
 
 fn manifest_stats(table: &TableMetadata, manifests: &[ManifestFile]) -> ManifestStats {
     let small_below = small_manifest_below(manifest_target(table));
-    let lengths = manifests
-        .iter()
-        .map(|manifest| u64::try_from(manifest.manifest_length).unwrap_or(0));
+    let length = |manifest: &ManifestFile| u64::try_from(manifest.manifest_length).unwrap_or(0);
+    let small = |manifest: &&ManifestFile| {
+        // What no merge takes is not counted for one.
+        let may = manifest.mergeable() && manifest.key_metadata.is_none();
+        may && length(manifest) < small_below
+    };
     ManifestStats {
-        total_bytes: lengths.clone().fold(0, u64::saturating_add),
-        small_count: lengths.filter(|length| *length < small_below).count() as u64,
+        total_bytes: manifests.iter().map(length).fold(0, u64::saturating_add),
+        small_count: manifests.iter().filter(small).count() as u64,
         old_spec_file_count: 0,
     }
 }

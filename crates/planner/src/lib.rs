@@ -4,6 +4,7 @@
 //! plan (natively in `lake`; later Spark and Trino); [`Ledger`] is what an engine may ask of the
 //! job it works for: reserve paths before they are written, commit while the attempt is current.
 
+pub mod dangling;
 mod deletion;
 pub mod expire;
 pub mod manifests;
@@ -20,5 +21,5 @@ pub use port::{
     Attempt, Engine, EngineError, Ledger, LedgerError, Progress, Records, Reserved, Signals, Swap,
     SwapError, Unwatched,
 };
-pub use report::{ColumnChunks, Expired, ManifestEntries, Purge, Report};
+pub use report::{ColumnChunks, Deletes, Expired, ManifestEntries, Purge, Report};
 pub use task::{BadOption, Plan, Task};

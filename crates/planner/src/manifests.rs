@@ -21,14 +21,13 @@ use crate::BadOption;
 pub use options::{OPTIONS, Options};
 
 /// What entries take in memory, in multiples of the manifest's own length: they lie there
-/// unpacked, with their partitions beside them.
-const UNPACKED: u64 = 12;
+/// unpacked, with their partitions beside them, and what is made of them takes as much again.
+const UNPACKED: u64 = 24;
 /// What an execution holds beside them.
 const MEMORY_BYTES: u64 = 32 << 20;
 
 const RIGHT_SIZE: &str = "not small";
-const ALONE: &str = "the only small one of its kind";
-const AS_MANY: &str = "as many would be left";
+const ALONE: &str = "the only one of its kind";
 const OTHER_SPEC: &str = "of another spec than spec_id";
 const ENCRYPTED: &str = "encrypted";
 const UNKNOWN_FIELDS: &str = "with fields that this version cannot merge";
@@ -185,16 +184,24 @@ fn length(manifest: &ManifestFile) -> u64 {
     u64::try_from(manifest.manifest_length).unwrap_or(0)
 }
 
-/// Plans the merge of the manifests chosen from the table's current snapshot; `shapes` are theirs.
+/// Plans the merge of the manifests chosen from the table's current snapshot; `shapes` are theirs,
+/// `None` of one whose entries cannot be carried.
 pub fn plan(
     table: &TableMetadata,
     key: &str,
     mut chosen: Chosen<'_>,
-    shapes: &[Shape],
+    shapes: &[Option<Shape>],
     options: &Options,
 ) -> Plan {
-    let mut kinds: BTreeMap<(ManifestContent, i32, &Shape), Vec<Input>> = BTreeMap::new();
-    for (manifest, shape) in chosen.manifests.iter().zip(shapes) {
+    let mut kinds: BTreeMap<(ManifestContent, i32, Shape), Vec<Input>> = BTreeMap::new();
+    for (manifest, shape) in std::mem::take(&mut chosen.manifests)
+        .into_iter()
+        .zip(shapes)
+    {
+        let Some(shape) = *shape else {
+            chosen.keep(UNKNOWN_FIELDS, 1);
+            continue;
+        };
         let kind = (manifest.content, manifest.partition_spec_id, shape);
         kinds.entry(kind).or_default().push(Input {
             path: manifest.manifest_path.clone(),
@@ -215,8 +222,6 @@ pub fn plan(
         // What Spark leaves alone, too.
         if count == 1 && (group.expected == 1 || !options.rewrite_all) {
             chosen.keep(ALONE, 1);
-        } else if count <= group.expected && !options.rewrite_all {
-            chosen.keep(AS_MANY, count);
         } else {
             groups.push(group);
         }

@@ -22,11 +22,16 @@ pub(crate) const fn doc(key: &'static str, default: &'static str, rule: &'static
 
 /// An option of `action` that is none of `options`.
 pub(crate) fn unknown(action: Action, options: &[OptionDoc], key: &str) -> BadOption {
-    let allowed: Vec<&str> = options.iter().map(|option| option.key).collect();
+    let keys: Vec<&str> = options.iter().map(|option| option.key).collect();
+    let allowed = if keys.is_empty() {
+        "none".to_owned()
+    } else {
+        keys.join(", ")
+    };
     BadOption::Unknown {
         action,
         key: key.to_owned(),
-        allowed: allowed.join(", "),
+        allowed,
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use model::Action;
 use serde::{Deserialize, Serialize};
 
+use crate::option::unknown;
 use crate::{BadOption, Due};
 
 /// Due files looked at for a plan; more are said to be at least so many.
@@ -22,11 +23,7 @@ impl Options {
     pub fn parse(options: &BTreeMap<String, String>) -> Result<Self, BadOption> {
         match options.keys().next() {
             None => Ok(Self {}),
-            Some(key) => Err(BadOption::Unknown {
-                action: Action::PurgePending,
-                key: key.clone(),
-                allowed: "none".to_owned(),
-            }),
+            Some(key) => Err(unknown(Action::PurgePending, &[], key)),
         }
     }
 }

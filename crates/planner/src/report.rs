@@ -34,6 +34,9 @@ pub struct Report {
     /// Of `purge_pending` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purge: Option<Purge>,
+    /// Of actions on delete files only: their `files_` and `bytes_` are delete files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletes: Option<Deletes>,
     /// Of `rewrite_manifests` only: its `files_` and `bytes_` are manifests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_entries: Option<ManifestEntries>,
@@ -162,6 +165,15 @@ impl Expired {
     }
 }
 
+/// What became of deletes in delete files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deletes {
+    /// In files removed.
+    pub removed: u64,
+    /// In files added.
+    pub added: u64,
+}
+
 /// What became of the manifests of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestEntries {
@@ -227,6 +239,12 @@ impl Report {
             expired.message()
         } else if let Some(purge) = &self.purge {
             purge.message()
+        } else if let Some(deletes) = &self.deletes {
+            format!(
+                "{files_in} delete files -> {files_out}, {bytes_in} bytes -> {bytes_out}, {} deletes \
+                 -> {}",
+                deletes.removed, deletes.added
+            )
         } else if let Some(entries) = &self.manifest_entries {
             format!(
                 "{files_in} manifests -> {files_out}, {bytes_in} bytes -> {bytes_out}, {} entries, \

@@ -28,6 +28,7 @@ use metadata::Literal;
 use serde::{Deserialize, Serialize};
 
 pub use decide::plan;
+pub use deletes::path_of_bounds;
 pub use equality::is_global;
 pub use keys::key_column;
 pub use moves::spread;

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use model::Action;
 use serde::{Deserialize, Serialize};
 
-use crate::{expire, manifests, purge, rewrite};
+use crate::{dangling, expire, manifests, purge, rewrite};
 
 /// An action and its options, checked. The only way to have one is [`Task::parse`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Task {
     ExpireSnapshots(expire::Options),
     RewriteDataFiles(rewrite::Options),
+    RemoveDanglingDeletes(dangling::Options),
     RewriteManifests(manifests::Options),
     PurgePending(purge::Options),
 }
@@ -34,7 +35,7 @@ pub enum BadOption {
     },
     #[error(
         "{action} is not built in this version; built: expire_snapshots, rewrite_data_files, \
-         rewrite_manifests, purge_pending"
+         remove_dangling_deletes, rewrite_manifests, purge_pending"
     )]
     NotBuilt { action: Action },
 }
@@ -51,9 +52,12 @@ impl Task {
             Action::RewriteManifests => {
                 manifests::Options::parse(options).map(Self::RewriteManifests)
             }
-            Action::RewritePositionDeleteFiles
-            | Action::RemoveDanglingDeletes
-            | Action::RemoveOrphanFiles => Err(BadOption::NotBuilt { action }),
+            Action::RemoveDanglingDeletes => {
+                dangling::Options::parse(options).map(Self::RemoveDanglingDeletes)
+            }
+            Action::RewritePositionDeleteFiles | Action::RemoveOrphanFiles => {
+                Err(BadOption::NotBuilt { action })
+            }
         }
     }
 
@@ -61,6 +65,7 @@ impl Task {
         match self {
             Self::ExpireSnapshots(_) => Action::ExpireSnapshots,
             Self::RewriteDataFiles(_) => Action::RewriteDataFiles,
+            Self::RemoveDanglingDeletes(_) => Action::RemoveDanglingDeletes,
             Self::RewriteManifests(_) => Action::RewriteManifests,
             Self::PurgePending(_) => Action::PurgePending,
         }
@@ -74,6 +79,7 @@ impl Task {
 pub enum Plan {
     ExpireSnapshots(expire::Plan),
     RewriteDataFiles(rewrite::Plan),
+    RemoveDanglingDeletes(dangling::Plan),
     RewriteManifests(manifests::Plan),
     PurgePending(purge::Plan),
 }
@@ -83,6 +89,7 @@ impl Plan {
         match self {
             Self::ExpireSnapshots(_) => Action::ExpireSnapshots,
             Self::RewriteDataFiles(_) => Action::RewriteDataFiles,
+            Self::RemoveDanglingDeletes(_) => Action::RemoveDanglingDeletes,
             Self::RewriteManifests(_) => Action::RewriteManifests,
             Self::PurgePending(_) => Action::PurgePending,
         }
@@ -93,6 +100,7 @@ impl Plan {
         match self {
             Self::ExpireSnapshots(plan) => plan.nothing(),
             Self::RewriteDataFiles(plan) => plan.nothing(),
+            Self::RemoveDanglingDeletes(plan) => plan.nothing(),
             Self::RewriteManifests(plan) => plan.nothing(),
             Self::PurgePending(plan) => plan.nothing(),
         }
@@ -106,6 +114,7 @@ impl Plan {
         match self {
             Self::ExpireSnapshots(plan) => plan.message(),
             Self::RewriteDataFiles(plan) => plan.message(),
+            Self::RemoveDanglingDeletes(plan) => plan.message(),
             Self::RewriteManifests(plan) => plan.message(),
             Self::PurgePending(plan) => plan.message(),
         }
@@ -116,6 +125,7 @@ impl Plan {
         match self {
             Self::ExpireSnapshots(plan) => plan.memory_bytes,
             Self::RewriteDataFiles(plan) => plan.memory_bytes,
+            Self::RemoveDanglingDeletes(plan) => plan.memory_bytes,
             Self::RewriteManifests(plan) => plan.memory_bytes,
             Self::PurgePending(plan) => plan.memory_bytes,
         }

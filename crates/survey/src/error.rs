@@ -1,7 +1,7 @@
 //! What can go wrong while a table is looked at.
 
 use model::Advice;
-use planner::{EngineError, LedgerError, expire, manifests, rewrite};
+use planner::{EngineError, LedgerError, dangling, expire, manifests, rewrite};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -12,6 +12,8 @@ pub enum Error {
     Expire(#[from] expire::Refused),
     #[error(transparent)]
     Rewrite(#[from] rewrite::Refused),
+    #[error(transparent)]
+    Dangling(#[from] dangling::Refused),
     #[error(transparent)]
     Manifests(#[from] manifests::Refused),
     #[error("{doing}")]
@@ -42,6 +44,7 @@ impl Error {
             Self::Refused(_) => Advice::GiveUp,
             Self::Expire(refused) => refused.advice(),
             Self::Rewrite(refused) => refused.advice(),
+            Self::Dangling(refused) => refused.advice(),
             Self::Manifests(refused) => refused.advice(),
             Self::Storage { source, .. } => source.advice(),
             Self::Metadata { source, .. } => source.advice(),

@@ -3,6 +3,7 @@
 //!
 //! Start at [`plan`]; the engine plans through it as well.
 
+mod dangling;
 mod error;
 pub mod expire;
 mod manifests;
@@ -18,7 +19,7 @@ use planner::{Plan, Records, Task};
 pub use error::Error;
 pub use manifests::plan as plan_manifests;
 pub use retained::{MANIFESTS_AT_ONCE, Retained};
-pub use table::{find, folders, load};
+pub use table::{current_files, find, folders, load};
 
 /// What would be done to the table now, and why. Changes nothing.
 pub async fn plan(
@@ -40,6 +41,11 @@ pub async fn plan(
             let table = load(catalog, table).await?;
             let planned = rewrite::plan(&table, options).await;
             planned.map(Plan::RewriteDataFiles)
+        }
+        Task::RemoveDanglingDeletes(_) => {
+            let table = load(catalog, table).await?;
+            let planned = dangling::plan(&table).await;
+            planned.map(Plan::RemoveDanglingDeletes)
         }
         Task::RewriteManifests(options) => {
             let table = load(catalog, table).await?;

@@ -3,8 +3,9 @@
 
 use catalog::Table;
 use futures::{StreamExt, TryStreamExt, stream};
-use metadata::{Shape, read_manifest_list};
+use metadata::{ManifestFile, Shape, TableMetadata, read_manifest_list};
 use planner::manifests::{Chosen, Options, Plan, plan as decide};
+use storage::Storage;
 
 use crate::{Error, MANIFESTS_AT_ONCE};
 
@@ -23,13 +24,26 @@ pub async fn plan(table: &Table, options: &Options) -> Result<Plan, Error> {
     let reads: Vec<_> = chosen
         .manifests
         .iter()
-        .map(|manifest| Shape::read(storage, manifest, metadata))
+        .map(|manifest| shape(storage, manifest, metadata))
         .collect();
-    let shapes: Vec<Shape> = stream::iter(reads)
+    let shapes: Vec<Option<Shape>> = stream::iter(reads)
         .buffered(MANIFESTS_AT_ONCE)
         .try_collect()
         .await
         .map_err(failed)?;
     let key = table.name.key();
     Ok(decide(metadata, &key, chosen, &shapes, options))
+}
+
+/// `None` of a manifest whose entries this version cannot carry.
+async fn shape(
+    storage: &Storage,
+    manifest: &ManifestFile,
+    table: &TableMetadata,
+) -> Result<Option<Shape>, metadata::Error> {
+    match Shape::read(storage, manifest, table).await {
+        Ok(shape) => Ok(Some(shape)),
+        Err(metadata::Error::Unsupported(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

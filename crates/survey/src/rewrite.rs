@@ -1,10 +1,11 @@
 //! What a plan of `rewrite_data_files` needs: the live files of the current snapshot.
 
 use catalog::Table;
-use metadata::{Fields, LiveFiles, live_files};
+use metadata::Fields;
 use planner::rewrite::{self, Options, Plan};
 
 use crate::Error;
+use crate::table::current_files;
 
 pub(crate) async fn plan(table: &Table, options: &Options) -> Result<Plan, Error> {
     // A filter looks at bounds; without one the metric maps stay unread.
@@ -13,15 +14,7 @@ pub(crate) async fn plan(table: &Table, options: &Options) -> Result<Plan, Error
     } else {
         Fields::PLAN
     };
-    let live = match table.metadata.current_snapshot() {
-        None => LiveFiles::default(),
-        Some(current) => live_files(&table.storage, &table.metadata, current.snapshot_id, fields)
-            .await
-            .map_err(|source| Error::Metadata {
-                doing: "list the table's files",
-                source,
-            })?,
-    };
+    let live = current_files(table, fields).await?;
     let key = table.name.key();
     Ok(rewrite::plan(&table.metadata, &key, &live, options)?)
 }

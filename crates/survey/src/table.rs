@@ -1,6 +1,7 @@
 //! The table itself, and where the others lie.
 
 use catalog::{Catalog, Table};
+use metadata::{Fields, LiveFiles, live_files};
 use model::TableName;
 use storage::Location;
 
@@ -22,6 +23,19 @@ pub async fn load(catalog: &dyn Catalog, name: &TableName) -> Result<Table, Erro
         )));
     }
     Ok(loaded)
+}
+
+/// The live files of the table's current snapshot; none when it has none.
+pub async fn current_files(table: &Table, fields: Fields) -> Result<LiveFiles, Error> {
+    let Some(current) = table.metadata.current_snapshot() else {
+        return Ok(LiveFiles::default());
+    };
+    let id = current.snapshot_id;
+    let files = live_files(&table.storage, &table.metadata, id, fields).await;
+    files.map_err(|source| Error::Metadata {
+        doing: "list the table's files",
+        source,
+    })
 }
 
 /// The table, or `None` when the catalog knows that there is none. Any other failure is one.

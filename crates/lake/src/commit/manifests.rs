@@ -14,10 +14,10 @@ use crate::rewrite::Rewritten;
 
 /// Manifests of one commit, over all its tries.
 #[derive(Debug)]
-pub(super) struct Manifests {
-    pub(super) snapshot_id: i64,
+pub(crate) struct Manifests {
+    pub(crate) snapshot_id: i64,
     /// Every manifest reserved so far.
-    pub(super) written: Vec<String>,
+    pub(crate) written: Vec<String>,
     added: Option<Vec<ManifestFile>>,
     /// By the path of the manifest replaced.
     replaced: HashMap<String, Replaced>,
@@ -36,13 +36,13 @@ struct Replaced {
 
 /// One try's manifests.
 #[derive(Debug)]
-pub(super) struct Built {
+pub(crate) struct Built {
     /// In the order of the new list.
-    pub(super) manifests: Vec<ManifestFile>,
+    pub(crate) manifests: Vec<ManifestFile>,
     /// Entries removed, data and delete files.
-    pub(super) removed: Vec<Entry>,
+    pub(crate) removed: Vec<Entry>,
     /// What must be reserved and written.
-    pub(super) new_files: Vec<NewFile>,
+    pub(crate) new_files: Vec<NewFile>,
 }
 
 fn metadata_error(doing: &'static str) -> impl Fn(metadata::Error) -> Error {
@@ -50,7 +50,7 @@ fn metadata_error(doing: &'static str) -> impl Fn(metadata::Error) -> Error {
 }
 
 impl Manifests {
-    pub(super) fn new(snapshot_id: i64) -> Self {
+    pub(crate) fn new(snapshot_id: i64) -> Self {
         Self {
             snapshot_id,
             written: Vec::new(),
@@ -62,7 +62,7 @@ impl Manifests {
 
     /// `dangling` are delete files to drop. Outputs carry the sequence number planned on, or
     /// the commit's when `keep_sequence` is false.
-    pub(super) async fn build(
+    pub(crate) async fn build(
         &mut self,
         base: &Table,
         live: &LiveFiles,
@@ -110,6 +110,17 @@ impl Manifests {
             removed: entries,
             new_files,
         })
+    }
+
+    /// Of all manifests written, those that are `listed`: of an earlier try some may not be.
+    pub(crate) fn landed(&self, listed: &[ManifestFile]) -> Vec<String> {
+        let listed: HashSet<&str> = listed
+            .iter()
+            .map(|manifest| manifest.manifest_path.as_str())
+            .collect();
+        let written = self.written.iter();
+        let landed = written.filter(|path| listed.contains(path.as_str()));
+        landed.cloned().collect()
     }
 
     /// Whether an earlier try took the same `count` files out of the manifest.

@@ -4,7 +4,7 @@
 //! Every file is reserved in the ledger before it is written, and none is ever deleted here.
 
 mod counts;
-mod manifests;
+pub(crate) mod manifests;
 mod rewriting;
 mod schema_change;
 pub(crate) mod snapshot;
@@ -157,7 +157,7 @@ impl Committer<'_> {
         }
     }
 
-    async fn load(&self) -> Result<Table, Error> {
+    pub(crate) async fn load(&self) -> Result<Table, Error> {
         load(self.catalog, self.name, self.table_uuid, self.attempt).await
     }
 

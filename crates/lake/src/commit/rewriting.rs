@@ -1,11 +1,8 @@
 //! The snapshot of a rewrite: what others did since is looked at, counts are checked, manifests built.
 
-use std::collections::HashSet;
-
 use async_trait::async_trait;
 use catalog::Table;
-use metadata::ManifestFile;
-use planner::rewrite::Plan;
+use planner::rewrite::{Plan, RULES_KEY};
 use planner::{Attempt, Report};
 
 use super::manifests::Manifests;
@@ -82,8 +79,11 @@ impl Change for Rewriting<'_> {
             .build(base, &live, groups, &dangling, (self.places, sequence))
             .await?;
         counts::check_columns(groups, &built.removed)?;
-        let summary = summary::of_rewrite(&live, groups, &built.removed, self.plan);
-        let landed = landed(&built.manifests, &self.manifests.written, groups);
+        let mut summary = summary::of_files(&live, groups, &built.removed);
+        summary.insert(RULES_KEY.to_owned(), self.plan.rules.clone());
+        let mut landed = self.manifests.landed(&built.manifests);
+        let outputs = groups.iter().flat_map(|group| &group.outputs);
+        landed.extend(outputs.map(|file| file.file_path.clone()));
         Ok(Drafted::Next(Draft {
             manifests: built.manifests,
             summary,
@@ -91,22 +91,6 @@ impl Change for Rewriting<'_> {
             landed,
         }))
     }
-}
-
-/// Of all that was written, what the new snapshot lists: manifests of an earlier try may not be.
-fn landed(listed: &[ManifestFile], written: &[String], groups: &[Rewritten]) -> Vec<String> {
-    let listed: HashSet<&str> = listed
-        .iter()
-        .map(|manifest| manifest.manifest_path.as_str())
-        .collect();
-    let manifests = written
-        .iter()
-        .filter(|path| listed.contains(path.as_str()))
-        .cloned();
-    let outputs = groups.iter().flat_map(|group| &group.outputs);
-    manifests
-        .chain(outputs.map(|file| file.file_path.clone()))
-        .collect()
 }
 
 /// The report when `groups` are committed on top of `before`.

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 
 use metadata::{Content, DataFile, Entry, LiveFile, LiveFiles, Snapshot, TableMetadata};
 use model::{Action, JobId};
-use planner::rewrite::{Plan, RULES_KEY};
 use planner::{Attempt, ColumnChunks, ManifestEntries, Report};
 
 use super::snapshot::MAIN;
@@ -28,11 +27,10 @@ const COMPLETES: &str = "snowpack.completes-action";
 
 /// Totals are counted from the live files themselves, not carried from the last summary; `removed`
 /// are the entries removed, of data and delete files.
-pub(super) fn of_rewrite(
+pub(crate) fn of_files(
     live: &LiveFiles,
     groups: &[Rewritten],
     removed: &[Entry],
-    plan: &Plan,
 ) -> BTreeMap<String, String> {
     let gone: HashSet<&str> = removed
         .iter()
@@ -63,11 +61,15 @@ pub(super) fn of_rewrite(
     let places = groups.iter().flat_map(|group| &group.group.places);
     let partitions: HashSet<_> = places
         .map(|place| (place.spec_id, &place.partition))
+        .chain(
+            removed
+                .iter()
+                .map(|entry| (entry.file.spec_id, &entry.file.partition)),
+        )
         .chain(outputs().map(|file| (file.spec_id, &file.partition)))
         .collect();
     let mut put = |key: &str, value: String| drop(summary.insert(key.to_owned(), value));
     put("changed-partition-count", partitions.len().to_string());
-    put(RULES_KEY, plan.rules.clone());
     put(DELETES_APPLIED, deletes.to_string());
     put(BYTES_IN, inputs.to_string());
     let mut chunks = ColumnChunks::default();
@@ -139,10 +141,10 @@ pub(crate) fn committed_by(
         // Newest first: the first found is the last committed.
         let newest = report.is_none();
         let report = report.get_or_insert_with(Report::default);
-        if action == Action::RewriteManifests {
-            add_manifests(report, snapshot);
-        } else {
-            add(report, snapshot);
+        match action {
+            Action::RewriteManifests => add_manifests(report, snapshot),
+            Action::RemoveDanglingDeletes => add_deletes(report, snapshot),
+            _ => add(report, snapshot),
         }
         if newest {
             report.snapshot_id = Some(snapshot.snapshot_id);
@@ -168,6 +170,33 @@ fn add(report: &mut Report, snapshot: &Snapshot) {
     }
     if let Some(chunks) = snapshot.summary.get(COLUMN_CHUNKS) {
         report.column_chunks.add(&ColumnChunks::parse(chunks));
+    }
+}
+
+fn add_deletes(report: &mut Report, snapshot: &Snapshot) {
+    let deletes = report.deletes.get_or_insert_default();
+    let counts = [
+        (&mut report.files_in, "removed-delete-files"),
+        (&mut report.files_out, "added-delete-files"),
+        (&mut report.bytes_in, "removed-files-size"),
+        (&mut report.bytes_out, "added-files-size"),
+    ];
+    for (count, key) in counts {
+        *count = count.saturating_add(number(snapshot, key));
+    }
+    for (count, keys) in [
+        (
+            &mut deletes.removed,
+            ["removed-position-deletes", "removed-equality-deletes"],
+        ),
+        (
+            &mut deletes.added,
+            ["added-position-deletes", "added-equality-deletes"],
+        ),
+    ] {
+        for key in keys {
+            *count = count.saturating_add(number(snapshot, key));
+        }
     }
 }
 

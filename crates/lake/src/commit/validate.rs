@@ -7,12 +7,13 @@ use std::collections::{HashMap, HashSet};
 
 use catalog::Table;
 use metadata::{Content, DataFile, LiveFile, LiveFiles, TableMetadata};
-use planner::rewrite::is_global;
+use planner::dangling::Oldest;
+use planner::rewrite::{is_global, path_of_bounds};
 
 use super::schema_change::beyond_additive;
 use super::snapshot::MAIN;
 use crate::Error;
-use crate::deletes::{Bounds, DeleteScope, FILE_PATH_ID, read_positions};
+use crate::deletes::{Bounds, DeleteScope, read_positions};
 use crate::rewrite::{Rewritten, Terms};
 
 /// A group that must not be committed as it was written.
@@ -308,13 +309,7 @@ fn referenced(delete: &LiveFile) -> Option<&str> {
     if let Some(path) = &delete.file.referenced_data_file {
         return Some(path);
     }
-    let lower = delete.file.lower_bounds.get(&FILE_PATH_ID)?;
-    let upper = delete.file.upper_bounds.get(&FILE_PATH_ID)?;
-    if lower == upper {
-        std::str::from_utf8(lower).ok()
-    } else {
-        None
-    }
+    path_of_bounds(delete)
 }
 
 /// Position delete files whose one data file is rewritten by `groups`: all they hold is applied.
@@ -393,29 +388,10 @@ pub(super) fn dangling_equality_deletes(
         };
         group.outputs.iter().map(move |file| (file, sequence))
     });
-    let mut oldest = HashMap::new();
-    let mut oldest_of_all = i64::MAX;
-    for (file, sequence) in left.chain(written) {
-        let there = oldest
-            .entry((file.spec_id, file.partition.as_slice()))
-            .or_insert(i64::MAX);
-        *there = sequence.min(*there);
-        oldest_of_all = sequence.min(oldest_of_all);
-    }
-    let dangling = |delete: &&LiveFile| {
-        let Some(spec) = table.spec(delete.file.spec_id) else {
-            return false;
-        };
-        let reached = if is_global(spec) {
-            oldest_of_all
-        } else {
-            let place = (delete.file.spec_id, delete.file.partition.as_slice());
-            oldest.get(&place).copied().unwrap_or(i64::MAX)
-        };
-        delete.sequence_number <= reached
-    };
+    let all = left.chain(written);
+    let oldest = Oldest::of(all.map(|(file, number)| (file.spec_id, &*file.partition, number)));
     equality_deletes(live)
-        .filter(dangling)
+        .filter(|delete| oldest.equality(table, delete).is_some())
         .map(|delete| delete.file.file_path.clone())
         .collect()
 }

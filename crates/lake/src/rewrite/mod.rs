@@ -21,7 +21,7 @@ use catalog::{Catalog, Table};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use metadata::{Fields, LiveFiles, Schema, live_files};
+use metadata::{Fields, LiveFiles, Schema};
 use model::{Action, TableName};
 use planner::rewrite::{Group, Input, Options, Plan};
 use planner::{Attempt, Report};
@@ -119,20 +119,7 @@ fn show_progress(machine: &Machine, attempt: &Attempt<'_>) {
 
 /// The live files of `main`, without their metrics.
 pub(crate) async fn current_files(table: &Table) -> Result<LiveFiles, Error> {
-    let Some(current) = table.metadata.current_snapshot() else {
-        return Ok(LiveFiles::default());
-    };
-    live_files(
-        &table.storage,
-        &table.metadata,
-        current.snapshot_id,
-        Fields::PLAN,
-    )
-    .await
-    .map_err(|source| Error::Metadata {
-        doing: "list the table's files",
-        source,
-    })
+    Ok(survey::current_files(table, Fields::PLAN).await?)
 }
 
 type Running<'a> = FuturesUnordered<BoxFuture<'a, Ended>>;

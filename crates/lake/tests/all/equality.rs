@@ -19,8 +19,8 @@ const ALL_AND_DROP: &[(&str, &str)] =
     &[("rewrite-all", "true"), ("remove-dangling-deletes", "true")];
 
 /// Field ids of the table `plain`.
-const ID: i32 = 1;
-const REGION: i32 = 2;
+pub(crate) const ID: i32 = 1;
+pub(crate) const REGION: i32 = 2;
 const NOTE: i32 = 4;
 
 pub(crate) fn ids(values: &[i64]) -> ArrayRef {
@@ -97,7 +97,7 @@ pub(crate) async fn delete_equal(
 }
 
 /// The table as DuckDB reads it, which applies equality deletes; PyIceberg refuses them.
-async fn duckdb(world: &World) -> serde_json::Value {
+pub(crate) async fn duckdb(world: &World) -> serde_json::Value {
     let read = world.oracle("read", json!({"readers": ["duckdb"]})).await;
     read["duckdb"].clone()
 }

@@ -240,10 +240,19 @@ async fn with_little_memory_it_is_merged_piece_by_piece() {
     let world = World::with("plain", "region", 9, 40).await;
     let before = tracked(&world.live().await);
     let plan = plan(&world, &[]).await;
-    let report = world.execute_with("job-1", "attempt-1", &plan, 4_000).await;
-    let report = report.unwrap();
-    assert!(report.files_out > 1, "{report:?}");
+    let piecewise = world
+        .execute_with("job-1", "attempt-1", &plan, 90_000)
+        .await;
+    let report = piecewise.unwrap();
+    assert!((2..9).contains(&report.files_out), "{report:?}");
     assert_eq!(tracked(&world.live().await), before);
+    // Where as many would be left, nothing is committed.
+    let at = world.table().await.metadata_location;
+    let plan = self::plan(&world, &[]).await;
+    let none = world.execute_with("job-2", "attempt-2", &plan, 1_000).await;
+    let why = none.unwrap().skipped.unwrap();
+    assert!(why.starts_with("merged, they are no fewer"), "{why}");
+    assert_eq!(world.table().await.metadata_location, at);
 }
 
 #[tokio::test(flavor = "multi_thread")]

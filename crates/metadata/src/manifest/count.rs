@@ -21,18 +21,24 @@ fn counts(entries: &[Entry], status: EntryStatus) -> Counts {
     counts
 }
 
-/// Fills in the counts a list does not tell. Those it tells may be wrong and stay, for nothing
-/// here relies on them; but other readers skip a manifest that is said to have no live files, so
-/// one that has some is an error: its rows are there for some readers and gone for others.
-pub(crate) fn count(manifest: &mut ManifestFile, entries: &[Entry]) -> Result<(), Malformed> {
-    let added = counts(entries, EntryStatus::Added);
-    let existing = counts(entries, EntryStatus::Existing);
-    let live = i64::from(added.files) + i64::from(existing.files);
+/// Readers skip a manifest that its list says has no live files, so one that has some is an error:
+/// its rows are there for some readers and gone for others.
+pub(super) fn hidden(manifest: &ManifestFile, live: u64) -> Result<(), Malformed> {
     if manifest.live_files_count() == Some(0) && live > 0 {
         return Err(Malformed::new(format!(
             "{live} live files where added_files_count and existing_files_count are 0"
         )));
     }
+    Ok(())
+}
+
+/// Fills in the counts a list does not tell. Those it tells may be wrong and stay, for nothing
+/// here relies on them, but that one has no live files ([`hidden`]).
+pub(crate) fn count(manifest: &mut ManifestFile, entries: &[Entry]) -> Result<(), Malformed> {
+    let added = counts(entries, EntryStatus::Added);
+    let existing = counts(entries, EntryStatus::Existing);
+    let live = i64::from(added.files) + i64::from(existing.files);
+    hidden(manifest, live.unsigned_abs())?;
     let deleted = counts(entries, EntryStatus::Deleted);
     manifest.added_files_count.get_or_insert(added.files);
     manifest.added_rows_count.get_or_insert(added.rows);

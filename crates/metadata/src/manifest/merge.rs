@@ -6,26 +6,32 @@
 //! manifests of them.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 use bytes::Bytes;
 use storage::Storage;
 
 use super::carry::{carry, numbered};
+use super::count::hidden;
 use super::partition::{SpecTypes, columns};
 use super::read::{EntryReader, EntrySlot, decode, malformed, open};
 use super::write::{ManifestWriter, Tally, codec};
 use super::{Entry, EntryStatus, Fields, ManifestContent, ManifestFile, unwritable, writable};
 use crate::avro::{BLOCK_BYTES, Codec, Container, ContainerWriter, Encoder, Malformed, SCHEMA};
+use crate::scan::Known;
 use crate::{Error, Literal, TableMetadata};
 
+/// What a partition's value takes beside itself: a text has memory of its own.
+const VALUE_BYTES: usize = 32;
 /// What a manifest's header is hoped to fit into.
 const HEADER_BYTES: u64 = 64 << 10;
 
 /// What entries are encoded as: those of one shape may stand in one manifest as they are. Writers
 /// differ in the fields they write, and one writer after the type of a partition's source changed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Shape(Vec<u8>);
+/// A hash of the schema, for a plan holds one for each manifest; a merge compares schemas.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shape(u64);
 
 impl Shape {
     /// The shape of what is carried out of `manifest`. Reads no more than its header.
@@ -67,7 +73,9 @@ impl Shape {
     }
 
     pub(super) fn of_header(header: &BTreeMap<String, Vec<u8>>) -> Self {
-        Self(header.get(SCHEMA).cloned().unwrap_or_default())
+        let mut hasher = DefaultHasher::new();
+        header.get(SCHEMA).hash(&mut hasher);
+        Self(hasher.finish())
     }
 }
 
@@ -91,7 +99,8 @@ struct Place {
 }
 
 impl Gathered {
-    /// Takes the live entries out of `manifest`, whose content is `bytes`.
+    /// Takes the live entries out of `manifest`, whose content is `bytes`. Refuses sequence numbers
+    /// the table never gave: a merge would make them last.
     pub fn read(
         bytes: &Bytes,
         manifest: &ManifestFile,
@@ -102,22 +111,30 @@ impl Gathered {
             let why = "row lineage (first_row_id) needs format version 3";
             return Err(unwritable(&manifest.manifest_path, why));
         }
+        let known = Known::of(table);
+        known
+            .check(manifest)
+            .map_err(|why| malformed(manifest, why))?;
         let types = SpecTypes::of(table);
         let numbered = numbered(bytes, manifest, &types).map_err(|why| malformed(manifest, why))?;
-        match (version, numbered) {
+        let gathered = match (version, numbered) {
             (1, true) => {
                 let why = "it has sequence numbers, its table is of format version 1";
                 Err(unwritable(&manifest.manifest_path, why))
             }
             (2.., false) => Self::upgraded((bytes, manifest), table, &types),
-            _ => Self::carried(bytes, manifest, &types).map_err(|why| malformed(manifest, why)),
-        }
+            _ => Self::carried(bytes, manifest, &types, known)
+                .map_err(|why| malformed(manifest, why)),
+        }?;
+        hidden(manifest, gathered.entries() as u64).map_err(|why| malformed(manifest, why))?;
+        Ok(gathered)
     }
 
     fn carried(
         bytes: &Bytes,
         manifest: &ManifestFile,
         types: &SpecTypes,
+        known: Known,
     ) -> Result<Self, Malformed> {
         let mut source = open(bytes, manifest)?;
         let lean = EntryReader::compile(&source, manifest, types, Fields::PLAN)?;
@@ -126,6 +143,7 @@ impl Gathered {
         let mut copy = Encoder::default();
         source.each(|cursor| {
             if let Some(entry) = carry(&lean, cursor, manifest, &mut copy)? {
+                known.check_entry(&entry)?;
                 gathered.push(entry, copy.as_bytes());
             }
             Ok(())
@@ -183,8 +201,14 @@ impl Gathered {
 
     /// Memory it takes, in bytes.
     pub fn bytes(&self) -> u64 {
-        let values = self.partition_fields * size_of::<Option<Literal>>();
-        (self.encoded.capacity() + self.places.capacity() * (size_of::<Place>() + values)) as u64
+        let header = self
+            .header
+            .iter()
+            .map(|(key, value)| key.len() + value.len());
+        let header: usize = header.sum();
+        let values = self.partition_fields * (size_of::<Option<Literal>>() + VALUE_BYTES);
+        let places = self.places.capacity() * (size_of::<Place>() + values);
+        (header + self.encoded.capacity() + places + size_of::<Self>()) as u64
     }
 
     /// What its entries are encoded as.
@@ -263,7 +287,10 @@ impl Merge {
         if start < order.len() {
             blocks.push(start..order.len());
         }
-        let newest = (0..gathered.len()).max_by_key(|at| gathered[*at].manifest.sequence_number);
+        // Of several as new, the first listed; in format v1 that is all there is.
+        let newest = (0..gathered.len())
+            .rev()
+            .max_by_key(|at| gathered[*at].manifest.sequence_number);
         Ok(Self {
             newest: newest.unwrap_or(0),
             codec: codec(table)?,

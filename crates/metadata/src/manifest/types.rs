@@ -140,6 +140,12 @@ impl ManifestFile {
         Some(i64::from(self.added_files_count?) + i64::from(self.existing_files_count?))
     }
 
+    /// Whether its list tells all of its counts.
+    pub fn counted(&self) -> bool {
+        let files = self.files_counts().iter().all(Option::is_some);
+        files && self.rows_counts().iter().all(Option::is_some)
+    }
+
     /// Whether its list says nothing of it that one made of several could not say.
     pub fn mergeable(&self) -> bool {
         let carries = !self.carried.fields.is_empty() || self.carried.summaries_lossy;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use metadata::TableMetadata;
+use metadata::{MANIFEST_TARGET_MAX, TableMetadata};
 use model::Action;
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +10,6 @@ use crate::BadOption;
 use crate::option::{Asked, OptionDoc, doc, unknown};
 
 const ACTION: Action = Action::RewriteManifests;
-/// A manifest is made in memory, and read whole by whoever plans a scan.
-const TARGET_BYTES_MAX: u64 = 1 << 30;
 
 /// Every option there is. [`Options::parse`] knows these keys and no others.
 pub const OPTIONS: &[OptionDoc] = &[
@@ -55,7 +53,7 @@ impl Options {
             match key.as_str() {
                 "spec_id" => parsed.spec_id = Some(asked.number(0, i32::MAX)?),
                 "target-size-bytes" => {
-                    parsed.target_size_bytes = Some(asked.number(1, TARGET_BYTES_MAX)?);
+                    parsed.target_size_bytes = Some(asked.number(1, MANIFEST_TARGET_MAX)?);
                 }
                 "rewrite-all" => parsed.rewrite_all = asked.boolean()?,
                 _ => return Err(unknown(ACTION, OPTIONS, key)),

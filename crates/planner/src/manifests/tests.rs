@@ -39,7 +39,7 @@ fn options(set: &[(&str, &str)]) -> Options {
 fn planned(manifests: &[ManifestFile], set: &[(&str, &str)]) -> Plan {
     let (table, options) = (table(2), options(set));
     let chosen = Chosen::of(&table, manifests, &options).unwrap();
-    let shapes = vec![Shape::default(); chosen.manifests.len()];
+    let shapes = vec![Some(Shape::default()); chosen.manifests.len()];
     plan(&table, "db.t", chosen, &shapes, &options)
 }
 
@@ -87,7 +87,7 @@ fn one_to_one_is_no_work() {
     let plan = planned(&[manifest("a", 1), manifest("b", 80)], &[]);
     assert_eq!(
         kept(&plan),
-        [("not small", 1), ("the only small one of its kind", 1)]
+        [("not small", 1), ("the only one of its kind", 1)]
     );
     assert_eq!(plan.nothing(), Some("no two manifests are worth merging"));
     let all = planned(&[manifest("a", 80)], &[("rewrite-all", "true")]);
@@ -105,7 +105,7 @@ fn kinds_are_never_mixed() {
     let plan = planned(&manifests, &[]);
     assert_eq!(groups(&plan), [(2, 1)]);
     assert_eq!(plan.groups[0].inputs[1].path, "m");
-    assert_eq!(kept(&plan), [("the only small one of its kind", 2)]);
+    assert_eq!(kept(&plan), [("the only one of its kind", 2)]);
 }
 
 #[test]
@@ -120,6 +120,20 @@ fn what_a_merge_could_lose_is_left_alone() {
         ("with fields that this version cannot merge", 1),
     ];
     assert_eq!(kept(&plan), want);
+}
+
+#[test]
+fn what_cannot_be_written_anew_is_left_alone() {
+    let (table, options) = (table(2), options(&[]));
+    let manifests = vec![manifest("m", 10); 3];
+    let chosen = Chosen::of(&table, &manifests, &options).unwrap();
+    let shapes = [Some(Shape::default()), None, Some(Shape::default())];
+    let plan = plan(&table, "db.t", chosen, &shapes, &options);
+    assert_eq!(groups(&plan), [(2, 1)]);
+    assert_eq!(
+        kept(&plan),
+        [("with fields that this version cannot merge", 1)]
+    );
 }
 
 #[test]
@@ -151,7 +165,7 @@ fn options_say_what_is_allowed() {
         (
             "target-size-bytes",
             "0",
-            "must be a whole number from 1 to 1073741824",
+            "must be a whole number from 1 to 268435456",
         ),
         ("rewrite-all", "yes", "must be one of true, false"),
         (

@@ -162,8 +162,8 @@ impl<'a> Deletes<'a> {
     }
 }
 
-/// The one path a position delete file's bounds allow.
-fn path_of_bounds(delete: &LiveFile) -> Option<&str> {
+/// The one path a position delete file's bounds allow; some writers cut bounds short.
+pub fn path_of_bounds(delete: &LiveFile) -> Option<&str> {
     let lower = delete.file.lower_bounds.get(&FILE_PATH_ID)?;
     let upper = delete.file.upper_bounds.get(&FILE_PATH_ID)?;
     if lower == upper {

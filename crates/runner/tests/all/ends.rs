@@ -77,7 +77,7 @@ async fn m14_a_failed_action_fails_its_job_and_the_rest_is_skipped() {
     );
     let error = ended.error.unwrap();
     assert!(
-        error.contains("remove_dangling_deletes is not built"),
+        error.contains("remove_orphan_files is not built"),
         "{error}"
     );
     rig.assert_nothing_is_live().await;

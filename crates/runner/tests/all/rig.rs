@@ -20,7 +20,7 @@ pub(crate) const LEASE: Duration = Duration::from_mins(1);
 
 /// The only action that is built; those behind it in a job end it as not built.
 pub(crate) const REWRITE: Action = Action::RewriteDataFiles;
-pub(crate) const NOT_BUILT: Action = Action::RemoveDanglingDeletes;
+pub(crate) const NOT_BUILT: Action = Action::RemoveOrphanFiles;
 
 #[derive(Debug)]
 pub(crate) struct Quiet;

@@ -26,11 +26,15 @@ enum Beside {
 
 impl History {
     pub(super) async fn step(&mut self) {
-        match self.number(0, 10) {
+        match self.number(0, 11) {
             0..=4 => self.write().await,
             5 | 6 => self.change().await,
             7 | 8 => self.rewrite().await,
             9 => self.rewrite_manifests().await,
+            10 => {
+                let none = Options::new();
+                self.maintain(Action::RemoveDanglingDeletes, &none).await;
+            }
             _ => self.expire().await,
         }
     }

@@ -69,6 +69,7 @@ fn any_history_keeps_every_row_and_every_file() {
             "read by files",
             "rewrite_manifests",
             "rewrite_manifests beside a writer",
+            "remove_dangling_deletes",
         ] {
             assert!(counts.get(kind).is_some_and(|count| *count > 0), "{kind}");
         }
