@@ -20,7 +20,7 @@ use survey::expire::cleaned;
 
 use crate::Error;
 use crate::commit::swap::{self, CatalogSwap};
-use crate::commit::{load, pause, retries};
+use crate::commit::{load, named, pause, retries};
 
 pub(crate) use settle::settle_open;
 
@@ -39,10 +39,7 @@ pub(crate) async fn execute(
     plan: &Plan,
     attempt: &Attempt<'_>,
 ) -> Result<Report, EngineError> {
-    let name = plan
-        .table
-        .parse()
-        .map_err(|error| Error::OtherTable(format!("{error}")))?;
+    let name = named(&plan.table)?;
     let expiry = Expiry {
         catalog,
         name,

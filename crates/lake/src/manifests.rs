@@ -13,13 +13,15 @@ use bytes::Bytes;
 use catalog::{Catalog, Table};
 use futures::{StreamExt, TryStreamExt, stream};
 use metadata::{Gathered, ManifestFile, Merge, TableMetadata, read_manifest_list};
-use model::{Action, TableName};
+use model::Action;
 use planner::manifests::{Group, Plan};
 use planner::{Attempt, ManifestEntries, Report, Reserved};
 use tokio::task::spawn_blocking;
 
 use crate::Error;
-use crate::commit::{Change, Committer, Draft, Drafted, Outcome, load, snapshot, summary};
+use crate::commit::{
+    Begun, Change, Committer, Draft, Drafted, Outcome, begin, named, snapshot, summary,
+};
 use crate::files::place::Places;
 use crate::rewrite::current_files;
 
@@ -45,17 +47,13 @@ pub(crate) async fn execute(
     plan: &Plan,
     attempt: &Attempt<'_>,
 ) -> Result<Report, Error> {
-    let name: TableName = plan
-        .table
-        .parse()
-        .map_err(|error| Error::Refused(format!("the plan names no table: {error}")))?;
-    let mut table = load(catalog, &name, &plan.table_uuid, attempt).await?;
-    // One's last swap may have come after this attempt looked for it.
-    let (earlier, completed) = summary::committed_by(&table.metadata, attempt.job, ACTION);
-    let nothing = plan.nothing().map(Report::nothing);
-    if completed || nothing.is_some() {
-        return Ok(earlier.or(nothing).unwrap_or_default());
-    }
+    let name = named(&plan.table)?;
+    let of = (&name, plan.table_uuid.as_str());
+    let begun = begin(catalog, of, attempt, (ACTION, plan.nothing()));
+    let mut table = match begun.await? {
+        Begun::On(table) => table,
+        Begun::Done(report) => return Ok(report),
+    };
     let places = Places::new(&table.metadata, attempt.attempt.as_str());
     let committer = Committer {
         catalog,

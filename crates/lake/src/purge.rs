@@ -23,6 +23,7 @@ use planner::{Attempt, Due, Fate, Purge, Purged, Report};
 use survey::find;
 
 use crate::Error;
+use crate::commit::named;
 use crate::expire::settle_open;
 use standing::Standing;
 
@@ -37,7 +38,7 @@ pub(crate) async fn execute(
 ) -> Result<Report, Error> {
     let purging = Purging {
         catalog,
-        name: table_name(plan)?,
+        name: named(&plan.table)?,
         uuid: &plan.table_uuid,
         attempt,
     };
@@ -55,11 +56,6 @@ pub(crate) async fn execute(
         purge: Some(purge),
         ..Report::default()
     })
-}
-
-fn table_name(plan: &Plan) -> Result<TableName, Error> {
-    let name = plan.table.parse();
-    name.map_err(|error| Error::Refused(format!("the plan names no table: {error}")))
 }
 
 /// The error with its cause.

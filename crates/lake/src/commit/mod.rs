@@ -222,6 +222,37 @@ impl Committer<'_> {
     }
 }
 
+/// The table a plan names.
+pub(crate) fn named(key: &str) -> Result<TableName, Error> {
+    key.parse()
+        .map_err(|error| Error::Refused(format!("the plan names no table: {error}")))
+}
+
+/// The table to work on, or the report of a job that has nothing left to do: an earlier attempt's
+/// last swap may have come after this one looked for it. `nothing` is the plan's reason to do nothing.
+pub(crate) async fn begin(
+    catalog: &dyn Catalog,
+    (name, table_uuid): (&TableName, &str),
+    attempt: &Attempt<'_>,
+    (action, nothing): (Action, Option<&str>),
+) -> Result<Begun, Error> {
+    let table = load(catalog, name, table_uuid, attempt).await?;
+    let (earlier, completed) = summary::committed_by(&table.metadata, attempt.job, action);
+    let nothing = nothing.map(Report::nothing);
+    Ok(if completed || nothing.is_some() {
+        Begun::Done(earlier.or(nothing).unwrap_or_default())
+    } else {
+        Begun::On(table)
+    })
+}
+
+/// How an action begins.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    On(Table),
+    Done(Report),
+}
+
 /// The table as it is now, if it is still the one with this UUID.
 pub(crate) async fn load(
     catalog: &dyn Catalog,

@@ -32,7 +32,7 @@ pub use self::preview::{ColumnPreview, Preview, preview};
 use self::row_group::Machine;
 pub(crate) use self::ways::Assembled;
 use crate::Error;
-use crate::commit::{Committer, Outcome, Rewriting, Stale, load, summary};
+use crate::commit::{Committer, Outcome, Rewriting, Stale, load, named, summary};
 use crate::files::place::Places;
 use crate::files::properties::WriteSettings;
 use crate::files::schema::WriteSchema;
@@ -61,10 +61,7 @@ pub(crate) async fn execute(
     plan: &Plan,
     attempt: &Attempt<'_>,
 ) -> Result<Report, Error> {
-    let name: TableName = plan
-        .table
-        .parse()
-        .map_err(|error| Error::Refused(format!("the plan names no table: {error}")))?;
+    let name = named(&plan.table)?;
     let table = load(catalog, &name, &plan.table_uuid, attempt).await?;
     // What earlier attempts committed. One's last swap may have come after this one looked for it.
     let action = Action::RewriteDataFiles;
