@@ -100,7 +100,7 @@ impl Change for Dropping<'_> {
             .filter(|path| self.planned.contains(path.as_str()))
             .collect();
         if dangling.is_empty() {
-            let why = "another writer left no delete file that was planned to be removed";
+            let why = "none of the delete files planned to go dangles any more";
             return Ok(Drafted::Stale(why.to_owned()));
         }
         let built = self

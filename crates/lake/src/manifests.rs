@@ -255,10 +255,12 @@ impl Maker<'_> {
         let (manifest, table) = (manifest.clone(), Arc::clone(&self.table.metadata));
         blocking(move || {
             let gathered = Gathered::read(&bytes, &manifest, &table);
-            gathered.map_err(|source| Error::Metadata {
+            let gathered = gathered.map_err(|source| Error::Metadata {
                 doing: "gather the entries of a manifest",
                 source,
-            })
+            })?;
+            all_found(&manifest, gathered.entries())?;
+            Ok(gathered)
         })
         .await
     }
@@ -324,6 +326,17 @@ impl Maker<'_> {
         let manifests = manifests.await?;
         self.attempt.progress.alive();
         Ok(manifests)
+    }
+}
+
+/// A list may say too little; where it says more than was found, files would be lost for good.
+fn all_found(manifest: &ManifestFile, found: usize) -> Result<(), Error> {
+    match manifest.live_files_count() {
+        Some(said) if said > found as i64 => Err(Error::Counts(format!(
+            "{} holds {found} live files, its list says {said}",
+            manifest.manifest_path
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -470,5 +483,25 @@ impl Change for Merging {
             new_files: Vec::new(),
             landed,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_files_than_the_list_says_are_refused() {
+        let manifest = |added, existing| ManifestFile {
+            added_files_count: added,
+            existing_files_count: existing,
+            ..ManifestFile::blank()
+        };
+        assert!(all_found(&manifest(Some(2), Some(3)), 5).is_ok());
+        assert!(all_found(&manifest(Some(2), Some(3)), 6).is_ok());
+        assert!(all_found(&manifest(None, Some(3)), 1).is_ok(), "not told");
+        let refused = all_found(&manifest(Some(2), Some(3)), 4).unwrap_err();
+        let want = "holds 4 live files, its list says 5";
+        assert!(refused.to_string().contains(want), "{refused}");
     }
 }

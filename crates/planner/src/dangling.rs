@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use metadata::{Content, Literal, LiveFile, LiveFiles, TableMetadata};
+use metadata::{Content, Literal, LiveFile, LiveFiles, TableMetadata, is_typed};
 use model::{Action, Advice};
 use serde::{Deserialize, Serialize};
 
@@ -151,7 +151,8 @@ pub fn plan(table: &TableMetadata, key: &str, live: &LiveFiles) -> Result<Plan, 
     })
 }
 
-/// The delete files of a snapshot that apply to nothing in it.
+/// The delete files of a snapshot that apply to nothing in it. One whose partition's types nobody
+/// knows any more stays: it cannot be compared with others.
 pub fn find<'a>(
     table: &'a TableMetadata,
     live: &'a LiveFiles,
@@ -172,8 +173,11 @@ pub fn find<'a>(
             twice.insert(path);
         }
     }
+    let specs = table.specs().iter().map(|spec| spec.spec_id);
+    let typed: HashSet<i32> = specs.filter(|id| is_typed(table, *id)).collect();
     live.deletes.iter().filter_map(move |delete| {
-        if twice.contains(delete.file.file_path.as_str()) {
+        let path = delete.file.file_path.as_str();
+        if twice.contains(path) || !typed.contains(&delete.file.spec_id) {
             return None;
         }
         let why = match delete.file.content {
@@ -260,8 +264,10 @@ mod tests {
                 {"type": "struct", "schema-id": 0, "fields": [
                     {"id": 1, "name": "k", "required": false, "type": "int"}]}],
             "partition-specs": [{"spec-id": 0, "fields": []}, {"spec-id": 1, "fields": [
-                {"source-id": 1, "field-id": 1000, "name": "k", "transform": "identity"}]}],
-            "default-spec-id": 1, "last-partition-id": 1000,
+                {"source-id": 1, "field-id": 1000, "name": "k", "transform": "identity"}]},
+                {"spec-id": 2, "fields": [
+                {"source-id": 9, "field-id": 1001, "name": "gone", "transform": "identity"}]}],
+            "default-spec-id": 1, "last-partition-id": 1001,
             "sort-orders": [{"order-id": 0, "fields": []}], "default-sort-order-id": 0,
             "snapshots": [], "refs": {}, "properties": {}, "next-row-id": 0,
         });
@@ -350,6 +356,16 @@ mod tests {
         let mut unknown = file(Content::EqualityDeletes, "d", Some(1), 1);
         unknown.file.spec_id = 7;
         assert_eq!(why(unknown), None, "of a spec nobody knows");
+    }
+
+    #[test]
+    fn what_lies_under_a_column_no_schema_knows_cannot_be_compared_and_stays() {
+        for content in [Content::PositionDeletes, Content::EqualityDeletes] {
+            let mut delete = file(content, "d", Some(1), 1);
+            assert!(why(delete.clone()).is_some());
+            delete.file.spec_id = 2;
+            assert_eq!(why(delete), None, "{content:?}");
+        }
     }
 
     #[test]

@@ -117,7 +117,7 @@ async fn another_writer_may_leave_nothing_to_remove() {
     };
     let report = world.executed_beside(&plan, other).await.unwrap();
     let why = report.skipped.unwrap();
-    let want = "another writer left no delete file";
+    let want = "none of the delete files planned";
     assert!(why.starts_with(want), "{why}");
 }
 

@@ -29,6 +29,7 @@ pub use list::read_manifest_list;
 pub use list_write::write_manifest_list;
 pub use merge::{Gathered, Merge, Shape};
 pub(crate) use partition::SpecTypes;
+pub use partition::is_typed;
 pub use read::read_manifest;
 pub(crate) use read::{fold, load, malformed};
 pub use rewrite::{Rewritten, rewrite_manifest};

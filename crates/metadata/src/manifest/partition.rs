@@ -43,6 +43,17 @@ impl SpecTypes {
     }
 }
 
+/// Whether the table's schemas still tell the types of a spec's values: else no manifest of it can be
+/// written, and values written under different types cannot be compared.
+pub fn is_typed(table: &TableMetadata, spec_id: i32) -> bool {
+    let spec = table.spec(spec_id);
+    spec.is_some_and(|spec| {
+        columns(spec, table)
+            .iter()
+            .all(|column| column.ty.is_some())
+    })
+}
+
 /// A spec's columns, typed by the current schema or else by the newest one that knows the source.
 pub(super) fn columns(spec: &PartitionSpec, table: &TableMetadata) -> Vec<PartitionColumn> {
     let schemas = || std::iter::once(table.current_schema()).chain(table.schemas().iter().rev());
