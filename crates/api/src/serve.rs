@@ -26,17 +26,20 @@ const SETTING: &str = "SNOWPACK_API_ADDR";
 /// Each loop holds one connection for its turn and works with another; requests want some too.
 const CONNECTIONS_MIN: usize = 6;
 
-/// Tokens are long, and proxies add headers of their own.
-const BOUNDS: Bounds = Bounds {
-    connections_max: 512,
-    // Behind a proxy all callers have its address.
-    connections_max_per_address: 512,
-    requests_max: 1,
-    connection_within: Duration::from_mins(15),
-    head_bytes_max: 64 * 1024,
-    headers_max: 100,
-    stop_within: Duration::from_secs(15),
-};
+fn bounds() -> Bounds {
+    Bounds {
+        connections_max: 512,
+        // Behind a proxy all callers have its address.
+        connections_max_per_address: 512,
+        requests_max: 1,
+        connection_within: Duration::from_mins(15),
+        // Tokens are long, and proxies add headers of their own.
+        head_bytes_max: 64 * 1024,
+        headers_max: 100,
+        stop_within: Duration::from_secs(15),
+        ..Bounds::default()
+    }
+}
 
 /// Answers until SIGTERM, then for a while those who have not heard of it.
 pub(crate) async fn run(args: Serve) -> Result<()> {
@@ -94,7 +97,7 @@ pub(crate) async fn run(args: Serve) -> Result<()> {
             answered.unwrap_or_else(|never| match never {})
         }
     };
-    runtime::http::serve_within(listener, BOUNDS, answer, shutdown.stop).await;
+    runtime::http::serve_within(listener, bounds(), answer, shutdown.stop).await;
     repeated.wait().await;
     triggers.ended().await;
     if let Some(keeper) = keeper {

@@ -32,9 +32,6 @@ pub type Answer = Response<Full<Bytes>>;
 
 /// Open connections; the next ones wait in the listen queue.
 pub const CONNECTIONS_MAX: usize = 256;
-/// From the connection, or the last answer, to the end of the request's head; for the TLS
-/// handshake as well.
-pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// From the head to the answer; afterwards the answer is 503.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -48,6 +45,11 @@ pub struct Bounds {
     pub connections_max_per_address: usize,
     /// HTTP/2: requests under way at once on one connection. Each may hold a head.
     pub requests_max: u32,
+    /// From the connection to the end of the first request's head; for the TLS handshake as well.
+    pub head_within: Duration,
+    /// From an answer to the next request: longer than load balancers keep connections open
+    /// (mostly a minute), which would else ask on one that is just being closed.
+    pub quiet_within: Duration,
     /// One connection's life, so that nobody holds one by reading slowly.
     pub connection_within: Duration,
     /// Request head in bytes; hyper's smallest is 8 KiB.
@@ -63,6 +65,8 @@ impl Default for Bounds {
             connections_max: CONNECTIONS_MAX,
             connections_max_per_address: CONNECTIONS_MAX / 2,
             requests_max: 64,
+            head_within: Duration::from_secs(10),
+            quiet_within: Duration::from_secs(75),
             connection_within: Duration::from_mins(5),
             head_bytes_max: 8 * 1024,
             headers_max: 64,
