@@ -212,6 +212,13 @@ async fn q68_an_end_that_is_never_answered_holds_no_slot_past_the_watchdog() {
     let ended = ended.expect("the slot is free").unwrap();
     assert_eq!(ended.how, How::Replaced);
     silent.batch_execute("rollback").await.unwrap();
+    // The server learns that nobody listens when it answers; until then the row is held.
+    let sql = "select count(*) from pg_stat_activity where datname = current_database() \
+               and state <> 'idle' and pid <> pg_backend_pid()";
+    testkit::until("the end that nobody waits for is over", async || {
+        rig.count(sql).await == 0
+    })
+    .await;
     rig.expire(&job).await;
     assert_eq!(rig.attempt(&job).await, How::Completed);
     assert_eq!(rig.engine.executed(), 1, "what was done is not done again");
