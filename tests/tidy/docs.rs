@@ -84,6 +84,11 @@ fn readme_lists_every_action_s_options_as_they_are() {
             "planner::expire::OPTIONS",
         ),
         (
+            "position-delete-options",
+            planner::position_deletes::OPTIONS,
+            "planner::position_deletes::OPTIONS",
+        ),
+        (
             "manifest-options",
             planner::manifests::OPTIONS,
             "planner::manifests::OPTIONS",

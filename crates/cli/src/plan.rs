@@ -1,13 +1,14 @@
 //! `snowpack plan`: what an action would do to a table, and why it leaves the rest alone.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::Result;
 use catalog::Catalog;
 use lake::Preview;
 use model::{Action, TableName};
-use planner::{Plan, Task, dangling, expire, manifests, purge, rewrite};
+use planner::{Plan, Task, dangling, expire, manifests, position_deletes, purge, rewrite};
 use serde_json::{Value, json};
 
 use crate::args::{Lakehouse, MaybeDatabase};
@@ -146,6 +147,7 @@ pub(crate) fn text(plan: &Plan) -> String {
     match plan {
         Plan::ExpireSnapshots(plan) => expire_text(plan),
         Plan::RewriteDataFiles(plan) => rewrite_text(plan),
+        Plan::RewritePositionDeleteFiles(plan) => position_deletes_text(plan),
         Plan::RemoveDanglingDeletes(plan) => dangling_text(plan),
         Plan::RewriteManifests(plan) => manifests_text(plan),
         Plan::PurgePending(plan) => purge_text(plan),
@@ -158,14 +160,7 @@ fn expire_text(plan: &expire::Plan) -> String {
         Some(why) => text.extend(["nothing to do: ", why, "\n"]),
         None => text.push_str(&leaving(plan)),
     }
-    if !plan.kept.is_empty() {
-        let mut grid = Grid::new(&[">SNAPSHOTS", "STAY BECAUSE"]);
-        for (why, snapshots) in &plan.kept {
-            grid.row([print::count(*snapshots), why.clone()]);
-        }
-        text.push('\n');
-        text.push_str(&grid.render());
-    }
+    text.push_str(&staying(">SNAPSHOTS", &plan.kept));
     text
 }
 
@@ -235,6 +230,45 @@ fn purge_text(plan: &purge::Plan) -> String {
     lines.join("\n") + "\n"
 }
 
+fn position_deletes_text(plan: &position_deletes::Plan) -> String {
+    let mut text = format!("rewrite_position_delete_files of {}\n", plan.table);
+    if let Some(why) = plan.nothing() {
+        text.extend(["nothing to do: ", why, "\n"]);
+    } else {
+        let mut grid = Grid::new(&["PARTITION", ">FILES", ">DELETES", ">BYTES"]);
+        for group in &plan.groups {
+            grid.row([
+                partition(&group.partition_path).to_owned(),
+                print::count(group.inputs.len() as u64),
+                print::count(group.records()),
+                print::bytes(group.bytes()),
+            ]);
+        }
+        let _ = write!(
+            text,
+            "{} are rewritten, target {}; needs about {} of memory\n\n{}",
+            print::counted(plan.inputs(), "delete file"),
+            print::bytes(plan.target_size_bytes),
+            print::bytes(plan.memory_bytes),
+            grid.render()
+        );
+    }
+    text.push_str(&staying(">FILES", &plan.kept));
+    text
+}
+
+/// What stays, counted by reason.
+fn staying(what: &'static str, kept: &BTreeMap<String, u64>) -> String {
+    if kept.is_empty() {
+        return String::new();
+    }
+    let mut grid = Grid::new(&[what, "STAY BECAUSE"]);
+    for (why, count) in kept {
+        grid.row([print::count(*count), why.clone()]);
+    }
+    format!("\n{}", grid.render())
+}
+
 fn dangling_text(plan: &dangling::Plan) -> String {
     let mut text = format!("remove_dangling_deletes of {}\n", plan.table);
     if let Some(why) = plan.nothing() {
@@ -268,14 +302,7 @@ fn manifests_text(plan: &manifests::Plan) -> String {
         Some(why) => text.extend(["nothing to do: ", why, "\n"]),
         None => text.push_str(&merging(plan)),
     }
-    if !plan.kept.is_empty() {
-        let mut grid = Grid::new(&[">MANIFESTS", "STAY BECAUSE"]);
-        for (why, manifests) in &plan.kept {
-            grid.row([print::count(*manifests), why.clone()]);
-        }
-        text.push('\n');
-        text.push_str(&grid.render());
-    }
+    text.push_str(&staying(">MANIFESTS", &plan.kept));
     text
 }
 

@@ -1,6 +1,7 @@
 //! Executes a removal of dangling delete files: judged once more on the table that is committed on.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use async_trait::async_trait;
 use catalog::{Catalog, Table};
@@ -11,9 +12,7 @@ use planner::{Attempt, Deletes, Report};
 
 use crate::Error;
 use crate::commit::manifests::Manifests;
-use crate::commit::{
-    Begun, Change, Committer, Draft, Drafted, Outcome, begin, named, snapshot, summary,
-};
+use crate::commit::{Change, Committer, Draft, Drafted, Outcome, snapshot, summary};
 use crate::files::place::Places;
 use crate::rewrite::current_files;
 
@@ -25,26 +24,16 @@ pub(crate) async fn execute(
     plan: &Plan,
     attempt: &Attempt<'_>,
 ) -> Result<Report, Error> {
-    let name = named(&plan.table)?;
-    let of = (&name, plan.table_uuid.as_str());
-    let begun = begin(catalog, of, attempt, (ACTION, plan.nothing()));
-    let table = match begun.await? {
-        Begun::On(table) => table,
-        Begun::Done(report) => return Ok(report),
-    };
-    let places = Places::new(&table.metadata, attempt.attempt.as_str());
-    let committer = Committer {
-        catalog,
-        name: &name,
-        table_uuid: &plan.table_uuid,
-        attempt,
-        action: ACTION,
-        places: &places,
+    let of = (plan.table.as_str(), plan.table_uuid.as_str());
+    let begun = Committer::begin(catalog, of, attempt, (ACTION, plan.nothing()));
+    let (committer, ..) = match begun.await? {
+        ControlFlow::Continue(begun) => begun,
+        ControlFlow::Break(report) => return Ok(report),
     };
     let planned = plan.files.iter().map(|file| file.path.as_str());
     let mut dropping = Dropping {
         planned: planned.collect(),
-        places: &places,
+        places: &committer.places,
         manifests: Manifests::new(snapshot::new_id()),
         removed: Vec::new(),
     };
@@ -105,7 +94,7 @@ impl Change for Dropping<'_> {
         }
         let built = self
             .manifests
-            .build(base, &live, &[], &dangling, (self.places, false))
+            .build(base, &live, &[], (&[], &dangling), (self.places, false))
             .await?;
         let data = built.removed.iter();
         if let Some(data) = data
@@ -115,7 +104,7 @@ impl Change for Dropping<'_> {
             let path = &data.file.file_path;
             return Err(Error::Counts(format!("{path} is no delete file")));
         }
-        let summary = summary::of_files(&live, &[], &built.removed);
+        let summary = summary::of_files(&live, &[], &[], &built.removed);
         let landed = self.manifests.landed(&built.manifests);
         self.removed = built.removed;
         Ok(Drafted::Next(Draft {

@@ -10,7 +10,7 @@ use model::{JobId, TableName};
 use planner::{Attempt, Engine, EngineError, Plan, Records, Report, Task};
 
 use crate::commit::summary::committed_by;
-use crate::{dangling, expire, manifests, purge, rewrite};
+use crate::{dangling, expire, manifests, position_deletes, purge, rewrite};
 
 /// Plans and executes actions on the tables of one catalog, in this process.
 #[derive(Debug, Clone)]
@@ -47,7 +47,8 @@ impl Engine for NativeEngine {
         match task {
             // The result is recorded with the last step of each: whatever is not, is not done.
             Task::ExpireSnapshots(_) | Task::PurgePending(_) => Ok(None),
-            Task::RewriteDataFiles(_)
+            Task::RewritePositionDeleteFiles(_)
+            | Task::RewriteDataFiles(_)
             | Task::RemoveDanglingDeletes(_)
             | Task::RewriteManifests(_) => {
                 let table = survey::load(&*self.catalog, table).await?;
@@ -68,6 +69,10 @@ impl Engine for NativeEngine {
             }
             Plan::RewriteDataFiles(plan) => {
                 let executed = rewrite::execute(&*self.catalog, self.cores, plan, attempt);
+                Ok(Box::pin(executed).await?)
+            }
+            Plan::RewritePositionDeleteFiles(plan) => {
+                let executed = position_deletes::execute(&*self.catalog, plan, attempt);
                 Ok(Box::pin(executed).await?)
             }
             Plan::RemoveDanglingDeletes(plan) => {

@@ -29,12 +29,6 @@ pub enum Error {
         source: parquet::errors::ParquetError,
     },
     #[error("{doing}")]
-    Arrow {
-        doing: &'static str,
-        #[source]
-        source: arrow_schema::ArrowError,
-    },
-    #[error("{doing}")]
     Storage {
         doing: &'static str,
         #[source]
@@ -106,10 +100,29 @@ impl Error {
             | Self::NotWorth(_)
             | Self::BadFile { .. }
             | Self::Parquet { .. }
-            | Self::Arrow { .. }
             | Self::Counts(_)
             | Self::OtherTable(_)
             | Self::Lost(_) => Advice::GiveUp,
+        }
+    }
+
+    /// The file that was looked for and is not there.
+    pub(crate) fn missing(&self) -> Option<&str> {
+        use metadata::Error::Storage as InMetadata;
+        let source = match self {
+            Self::Storage { source, .. } | Self::Survey(survey::Error::Storage { source, .. }) => {
+                Some(source)
+            }
+            Self::Metadata { source, .. }
+            | Self::Survey(survey::Error::Metadata { source, .. }) => match source {
+                InMetadata(source) => Some(source),
+                _ => None,
+            },
+            _ => None,
+        };
+        match source {
+            Some(storage::Error::NotFound { location }) => Some(location),
+            _ => None,
         }
     }
 

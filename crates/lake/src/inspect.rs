@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::deletes::keys::{Chunk, KeyBatches, Keys};
-use crate::deletes::{Bounds, DeleteScope, positions_in};
+use crate::deletes::{Bounds, DeleteScope, Wanted, positions_in};
 use crate::files::footer;
 use crate::files::shape::field_id;
 use crate::files::sound::{guarded, pages};
@@ -79,7 +79,7 @@ pub fn inspect_positions(
         location: location.to_owned(),
         bytes: bytes.len() as u64,
         records,
-        wanted: wanted.iter().cloned().collect(),
+        wanted: Wanted::These(wanted.iter().cloned().collect()),
     };
     let bounds = Bounds::new(POSITIONS_BYTES_MAX, CancellationToken::new());
     positions_in(&file, bytes, &bounds).map(BTreeMap::from_iter)

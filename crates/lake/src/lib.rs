@@ -2,8 +2,9 @@
 //!
 //! [`NativeEngine`] implements `planner::Engine`. A rewrite writes data files ([`rewrite`]: the
 //! task is one column of one output row group), then commits them ([`commit`]: validated on the
-//! table as it is by then, swapped under the fence); [`manifests`] merges manifests and [`dangling`]
-//! drops delete files that apply to nothing, committed the same way. [`write`] and [`append`] are what a plain
+//! table as it is by then, swapped under the fence); [`position_deletes`] rewrites delete files,
+//! [`dangling`] drops those that apply to nothing, [`manifests`] merges manifests, all committed the
+//! same way. [`write`] and [`append`] are what a plain
 //! writer of the same tables needs; tests and the demo use them. Only
 //! [`purge`] deletes files, and only those that waited their time.
 
@@ -17,6 +18,7 @@ mod expire;
 mod files;
 mod inspect;
 mod manifests;
+mod position_deletes;
 mod purge;
 mod reach;
 mod rewrite;

@@ -6,6 +6,7 @@
 //! merged piece by piece, each sorted by itself.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,15 +20,10 @@ use planner::{Attempt, ManifestEntries, Report, Reserved};
 use tokio::task::spawn_blocking;
 
 use crate::Error;
-use crate::commit::{
-    Begun, Change, Committer, Draft, Drafted, Outcome, begin, named, snapshot, summary,
-};
+use crate::commit::{Change, Committer, Draft, Drafted, Made, Maker, snapshot, summary};
 use crate::files::place::Places;
-use crate::rewrite::current_files;
 
 const ACTION: Action = Action::RewriteManifests;
-/// Times a merge is planned again because another writer replaced a manifest.
-const REPLANS_MAX: usize = 3;
 /// Manifests written at once.
 const WRITES_MAX: usize = 8;
 /// Of the budget, what gathered entries may take, and what those read ahead; the rest is for what is
@@ -47,99 +43,26 @@ pub(crate) async fn execute(
     plan: &Plan,
     attempt: &Attempt<'_>,
 ) -> Result<Report, Error> {
-    let name = named(&plan.table)?;
-    let of = (&name, plan.table_uuid.as_str());
-    let begun = begin(catalog, of, attempt, (ACTION, plan.nothing()));
-    let mut table = match begun.await? {
-        Begun::On(table) => table,
-        Begun::Done(report) => return Ok(report),
+    let of = (plan.table.as_str(), plan.table_uuid.as_str());
+    let begun = Committer::begin(catalog, of, attempt, (ACTION, plan.nothing()));
+    let (committer, table, _) = match begun.await? {
+        ControlFlow::Continue(begun) => begun,
+        ControlFlow::Break(report) => return Ok(report),
     };
-    let places = Places::new(&table.metadata, attempt.attempt.as_str());
-    let committer = Committer {
-        catalog,
-        name: &name,
-        table_uuid: &plan.table_uuid,
+    let merger = Merger {
+        groups: plan.groups.clone(),
+        places: &committer.places,
+        plan,
+        cores,
         attempt,
-        action: ACTION,
-        places: &places,
     };
-    let mut groups = plan.groups.clone();
-    let (mut tried, mut why) = (0, String::new());
-    for _ in 0..=REPLANS_MAX {
-        let maker = Maker {
-            table: &table,
-            places: &places,
-            plan,
-            cores,
-            attempt,
-        };
-        let made = tokio::select! {
-            biased;
-            () = attempt.signals.cancel.cancelled() => return Err(Error::Stopped),
-            () = attempt.signals.drain.cancelled() => return Err(Error::Stopped),
-            made = maker.make(&groups, tried) => made,
-        };
-        why = match made {
-            Ok(Made::Nothing(why)) => return Ok(Report::nothing(why)),
-            Ok(Made::Again(why)) => why,
-            Err(error) => gone(&committer, error).await?,
-            Ok(Made::Merging(mut merging)) => match committer.commit(&mut merging, true).await? {
-                Outcome::Committed(report) | Outcome::Completed(report) => return Ok(report),
-                Outcome::Stale { stale, tried: more } => {
-                    tried += more;
-                    stale
-                }
-            },
-        };
-        tracing::info!(table = %name, why, "the merge is planned again");
-        table = committer.load().await?;
-        // The writer may have been an earlier attempt of this very job.
-        let earlier = summary::committed_by(&table.metadata, attempt.job, ACTION);
-        if let (Some(report), true) = earlier {
-            return Ok(report);
-        }
-        groups = survey::plan_manifests(&table, &plan.options).await?.groups;
-        if groups.is_empty() {
-            return Ok(Report {
-                commit_attempts: tried,
-                ..Report::nothing(format!("{why}; no two are left to merge"))
-            });
-        }
-    }
-    Err(Error::Moved(why))
-}
-
-/// Why another plan is needed, where a manifest is missing that the table no longer lists; else
-/// the error itself.
-async fn gone(committer: &Committer<'_>, error: Error) -> Result<String, Error> {
-    let Error::Storage {
-        source: storage::Error::NotFound { location },
-        ..
-    } = &error
-    else {
-        return Err(error);
-    };
-    let now = listed(&committer.load().await?).await?;
-    let mut now = now.iter();
-    if now.any(|manifest| manifest.manifest_path == *location) {
-        return Err(error);
-    }
-    Ok(replaced(location))
-}
-
-/// What came of making new manifests.
-enum Made {
-    Merging(Merging),
-    /// Why they must be planned again.
-    Again(String),
-    /// Why there is nothing to commit.
-    Nothing(String),
+    committer.rounds(table, merger).await
 }
 
 /// Makes new manifests of those of one table.
 #[derive(Debug)]
-struct Maker<'a> {
-    table: &'a Table,
+struct Merger<'a> {
+    groups: Vec<Group>,
     places: &'a Places,
     plan: &'a Plan,
     cores: usize,
@@ -147,22 +70,31 @@ struct Maker<'a> {
 }
 
 /// Manifests and those made of them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Merged {
     inputs: Vec<ManifestFile>,
     outputs: Vec<ManifestFile>,
 }
 
-impl Maker<'_> {
-    /// Writes the manifests that `groups` are merged into.
-    async fn make(&self, groups: &[Group], tried: u32) -> Result<Made, Error> {
-        let listed = listed(self.table).await?;
+impl Merged {
+    fn extend(&mut self, more: Self) {
+        self.inputs.extend(more.inputs);
+        self.outputs.extend(more.outputs);
+    }
+}
+
+#[async_trait]
+impl Maker for Merger<'_> {
+    type Change = Merging;
+
+    async fn make(&self, table: &Table, tried: u32) -> Result<Made<Merging>, Error> {
+        let listed = listed(table).await?;
         let by_path: HashMap<&str, &ManifestFile> = listed
             .iter()
             .map(|manifest| (manifest.manifest_path.as_str(), manifest))
             .collect();
-        let mut wanted = Vec::with_capacity(groups.len());
-        for group in groups {
+        let mut wanted = Vec::with_capacity(self.groups.len());
+        for group in &self.groups {
             let mut inputs = Vec::with_capacity(group.inputs.len());
             for input in &group.inputs {
                 let Some(manifest) = by_path.get(input.path.as_str()) else {
@@ -181,34 +113,42 @@ impl Maker<'_> {
         self.attempt.progress.total(entries.unsigned_abs());
         let mut merging = Merging {
             snapshot_id: snapshot::new_id(),
-            format_version: self.table.metadata.format_version(),
+            format_version: table.metadata.format_version(),
             merged: Vec::with_capacity(wanted.len()),
             tried,
             kept: 0,
         };
         for inputs in wanted {
-            let Some(outputs) = self.merge(&inputs, merging.snapshot_id).await? else {
+            let Some(merged) = self.merge(table, inputs, merging.snapshot_id).await? else {
                 let why = "the type of a partition's source changed".to_owned();
                 return Ok(Made::Again(why));
             };
-            // What all the work came to may be no less than there was; then it is not worth a commit.
-            let same = outputs.len() == 1 && inputs.len() == 1;
-            if outputs.len() < inputs.len() || (self.plan.options.rewrite_all && !same) {
-                merging.merged.push(Merged { inputs, outputs });
+            if !merged.inputs.is_empty() {
+                merging.merged.push(merged);
             }
         }
         if merging.merged.is_empty() {
             return Ok(Made::Nothing(AS_MANY.to_owned()));
         }
-        Ok(Made::Merging(merging))
+        Ok(Made::Change(merging))
     }
 
-    /// Writes the manifests that `inputs` become; `None` when they are not encoded alike any more.
+    async fn plan_again(&mut self, table: &Table) -> Result<bool, Error> {
+        let plan = survey::plan_manifests(table, &self.plan.options).await?;
+        self.groups = plan.groups;
+        Ok(!self.groups.is_empty())
+    }
+}
+
+impl Merger<'_> {
+    /// Writes the manifests that `inputs` become, as many at once as fit into memory; `None` when they
+    /// are not encoded alike any more.
     async fn merge(
         &self,
-        inputs: &[ManifestFile],
+        table: &Table,
+        inputs: Vec<ManifestFile>,
         snapshot_id: i64,
-    ) -> Result<Option<Vec<ManifestFile>>, Error> {
+    ) -> Result<Option<Merged>, Error> {
         let largest = inputs.iter().map(|input| input.manifest_length).max();
         let largest = largest
             .unwrap_or(0)
@@ -220,10 +160,12 @@ impl Maker<'_> {
         let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
         let reads: Vec<_> = inputs
             .iter()
-            .map(|manifest| self.gather(manifest))
+            .map(|manifest| gather(table, manifest))
             .collect();
         let mut reads = stream::iter(reads).buffered(ahead.clamp(1, self.cores.max(1) * 2));
-        let (mut outputs, mut held, mut bytes) = (Vec::new(), Vec::<Gathered>::new(), 0);
+        let mut merged = Merged::default();
+        let (mut held, mut bytes) = (Vec::<Gathered>::new(), 0);
+        let mut rest = inputs.iter();
         while let Some(gathered) = reads.try_next().await? {
             self.attempt.progress.advance(gathered.entries() as u64);
             if held
@@ -236,46 +178,34 @@ impl Maker<'_> {
             held.push(gathered);
             if bytes > self.attempt.memory_bytes / GATHERED_SHARE {
                 bytes = 0;
-                outputs.extend(self.write(std::mem::take(&mut held), snapshot_id).await?);
+                let piece = std::mem::take(&mut held);
+                let of = rest.by_ref().take(piece.len()).cloned().collect();
+                merged.extend(self.write(table, piece, of, snapshot_id).await?);
             }
         }
         drop(reads);
         if !held.is_empty() {
-            outputs.extend(self.write(held, snapshot_id).await?);
+            let of = rest.cloned().collect();
+            merged.extend(self.write(table, held, of, snapshot_id).await?);
         }
-        Ok(Some(outputs))
+        Ok(Some(merged))
     }
 
-    async fn gather(&self, manifest: &ManifestFile) -> Result<Gathered, Error> {
-        let bytes = self.table.storage.read(&manifest.manifest_path).await;
-        let bytes = bytes.map_err(|source| Error::Storage {
-            doing: "read a manifest",
-            source,
-        })?;
-        let (manifest, table) = (manifest.clone(), Arc::clone(&self.table.metadata));
-        blocking(move || {
-            let gathered = Gathered::read(&bytes, &manifest, &table);
-            let gathered = gathered.map_err(|source| Error::Metadata {
-                doing: "gather the entries of a manifest",
-                source,
-            })?;
-            all_found(&manifest, gathered.entries())?;
-            Ok(gathered)
-        })
-        .await
-    }
-
-    /// Reserves and writes manifests with the entries gathered.
+    /// Reserves and writes manifests with the entries gathered from `inputs`, unless they were no
+    /// fewer: then nothing is written, and nothing is merged.
     async fn write(
         &self,
+        table: &Table,
         gathered: Vec<Gathered>,
+        inputs: Vec<ManifestFile>,
         snapshot_id: i64,
-    ) -> Result<Vec<ManifestFile>, Error> {
-        let (table, target) = (
-            Arc::clone(&self.table.metadata),
-            self.plan.target_size_bytes,
-        );
-        let merge = blocking(move || sorted(gathered, &table, target)).await?;
+    ) -> Result<Merged, Error> {
+        let all = self.plan.options.rewrite_all;
+        if inputs.len() == 1 && !all {
+            return Ok(Merged::default());
+        }
+        let (metadata, target) = (Arc::clone(&table.metadata), self.plan.target_size_bytes);
+        let merge = blocking(move || sorted(gathered, &metadata, target)).await?;
         let merge = Arc::new(merge);
         let blocks = merge.blocks();
         let share = blocks.div_ceil(self.cores.max(1)).max(1);
@@ -285,11 +215,17 @@ impl Maker<'_> {
         });
         let compressed: Vec<Vec<u8>> = futures::future::try_join_all(parts).await?.concat();
         let made = merge.manifests(&compressed, snapshot_id, || self.places.manifest());
-        self.save(made, merge.entries()).await
+        let worth = made.len() < inputs.len() || (all && (made.len(), inputs.len()) != (1, 1));
+        if !worth {
+            return Ok(Merged::default());
+        }
+        let outputs = self.save(table, made, merge.entries()).await?;
+        Ok(Merged { inputs, outputs })
     }
 
     async fn save(
         &self,
+        table: &Table,
         made: Vec<(String, Bytes, ManifestFile)>,
         entries: usize,
     ) -> Result<Vec<ManifestFile>, Error> {
@@ -309,9 +245,9 @@ impl Maker<'_> {
                 kind: "manifest",
             })
             .collect();
-        let uuid = self.table.metadata.uuid();
+        let uuid = table.metadata.uuid();
         self.attempt.ledger.reserve(uuid, &reserved).await?;
-        let storage = &self.table.storage;
+        let storage = &table.storage;
         let writes: Vec<_> = made
             .into_iter()
             .map(|(path, bytes, manifest)| async move {
@@ -327,6 +263,25 @@ impl Maker<'_> {
         self.attempt.progress.alive();
         Ok(manifests)
     }
+}
+
+async fn gather(table: &Table, manifest: &ManifestFile) -> Result<Gathered, Error> {
+    let bytes = table.storage.read(&manifest.manifest_path).await;
+    let bytes = bytes.map_err(|source| Error::Storage {
+        doing: "read a manifest",
+        source,
+    })?;
+    let (manifest, table) = (manifest.clone(), Arc::clone(&table.metadata));
+    blocking(move || {
+        let gathered = Gathered::read(&bytes, &manifest, &table);
+        let gathered = gathered.map_err(|source| Error::Metadata {
+            doing: "gather the entries of a manifest",
+            source,
+        })?;
+        all_found(&manifest, gathered.entries())?;
+        Ok(gathered)
+    })
+    .await
 }
 
 /// A list may say too little; where it says more than was found, files would be lost for good.
@@ -375,7 +330,19 @@ async fn listed(table: &Table) -> Result<Vec<ManifestFile>, Error> {
     if manifests.iter().all(ManifestFile::counted) {
         return Ok(manifests);
     }
-    Ok(current_files(table).await?.manifests)
+    let mut counted = Vec::with_capacity(manifests.len());
+    for manifest in manifests {
+        if manifest.counted() {
+            counted.push(manifest);
+            continue;
+        }
+        let manifest = metadata::counted(&table.storage, &manifest, &table.metadata).await;
+        counted.push(manifest.map_err(|source| Error::Metadata {
+            doing: "count the entries of a manifest",
+            source,
+        })?);
+    }
+    Ok(counted)
 }
 
 fn replaced(path: &str) -> String {

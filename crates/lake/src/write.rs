@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
-use arrow_schema::SchemaRef;
+use arrow_array::builder::StringViewBuilder;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use arrow_schema::{ArrowError, SchemaRef};
 use catalog::Table;
 use metadata::{
     Content, DataFile, Field, Literal, PartitionSpec, Primitive, Schema, StructType, Type,
@@ -18,6 +19,9 @@ use crate::files::output::{Chunk, OutputFile, column_writers};
 use crate::files::place::Places;
 use crate::files::properties::{MetricsMode, WriteSettings};
 use crate::files::schema::WriteSchema;
+
+/// Rows of a position delete file that are made into columns at once.
+const POSITIONS_AT_ONCE: usize = 64 * 1024;
 
 /// The Arrow form of a table's schema, which batches given to [`FileWriter::data_file`] must have.
 pub fn arrow_schema(schema: &Arc<Schema>) -> Result<SchemaRef, Error> {
@@ -144,8 +148,10 @@ impl FileWriter {
         partition: Vec<Option<Literal>>,
         batches: &[RecordBatch],
     ) -> Result<DataFile, Error> {
-        self.write(&self.data, Content::Data, partition, batches)
-            .await
+        let location = self.location(Content::Data, &partition);
+        let chunks = encoded(&self.data, &location, batches.iter().cloned().map(Ok))?;
+        let to = (Content::Data, location);
+        self.write(&self.data, to, partition, chunks).await
     }
 
     /// Writes the positions deleted in data files of `partition` as one delete file.
@@ -155,25 +161,58 @@ impl FileWriter {
         mut deletes: Vec<(String, i64)>,
     ) -> Result<DataFile, Error> {
         deletes.sort_unstable();
-        let paths = StringViewArray::from_iter_values(deletes.iter().map(|(path, _)| path));
-        let rows = Int64Array::from_iter_values(deletes.iter().map(|(_, row)| *row));
-        let columns: Vec<ArrayRef> = vec![Arc::new(paths), Arc::new(rows)];
-        let batch =
-            RecordBatch::try_new(self.deletes.schema.arrow.clone(), columns).map_err(|source| {
-                Error::Arrow {
-                    doing: "build position deletes",
-                    source,
-                }
-            })?;
-        let mut file = self
-            .write(&self.deletes, Content::PositionDeletes, partition, &[batch])
-            .await?;
-        let (first, last) = (deletes.first(), deletes.last());
-        if let (Some((first, _)), Some((last, _))) = (first, last)
-            && first == last
-        {
-            file.referenced_data_file = Some(first.clone());
-        }
+        let location = self.location(Content::PositionDeletes, &partition);
+        let one = deletes.chunk_by(|a, b| a.0 == b.0).count() == 1;
+        let of = deletes
+            .first()
+            .filter(|_| one)
+            .map(|(path, _)| path.clone());
+        let rows = deletes.iter().map(|(path, row)| (path.as_str(), *row));
+        let chunks = self.encoded_positions(&location, rows)?;
+        self.delete_positions((location, of), partition, chunks)
+            .await
+    }
+
+    /// Likewise at a place the caller chose: of each data file its positions, all in order.
+    pub(crate) async fn position_deletes_at(
+        &self,
+        location: String,
+        partition: Vec<Option<Literal>>,
+        runs: &[(&str, &[u64])],
+    ) -> Result<DataFile, Error> {
+        let of = match runs {
+            [(path, _)] => Some((*path).to_owned()),
+            _ => None,
+        };
+        // None was negative, so none is too large.
+        let rows = runs.iter().flat_map(|(path, rows)| {
+            let rows = rows.iter();
+            rows.map(|row| (*path, i64::try_from(*row).unwrap_or(i64::MAX)))
+        });
+        let chunks = self.encoded_positions(&location, rows)?;
+        self.delete_positions((location, of), partition, chunks)
+            .await
+    }
+
+    fn encoded_positions<'a>(
+        &self,
+        location: &str,
+        rows: impl Iterator<Item = (&'a str, i64)>,
+    ) -> Result<Vec<Chunk>, Error> {
+        let schema = self.deletes.schema.arrow.clone();
+        encoded(&self.deletes, location, position_batches(schema, rows))
+    }
+
+    /// Writes a position delete file, of one data file when it says so.
+    async fn delete_positions(
+        &self,
+        (location, of): (String, Option<String>),
+        partition: Vec<Option<Literal>>,
+        chunks: Vec<Chunk>,
+    ) -> Result<DataFile, Error> {
+        let to = (Content::PositionDeletes, location);
+        let mut file = self.write(&self.deletes, to, partition, chunks).await?;
+        file.referenced_data_file = of;
         Ok(file)
     }
 
@@ -197,32 +236,33 @@ impl FileWriter {
             properties: Arc::new(settings.writer),
             metrics: settings.metrics,
         };
+        let content = Content::EqualityDeletes;
+        let location = self.location(content, &partition);
+        let chunks = encoded(&keys, &location, batches.iter().cloned().map(Ok))?;
         let mut file = self
-            .write(&keys, Content::EqualityDeletes, partition, batches)
+            .write(&keys, (content, location), partition, chunks)
             .await?;
         file.equality_ids = Some(ids.to_vec());
         Ok(file)
     }
 
-    async fn write(
-        &self,
-        kind: &Kind,
-        content: Content,
-        partition: Vec<Option<Literal>>,
-        batches: &[RecordBatch],
-    ) -> Result<DataFile, Error> {
-        let spec = &self.spec;
+    fn location(&self, content: Content, partition: &[Option<Literal>]) -> String {
         let suffix = if content == Content::Data {
             ""
         } else {
             "-deletes"
         };
-        let location = self.places.data_file(&spec.path(&partition), suffix);
-        let chunks = encode(kind, batches).map_err(|source| Error::Parquet {
-            doing: "encode",
-            location: location.clone(),
-            source,
-        })?;
+        self.places.data_file(&self.spec.path(partition), suffix)
+    }
+
+    async fn write(
+        &self,
+        kind: &Kind,
+        (content, location): (Content, String),
+        partition: Vec<Option<Literal>>,
+        chunks: Vec<Chunk>,
+    ) -> Result<DataFile, Error> {
+        let spec = &self.spec;
         let mut output = OutputFile::create(
             &self.table.storage,
             location,
@@ -242,11 +282,49 @@ impl FileWriter {
     }
 }
 
-fn encode(kind: &Kind, batches: &[RecordBatch]) -> Result<Vec<Chunk>, ParquetError> {
+/// The columns of a position delete file, some rows at a time.
+fn position_batches<'a>(
+    schema: SchemaRef,
+    rows: impl Iterator<Item = (&'a str, i64)>,
+) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
+    let mut rows = rows.peekable();
+    std::iter::from_fn(move || {
+        rows.peek()?;
+        let mut paths = StringViewBuilder::new().with_deduplicate_strings();
+        let mut positions = Vec::with_capacity(POSITIONS_AT_ONCE);
+        for (path, row) in rows.by_ref().take(POSITIONS_AT_ONCE) {
+            paths.append_value(path);
+            positions.push(row);
+        }
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(paths.finish()),
+            Arc::new(Int64Array::from(positions)),
+        ];
+        Some(RecordBatch::try_new(schema.clone(), columns))
+    })
+}
+
+fn encoded(
+    kind: &Kind,
+    location: &str,
+    batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
+) -> Result<Vec<Chunk>, Error> {
+    encode(kind, batches).map_err(|source| Error::Parquet {
+        doing: "encode",
+        location: location.to_owned(),
+        source,
+    })
+}
+
+fn encode(
+    kind: &Kind,
+    batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
+) -> Result<Vec<Chunk>, ParquetError> {
     let writers = column_writers(&kind.schema, &kind.properties)
         .map_err(|error| ParquetError::External(Box::new(error)))?;
     let mut writers = writers.create_column_writers(0)?;
     for batch in batches {
+        let batch = batch?;
         if batch.schema().fields().len() != kind.schema.arrow.fields().len() {
             return Err(ParquetError::General(
                 "a batch does not have the table's columns".to_owned(),

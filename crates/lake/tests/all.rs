@@ -38,6 +38,8 @@ mod ledger;
 mod manifests;
 #[path = "all/oracle.rs"]
 mod oracle;
+#[path = "all/position_deletes.rs"]
+mod position_deletes;
 #[path = "all/purge.rs"]
 mod purge;
 #[path = "all/rewrite.rs"]

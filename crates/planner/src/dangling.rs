@@ -15,9 +15,10 @@ use crate::BadOption;
 use crate::option::unknown;
 use crate::rewrite::{is_global, path_of_bounds};
 
-/// What planning and removing hold: the files of a snapshot.
+/// What planning and removing hold: the files of a snapshot, delete files with their bounds.
 const MEMORY_BYTES: u64 = 64 << 20;
-const FILE_BYTES: u64 = 512;
+const DATA_FILE_BYTES: u64 = 1_024;
+const DELETE_FILE_BYTES: u64 = 2_048;
 
 /// It has no options, as Spark's has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -138,17 +139,20 @@ pub fn plan(table: &TableMetadata, key: &str, live: &LiveFiles) -> Result<Plan, 
         })
         .collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    let count = (live.data.len() + live.deletes.len()) as u64;
     Ok(Plan {
         table: key.to_owned(),
         table_uuid: table.uuid().to_owned(),
         snapshot_id: table.current_snapshot().map(|now| now.snapshot_id),
         kept: (live.deletes.len() - files.len()) as u64,
         files,
-        memory_bytes: count
-            .saturating_mul(FILE_BYTES)
-            .saturating_add(MEMORY_BYTES),
+        memory_bytes: live_bytes(live).saturating_add(MEMORY_BYTES),
     })
+}
+
+/// What the files of a snapshot take in memory, in bytes.
+pub(crate) fn live_bytes(live: &LiveFiles) -> u64 {
+    let data = (live.data.len() as u64).saturating_mul(DATA_FILE_BYTES);
+    data.saturating_add((live.deletes.len() as u64).saturating_mul(DELETE_FILE_BYTES))
 }
 
 /// The delete files of a snapshot that apply to nothing in it. One whose partition's types nobody

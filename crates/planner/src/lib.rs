@@ -10,6 +10,7 @@ pub mod expire;
 pub mod manifests;
 mod option;
 mod port;
+pub mod position_deletes;
 pub mod purge;
 mod report;
 pub mod rewrite;

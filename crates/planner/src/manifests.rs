@@ -185,12 +185,12 @@ fn length(manifest: &ManifestFile) -> u64 {
 }
 
 /// Plans the merge of the manifests chosen from the table's current snapshot; `shapes` are theirs,
-/// `None` of one whose entries cannot be carried.
+/// or why a manifest's entries cannot be carried.
 pub fn plan(
     table: &TableMetadata,
     key: &str,
     mut chosen: Chosen<'_>,
-    shapes: &[Option<Shape>],
+    shapes: &[Result<Shape, String>],
     options: &Options,
 ) -> Plan {
     let mut kinds: BTreeMap<(ManifestContent, i32, Shape), Vec<Input>> = BTreeMap::new();
@@ -198,9 +198,12 @@ pub fn plan(
         .into_iter()
         .zip(shapes)
     {
-        let Some(shape) = *shape else {
-            chosen.keep(UNKNOWN_FIELDS, 1);
-            continue;
+        let shape = match shape {
+            Ok(shape) => *shape,
+            Err(why) => {
+                chosen.keep(why, 1);
+                continue;
+            }
         };
         let kind = (manifest.content, manifest.partition_spec_id, shape);
         kinds.entry(kind).or_default().push(Input {

@@ -29,10 +29,13 @@ use serde::{Deserialize, Serialize};
 
 pub use decide::plan;
 pub use deletes::path_of_bounds;
+pub(crate) use deletes::unreadable;
 pub use equality::is_global;
 pub use keys::key_column;
 pub use moves::spread;
+pub(crate) use options::max_of;
 pub use options::{JobOrder, OPTIONS, Options, PartialProgress};
+pub(crate) use packing::{Capacity, first_fit};
 pub use refused::Refused;
 
 /// Snapshot summary key under which a commit stores [`Plan::rules`].

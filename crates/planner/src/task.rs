@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use model::Action;
 use serde::{Deserialize, Serialize};
 
-use crate::{dangling, expire, manifests, purge, rewrite};
+use crate::{dangling, expire, manifests, position_deletes, purge, rewrite};
 
 /// An action and its options, checked. The only way to have one is [`Task::parse`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Task {
     ExpireSnapshots(expire::Options),
+    RewritePositionDeleteFiles(position_deletes::Options),
     RewriteDataFiles(rewrite::Options),
     RemoveDanglingDeletes(dangling::Options),
     RewriteManifests(manifests::Options),
@@ -34,8 +35,8 @@ pub enum BadOption {
         why: String,
     },
     #[error(
-        "{action} is not built in this version; built: expire_snapshots, rewrite_data_files, \
-         remove_dangling_deletes, rewrite_manifests, purge_pending"
+        "{action} is not built in this version; built: expire_snapshots, rewrite_position_delete_files, \
+         rewrite_data_files, remove_dangling_deletes, rewrite_manifests, purge_pending"
     )]
     NotBuilt { action: Action },
 }
@@ -55,15 +56,18 @@ impl Task {
             Action::RemoveDanglingDeletes => {
                 dangling::Options::parse(options).map(Self::RemoveDanglingDeletes)
             }
-            Action::RewritePositionDeleteFiles | Action::RemoveOrphanFiles => {
-                Err(BadOption::NotBuilt { action })
+            Action::RewritePositionDeleteFiles => {
+                let parsed = position_deletes::Options::parse(options);
+                parsed.map(Self::RewritePositionDeleteFiles)
             }
+            Action::RemoveOrphanFiles => Err(BadOption::NotBuilt { action }),
         }
     }
 
     pub fn action(&self) -> Action {
         match self {
             Self::ExpireSnapshots(_) => Action::ExpireSnapshots,
+            Self::RewritePositionDeleteFiles(_) => Action::RewritePositionDeleteFiles,
             Self::RewriteDataFiles(_) => Action::RewriteDataFiles,
             Self::RemoveDanglingDeletes(_) => Action::RemoveDanglingDeletes,
             Self::RewriteManifests(_) => Action::RewriteManifests,
@@ -78,6 +82,7 @@ impl Task {
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Plan {
     ExpireSnapshots(expire::Plan),
+    RewritePositionDeleteFiles(position_deletes::Plan),
     RewriteDataFiles(rewrite::Plan),
     RemoveDanglingDeletes(dangling::Plan),
     RewriteManifests(manifests::Plan),
@@ -88,6 +93,7 @@ impl Plan {
     pub fn action(&self) -> Action {
         match self {
             Self::ExpireSnapshots(_) => Action::ExpireSnapshots,
+            Self::RewritePositionDeleteFiles(_) => Action::RewritePositionDeleteFiles,
             Self::RewriteDataFiles(_) => Action::RewriteDataFiles,
             Self::RemoveDanglingDeletes(_) => Action::RemoveDanglingDeletes,
             Self::RewriteManifests(_) => Action::RewriteManifests,
@@ -99,6 +105,7 @@ impl Plan {
     pub fn nothing(&self) -> Option<&str> {
         match self {
             Self::ExpireSnapshots(plan) => plan.nothing(),
+            Self::RewritePositionDeleteFiles(plan) => plan.nothing(),
             Self::RewriteDataFiles(plan) => plan.nothing(),
             Self::RemoveDanglingDeletes(plan) => plan.nothing(),
             Self::RewriteManifests(plan) => plan.nothing(),
@@ -113,6 +120,7 @@ impl Plan {
         }
         match self {
             Self::ExpireSnapshots(plan) => plan.message(),
+            Self::RewritePositionDeleteFiles(plan) => plan.message(),
             Self::RewriteDataFiles(plan) => plan.message(),
             Self::RemoveDanglingDeletes(plan) => plan.message(),
             Self::RewriteManifests(plan) => plan.message(),
@@ -124,6 +132,7 @@ impl Plan {
     pub fn memory_bytes(&self) -> u64 {
         match self {
             Self::ExpireSnapshots(plan) => plan.memory_bytes,
+            Self::RewritePositionDeleteFiles(plan) => plan.memory_bytes,
             Self::RewriteDataFiles(plan) => plan.memory_bytes,
             Self::RemoveDanglingDeletes(plan) => plan.memory_bytes,
             Self::RewriteManifests(plan) => plan.memory_bytes,

@@ -147,7 +147,7 @@ pub const PROPERTIES: &[PropertyDoc] = &[
         DELETE_FILE_THRESHOLD,
         "unset",
         COUNTS,
-        "position delete files that are worth a rewrite of their own (not built in this version)",
+        "position delete files that are worth a rewrite of their own (not weighed in this version: ask for `rewrite_position_delete_files`)",
     ),
 ];
 

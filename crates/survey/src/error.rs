@@ -1,7 +1,7 @@
 //! What can go wrong while a table is looked at.
 
 use model::Advice;
-use planner::{EngineError, LedgerError, dangling, expire, manifests, rewrite};
+use planner::{EngineError, LedgerError, dangling, expire, manifests, position_deletes, rewrite};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -16,6 +16,8 @@ pub enum Error {
     Dangling(#[from] dangling::Refused),
     #[error(transparent)]
     Manifests(#[from] manifests::Refused),
+    #[error(transparent)]
+    PositionDeletes(#[from] position_deletes::Refused),
     #[error("{doing}")]
     Storage {
         doing: &'static str,
@@ -46,6 +48,7 @@ impl Error {
             Self::Rewrite(refused) => refused.advice(),
             Self::Dangling(refused) => refused.advice(),
             Self::Manifests(refused) => refused.advice(),
+            Self::PositionDeletes(refused) => refused.advice(),
             Self::Storage { source, .. } => source.advice(),
             Self::Metadata { source, .. } => source.advice(),
             Self::Catalog { source, .. } => source.advice(),

@@ -7,6 +7,7 @@ mod dangling;
 mod error;
 pub mod expire;
 mod manifests;
+mod position_deletes;
 mod purge;
 mod retained;
 mod rewrite;
@@ -18,6 +19,7 @@ use planner::{Plan, Records, Task};
 
 pub use error::Error;
 pub use manifests::plan as plan_manifests;
+pub use position_deletes::plan as plan_position_deletes;
 pub use retained::{MANIFESTS_AT_ONCE, Retained};
 pub use table::{current_files, find, folders, load};
 
@@ -41,6 +43,11 @@ pub async fn plan(
             let table = load(catalog, table).await?;
             let planned = rewrite::plan(&table, options).await;
             planned.map(Plan::RewriteDataFiles)
+        }
+        Task::RewritePositionDeleteFiles(options) => {
+            let table = load(catalog, table).await?;
+            let planned = position_deletes::plan(&table, options).await;
+            planned.map(Plan::RewritePositionDeleteFiles)
         }
         Task::RemoveDanglingDeletes(_) => {
             let table = load(catalog, table).await?;

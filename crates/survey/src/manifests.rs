@@ -3,7 +3,7 @@
 
 use catalog::Table;
 use futures::{StreamExt, TryStreamExt, stream};
-use metadata::{ManifestFile, Shape, TableMetadata, read_manifest_list};
+use metadata::{ManifestFile, Shape, TableMetadata, check_codec, read_manifest_list};
 use planner::manifests::{Chosen, Options, Plan, plan as decide};
 use storage::Storage;
 
@@ -21,12 +21,13 @@ pub async fn plan(table: &Table, options: &Options) -> Result<Plan, Error> {
         Some(current) => read_manifest_list(storage, current).await.map_err(failed)?,
     };
     let chosen = Chosen::of(metadata, &manifests, options)?;
+    check_codec(metadata).map_err(failed)?;
     let reads: Vec<_> = chosen
         .manifests
         .iter()
         .map(|manifest| shape(storage, manifest, metadata))
         .collect();
-    let shapes: Vec<Option<Shape>> = stream::iter(reads)
+    let shapes: Vec<Result<Shape, String>> = stream::iter(reads)
         .buffered(MANIFESTS_AT_ONCE)
         .try_collect()
         .await
@@ -35,15 +36,15 @@ pub async fn plan(table: &Table, options: &Options) -> Result<Plan, Error> {
     Ok(decide(metadata, &key, chosen, &shapes, options))
 }
 
-/// `None` of a manifest whose entries this version cannot carry.
+/// Or why this version cannot carry the manifest's entries.
 async fn shape(
     storage: &Storage,
     manifest: &ManifestFile,
     table: &TableMetadata,
-) -> Result<Option<Shape>, metadata::Error> {
+) -> Result<Result<Shape, String>, metadata::Error> {
     match Shape::read(storage, manifest, table).await {
-        Ok(shape) => Ok(Some(shape)),
-        Err(metadata::Error::Unsupported(_)) => Ok(None),
+        Ok(shape) => Ok(Ok(shape)),
+        Err(metadata::Error::Unsupported(why)) => Ok(Err(why)),
         Err(error) => Err(error),
     }
 }

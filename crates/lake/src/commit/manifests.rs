@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use catalog::Table;
-use metadata::{Entry, LiveFiles, ManifestContent, ManifestFile, ManifestWriter, rewrite_manifest};
+use metadata::{
+    DataFile, Entry, LiveFiles, ManifestContent, ManifestFile, ManifestWriter, rewrite_manifest,
+};
 
 use super::swap::NewFile;
 use crate::Error;
@@ -16,8 +18,10 @@ use crate::rewrite::Rewritten;
 #[derive(Debug)]
 pub(crate) struct Manifests {
     pub(crate) snapshot_id: i64,
-    /// Every manifest reserved so far.
+    /// Every manifest handed out to be reserved and written.
     pub(crate) written: Vec<String>,
+    /// Made and not handed out yet: a try that ends before it is whole leaves them to the next.
+    pending: Vec<NewFile>,
     added: Option<Vec<ManifestFile>>,
     /// By the path of the manifest replaced.
     replaced: HashMap<String, Replaced>,
@@ -54,38 +58,68 @@ impl Manifests {
         Self {
             snapshot_id,
             written: Vec::new(),
+            pending: Vec::new(),
             added: None,
             replaced: HashMap::new(),
             deleted: None,
         }
     }
 
-    /// `dangling` are delete files to drop. Outputs carry the sequence number planned on, or
-    /// the commit's when `keep_sequence` is false.
+    /// Delete files added, each with its data sequence number, and those to drop. Outputs carry the
+    /// sequence number planned on, or the commit's when `keep_sequence` is false.
     pub(crate) async fn build(
         &mut self,
         base: &Table,
         live: &LiveFiles,
         groups: &[Rewritten],
-        dangling: &[String],
-        (places, keep_sequence): (&Places, bool),
+        (added, dropped): (&[(DataFile, i64)], &[String]),
+        sequence: (&Places, bool),
     ) -> Result<Built, Error> {
-        let mut new_files = Vec::new();
+        // What an earlier try made and did not come to hand out is used again, so it must be written.
+        let mut new_files = std::mem::take(&mut self.pending);
+        let changes = (groups, added, dropped);
+        let made = self.make(base, live, changes, sequence, &mut new_files);
+        match made.await {
+            Ok((manifests, removed)) => {
+                let paths = new_files.iter().map(|file| file.path.clone());
+                self.written.extend(paths);
+                Ok(Built {
+                    manifests,
+                    removed,
+                    new_files,
+                })
+            }
+            Err(error) => {
+                self.pending = new_files;
+                Err(error)
+            }
+        }
+    }
+
+    /// The new list's manifests, and the entries removed.
+    async fn make(
+        &mut self,
+        base: &Table,
+        live: &LiveFiles,
+        (groups, added, dropped): (&[Rewritten], &[(DataFile, i64)], &[String]),
+        (places, keep_sequence): (&Places, bool),
+        new_files: &mut Vec<NewFile>,
+    ) -> Result<(Vec<ManifestFile>, Vec<Entry>), Error> {
         let removed: HashSet<String> = groups
             .iter()
             .flat_map(|group| group.group.inputs.iter().map(|input| input.path.clone()))
-            .chain(dangling.iter().cloned())
+            .chain(dropped.iter().cloned())
             .collect();
         let touched = touched(live, &removed);
         for (index, count) in &touched {
             let manifest = &live.manifests[*index];
             if !self.is_replaced(manifest, &removed, *count) {
-                self.replace(base, manifest, &removed, places, &mut new_files)
+                self.replace(base, manifest, &removed, places, new_files)
                     .await?;
             }
         }
-        let mut manifests = self.add(base, groups, (places, keep_sequence), &mut new_files)?;
-        manifests.extend(self.delete(base, live, &touched, places, &mut new_files)?);
+        let mut manifests = self.add(base, (groups, added), (places, keep_sequence), new_files)?;
+        manifests.extend(self.delete(base, live, &touched, places, new_files)?);
         let mut entries = Vec::new();
         for (index, manifest) in live.manifests.iter().enumerate() {
             if touched.contains_key(&index) {
@@ -103,13 +137,7 @@ impl Manifests {
                 entries.len()
             )));
         }
-        self.written
-            .extend(new_files.iter().map(|file| file.path.clone()));
-        Ok(Built {
-            manifests,
-            removed: entries,
-            new_files,
-        })
+        Ok((manifests, entries))
     }
 
     /// Of all manifests written, those that are `listed`: of an earlier try some may not be.
@@ -186,11 +214,11 @@ impl Manifests {
         Ok(())
     }
 
-    /// One manifest for each spec of the outputs.
+    /// One manifest for each spec of the outputs, and of the delete files added.
     fn add(
         &mut self,
         base: &Table,
-        groups: &[Rewritten],
+        (groups, deletes): (&[Rewritten], &[(DataFile, i64)]),
         (places, keep_sequence): (&Places, bool),
         new_files: &mut Vec<NewFile>,
     ) -> Result<Vec<ManifestFile>, Error> {
@@ -198,6 +226,12 @@ impl Manifests {
             return Ok(added.clone());
         }
         let mut writers = BTreeMap::new();
+        for (file, sequence) in deletes {
+            let key = (ManifestContent::Deletes, file.spec_id);
+            writer(&mut writers, base, key, self.snapshot_id)?
+                .add(file, Some(*sequence))
+                .map_err(metadata_error("add a delete file to a manifest"))?;
+        }
         for group in groups {
             let sequence = keep_sequence.then_some(group.pin.sequence_number);
             for output in &group.outputs {

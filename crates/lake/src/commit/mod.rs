@@ -6,6 +6,7 @@
 mod counts;
 pub(crate) mod manifests;
 mod rewriting;
+mod rounds;
 mod schema_change;
 pub(crate) mod snapshot;
 pub(crate) mod summary;
@@ -13,6 +14,7 @@ pub(crate) mod swap;
 mod validate;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +25,7 @@ use planner::{Attempt, Report, Signals, SwapError};
 use policy::retry::Backoff;
 
 pub(crate) use self::rewriting::Rewriting;
+pub(crate) use self::rounds::{Made, Maker};
 use self::swap::{CatalogSwap, NewFile, Ready};
 pub(crate) use self::validate::{Stale, terms_broken};
 use crate::Error;
@@ -91,14 +94,44 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 pub(crate) struct Committer<'a> {
     pub(crate) catalog: &'a dyn Catalog,
-    pub(crate) name: &'a TableName,
+    pub(crate) name: TableName,
     pub(crate) table_uuid: &'a str,
     pub(crate) attempt: &'a Attempt<'a>,
     pub(crate) action: Action,
-    pub(crate) places: &'a Places,
+    pub(crate) places: Places,
 }
 
-impl Committer<'_> {
+/// The table to work on, and what earlier attempts of the job committed.
+pub(crate) type Begun<'a> = (Committer<'a>, Table, Option<Report>);
+
+impl<'a> Committer<'a> {
+    /// Looks at the table that a plan names by its key and UUID; breaks off when nothing is left to do.
+    /// An earlier attempt's last swap may
+    /// have come after this one looked for it. `nothing` is the plan's reason to do nothing.
+    pub(crate) async fn begin(
+        catalog: &'a dyn Catalog,
+        (key, table_uuid): (&str, &'a str),
+        attempt: &'a Attempt<'a>,
+        (action, nothing): (Action, Option<&str>),
+    ) -> Result<ControlFlow<Report, Begun<'a>>, Error> {
+        let name = named(key)?;
+        let table = load(catalog, &name, table_uuid, attempt).await?;
+        let (earlier, completed) = summary::committed_by(&table.metadata, attempt.job, action);
+        let nothing = nothing.map(Report::nothing);
+        if completed || nothing.is_some() {
+            return Ok(ControlFlow::Break(earlier.or(nothing).unwrap_or_default()));
+        }
+        let committer = Self {
+            catalog,
+            name,
+            table_uuid,
+            attempt,
+            action,
+            places: Places::new(&table.metadata, attempt.attempt.as_str()),
+        };
+        Ok(ControlFlow::Continue((committer, table, earlier)))
+    }
+
     /// Commits `change` in one snapshot on top of whatever the table is by now. `last` says that
     /// nothing follows.
     pub(crate) async fn commit<C: Change>(
@@ -127,9 +160,15 @@ impl Committer<'_> {
                     why: lost_to,
                 });
             }
-            let draft = match change.draft(&base).await? {
-                Drafted::Stale(stale) => return Ok(Outcome::Stale { stale, tried }),
-                Drafted::Next(draft) => draft,
+            let draft = match change.draft(&base).await {
+                Ok(Drafted::Stale(stale)) => return Ok(Outcome::Stale { stale, tried }),
+                Ok(Drafted::Next(draft)) => draft,
+                Err(error) => {
+                    lost_to = self.gone(&base, error, &lost_to).await?;
+                    tried += 1;
+                    pause(&base, tried, self.attempt.signals).await;
+                    continue;
+                }
             };
             tried += 1;
             let report = change.report(tried);
@@ -157,8 +196,9 @@ impl Committer<'_> {
         }
     }
 
+    /// The table as it is now.
     pub(crate) async fn load(&self) -> Result<Table, Error> {
-        load(self.catalog, self.name, self.table_uuid, self.attempt).await
+        load(self.catalog, &self.name, self.table_uuid, self.attempt).await
     }
 
     /// Writes everything the swap needs.
@@ -226,31 +266,6 @@ impl Committer<'_> {
 pub(crate) fn named(key: &str) -> Result<TableName, Error> {
     key.parse()
         .map_err(|error| Error::Refused(format!("the plan names no table: {error}")))
-}
-
-/// The table to work on, or the report of a job that has nothing left to do: an earlier attempt's
-/// last swap may have come after this one looked for it. `nothing` is the plan's reason to do nothing.
-pub(crate) async fn begin(
-    catalog: &dyn Catalog,
-    (name, table_uuid): (&TableName, &str),
-    attempt: &Attempt<'_>,
-    (action, nothing): (Action, Option<&str>),
-) -> Result<Begun, Error> {
-    let table = load(catalog, name, table_uuid, attempt).await?;
-    let (earlier, completed) = summary::committed_by(&table.metadata, attempt.job, action);
-    let nothing = nothing.map(Report::nothing);
-    Ok(if completed || nothing.is_some() {
-        Begun::Done(earlier.or(nothing).unwrap_or_default())
-    } else {
-        Begun::On(table)
-    })
-}
-
-/// How an action begins.
-#[derive(Debug)]
-pub(crate) enum Begun {
-    On(Table),
-    Done(Report),
 }
 
 /// The table as it is now, if it is still the one with this UUID.

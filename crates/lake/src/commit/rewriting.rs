@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use catalog::Table;
+use metadata::DataFile;
 use planner::rewrite::{Plan, RULES_KEY};
 use planner::{Attempt, Report};
 
@@ -76,14 +77,21 @@ impl Change for Rewriting<'_> {
         let sequence = self.plan.use_starting_sequence_number;
         let built = self
             .manifests
-            .build(base, &live, groups, &dangling, (self.places, sequence))
+            .build(
+                base,
+                &live,
+                groups,
+                (&[], &dangling),
+                (self.places, sequence),
+            )
             .await?;
         counts::check_columns(groups, &built.removed)?;
-        let mut summary = summary::of_files(&live, groups, &built.removed);
+        let outputs = groups.iter().flat_map(|group| &group.outputs);
+        let added: Vec<&DataFile> = outputs.collect();
+        let mut summary = summary::of_files(&live, groups, &added, &built.removed);
         summary.insert(RULES_KEY.to_owned(), self.plan.rules.clone());
         let mut landed = self.manifests.landed(&built.manifests);
-        let outputs = groups.iter().flat_map(|group| &group.outputs);
-        landed.extend(outputs.map(|file| file.file_path.clone()));
+        landed.extend(added.iter().map(|file| file.file_path.clone()));
         Ok(Drafted::Next(Draft {
             manifests: built.manifests,
             summary,

@@ -25,24 +25,25 @@ const COLUMN_CHUNKS: &str = "snowpack.column-chunks";
 /// Present on the commit that completed the action.
 const COMPLETES: &str = "snowpack.completes-action";
 
-/// Totals are counted from the live files themselves, not carried from the last summary; `removed`
-/// are the entries removed, of data and delete files.
+/// Totals are counted from the live files themselves, not carried from the last summary; `added`
+/// are the files added (the groups' outputs too) and `removed` the entries removed, of data and
+/// delete files.
 pub(crate) fn of_files(
     live: &LiveFiles,
     groups: &[Rewritten],
+    added: &[&DataFile],
     removed: &[Entry],
 ) -> BTreeMap<String, String> {
     let gone: HashSet<&str> = removed
         .iter()
         .map(|entry| entry.file.file_path.as_str())
         .collect();
-    let outputs = || groups.iter().flat_map(|group| &group.outputs);
     let mut counts = Counts::default();
     let stays = |file: &&LiveFile| !gone.contains(file.file.file_path.as_str());
     for file in live.data.iter().chain(&live.deletes).filter(stays) {
         counts.total(&file.file);
     }
-    for file in outputs() {
+    for file in added {
         counts.total(file);
         counts.added(file);
     }
@@ -66,12 +67,14 @@ pub(crate) fn of_files(
                 .iter()
                 .map(|entry| (entry.file.spec_id, &entry.file.partition)),
         )
-        .chain(outputs().map(|file| (file.spec_id, &file.partition)))
+        .chain(added.iter().map(|file| (file.spec_id, &file.partition)))
         .collect();
     let mut put = |key: &str, value: String| drop(summary.insert(key.to_owned(), value));
     put("changed-partition-count", partitions.len().to_string());
-    put(DELETES_APPLIED, deletes.to_string());
-    put(BYTES_IN, inputs.to_string());
+    if !groups.is_empty() {
+        put(DELETES_APPLIED, deletes.to_string());
+        put(BYTES_IN, inputs.to_string());
+    }
     let mut chunks = ColumnChunks::default();
     for group in groups {
         chunks.add(&group.column_chunks);
@@ -143,7 +146,9 @@ pub(crate) fn committed_by(
         let report = report.get_or_insert_with(Report::default);
         match action {
             Action::RewriteManifests => add_manifests(report, snapshot),
-            Action::RemoveDanglingDeletes => add_deletes(report, snapshot),
+            Action::RemoveDanglingDeletes | Action::RewritePositionDeleteFiles => {
+                add_deletes(report, snapshot);
+            }
             _ => add(report, snapshot),
         }
         if newest {

@@ -7,13 +7,14 @@ use std::collections::{HashMap, HashSet};
 
 use catalog::Table;
 use metadata::{Content, DataFile, LiveFile, LiveFiles, TableMetadata};
+use planner::Unwatched;
 use planner::dangling::Oldest;
 use planner::rewrite::{is_global, path_of_bounds};
 
 use super::schema_change::beyond_additive;
 use super::snapshot::MAIN;
 use crate::Error;
-use crate::deletes::{Bounds, DeleteScope, read_positions};
+use crate::deletes::{Bounds, DeleteScope, Wanted, read_positions};
 use crate::rewrite::{Rewritten, Terms};
 
 /// A group that must not be committed as it was written.
@@ -258,7 +259,7 @@ async fn new_position_deletes(
             to_read.push(scope(delete, wanted, bounds)?);
         }
     }
-    let named = read_positions(&base.storage, to_read, bounds).await?;
+    let named = read_positions(&base.storage, to_read, bounds, &Unwatched).await?;
     for path in named.into_keys() {
         stale.find(
             group_of[path.as_str()],
@@ -278,7 +279,7 @@ fn scope(
         location: delete.file.file_path.clone(),
         bytes: delete.file.file_size_in_bytes,
         records: delete.file.record_count,
-        wanted,
+        wanted: Wanted::These(wanted),
     };
     if bounds.admit(&scope) {
         return Ok(scope);

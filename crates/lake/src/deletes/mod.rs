@@ -10,8 +10,8 @@ mod positions;
 mod sets;
 
 pub(crate) use positions::{
-    Bounds, DeleteScope, FILE_PATH_ID, POSITION_BYTES, POSITION_ID, Positions, positions_in,
-    read_positions,
+    Bounds, DataFiles, DeleteScope, FILE_PATH_ID, Numbers, POSITION_BYTES, POSITION_ID, Positions,
+    Wanted, positions_in, read_positions,
 };
 
 /// Adds `more` to `rows`; both ascending, each once, and so is the result.

@@ -1,6 +1,7 @@
 //! Position delete files: which rows of which data files are deleted.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -11,6 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
+use planner::Progress;
 use storage::Storage;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +51,51 @@ pub(crate) struct DeleteScope {
     pub(crate) bytes: u64,
     /// Deletes in it, as its manifest says.
     pub(crate) records: u64,
-    pub(crate) wanted: HashSet<String>,
+    pub(crate) wanted: Wanted,
+}
+
+/// Data files by path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    These(HashSet<String>),
+    /// Those of a partition that are as old or older.
+    Reached {
+        data: Arc<DataFiles>,
+        partition: usize,
+        sequence_number: i64,
+    },
+}
+
+impl Wanted {
+    /// Whether rows of the data file are wanted; an error where readers would disagree about it.
+    fn has(&self, path: &str) -> Result<bool, &'static str> {
+        match self {
+            Self::These(paths) => Ok(paths.contains(path)),
+            Self::Reached {
+                data,
+                partition,
+                sequence_number,
+            } => match data.get(path) {
+                Some(file) if file.sequence_number > *sequence_number => Ok(false),
+                Some(file) if file.partition != *partition => Err(
+                    "which lies in another partition: some readers apply that and others do not",
+                ),
+                found => Ok(found.is_some()),
+            },
+        }
+    }
+}
+
+/// The live data files by path.
+pub(crate) type DataFiles = HashMap<String, Numbers>;
+
+/// What tells whether a delete file reaches a data file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    /// The caller's number of its spec and partition.
+    pub(crate) partition: usize,
+    /// Its data sequence number.
+    pub(crate) sequence_number: i64,
 }
 
 /// What reading deletes may use.
@@ -94,6 +140,7 @@ pub(crate) async fn read_positions(
     storage: &Storage,
     files: Vec<DeleteScope>,
     bounds: &Bounds,
+    progress: &dyn Progress,
 ) -> Result<Positions, Error> {
     let units = |bytes: u64| u32::try_from(bytes.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX >> 3);
     let all = units(bounds.file_bytes_max());
@@ -120,6 +167,7 @@ pub(crate) async fn read_positions(
     let mut collected = Collected::new(bounds);
     while let Some((bytes, file, _room)) = reads.try_next().await? {
         collected.add(&file, &bytes)?;
+        progress.alive();
     }
     Ok(collected.end())
 }
@@ -275,7 +323,12 @@ fn collect_batch(
         return Err(bad("a position delete is null".to_owned()));
     }
     for (path, row) in paths.iter().flatten().zip(rows.values()) {
-        if !file.wanted.contains(path) {
+        let wanted = file.wanted.has(path);
+        let wanted = wanted.map_err(|why| {
+            let location = &file.location;
+            Error::Refused(format!("{location} deletes rows of {path}, {why}"))
+        })?;
+        if !wanted {
             continue;
         }
         let row = u64::try_from(*row)
@@ -332,7 +385,7 @@ mod tests {
                 location: "/d".to_owned(),
                 bytes,
                 records,
-                wanted: HashSet::new(),
+                wanted: Wanted::These(HashSet::new()),
             };
             assert_eq!(bounds.admit(&file), want, "{records} {bytes}");
         }

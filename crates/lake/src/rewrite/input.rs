@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::layout::{InputRows, Slice};
 use crate::Error;
-use crate::deletes::{Bounds, DeleteScope, Positions, read_positions};
+use crate::deletes::{Bounds, DeleteScope, Positions, Wanted, read_positions};
 use crate::files::constant::identities;
 use crate::files::schema::WriteSchema;
 use crate::files::shape::{Matched, Origin, match_column};
@@ -128,7 +128,7 @@ impl Opening<'_> {
             location: delete.path.clone(),
             bytes: delete.bytes,
             records: delete.records,
-            wanted: wanted.remove(delete.path.as_str()).unwrap_or_default(),
+            wanted: Wanted::These(wanted.remove(delete.path.as_str()).unwrap_or_default()),
         });
         let scopes: Vec<DeleteScope> = scopes.collect();
         if let Some(unknown) = wanted.keys().next() {
@@ -137,6 +137,6 @@ impl Opening<'_> {
             )));
         }
         let bounds = Bounds::new(self.memory_bytes, self.stop.clone());
-        read_positions(self.storage, scopes, &bounds).await
+        read_positions(self.storage, scopes, &bounds, self.progress).await
     }
 }

@@ -12,6 +12,7 @@ mod row_group;
 mod ways;
 
 use std::collections::{HashSet, VecDeque};
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,7 +23,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use metadata::{Fields, LiveFiles, Schema};
-use model::{Action, TableName};
+use model::Action;
 use planner::rewrite::{Group, Input, Options, Plan};
 use planner::{Attempt, Report};
 
@@ -32,13 +33,13 @@ pub use self::preview::{ColumnPreview, Preview, preview};
 use self::row_group::Machine;
 pub(crate) use self::ways::Assembled;
 use crate::Error;
-use crate::commit::{Committer, Outcome, Rewriting, Stale, load, named, summary};
-use crate::files::place::Places;
+use crate::commit::{Committer, Outcome, Rewriting, Stale};
 use crate::files::properties::WriteSettings;
 use crate::files::schema::WriteSchema;
 
 /// Times groups are planned again because another writer changed what they were made from.
 const REPLANS_MAX: usize = 3;
+const ACTION: Action = Action::RewriteDataFiles;
 /// How often finished work units are passed on.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
@@ -61,23 +62,17 @@ pub(crate) async fn execute(
     plan: &Plan,
     attempt: &Attempt<'_>,
 ) -> Result<Report, Error> {
-    let name = named(&plan.table)?;
-    let table = load(catalog, &name, &plan.table_uuid, attempt).await?;
-    // What earlier attempts committed. One's last swap may have come after this one looked for it.
-    let action = Action::RewriteDataFiles;
-    let (earlier, completed) = summary::committed_by(&table.metadata, attempt.job, action);
-    let nothing = plan.nothing().map(Report::nothing);
-    if completed || nothing.is_some() {
-        return Ok(earlier.or(nothing).unwrap_or_default());
-    }
-    let places = Places::new(&table.metadata, attempt.attempt.as_str());
+    let of = (plan.table.as_str(), plan.table_uuid.as_str());
+    let begun = Committer::begin(catalog, of, attempt, (ACTION, plan.nothing()));
+    let (committer, table, earlier) = match begun.await? {
+        ControlFlow::Continue(begun) => begun,
+        ControlFlow::Break(report) => return Ok(report),
+    };
     let machine = Machine::new(cores, attempt.memory_bytes);
     let mut session = Session {
-        catalog,
-        name: &name,
+        committer: &committer,
         plan,
         attempt,
-        places: &places,
         cores,
         machine: machine.clone(),
         pending: VecDeque::new(),
@@ -126,11 +121,9 @@ type Ended = Result<Rewritten, (usize, Error)>;
 
 /// One execution: groups waiting, groups written, what was committed.
 struct Session<'a> {
-    catalog: &'a dyn Catalog,
-    name: &'a TableName,
+    committer: &'a Committer<'a>,
     plan: &'a Plan,
     attempt: &'a Attempt<'a>,
-    places: &'a Places,
     cores: usize,
     machine: Machine,
     pending: VecDeque<(Arc<Rewriter<'a>>, Group, Pin)>,
@@ -203,7 +196,7 @@ impl<'a> Session<'a> {
             schema: Arc::new(schema),
             specs: table.metadata.specs().to_vec(),
             settings,
-            places: self.places,
+            places: &self.committer.places,
             machine: self.machine.clone(),
             concurrent: self.concurrent() as u64,
             terms: Arc::new(terms),
@@ -276,22 +269,17 @@ impl<'a> Session<'a> {
             None => {}
             Some(Ok(rewritten)) => self.ready.push(rewritten),
             Some(Err((files, error))) if error.refuses() => {
-                tracing::warn!(table = %self.name, files, why = %error, "group left as it is");
+                tracing::warn!(table = %self.committer.name, files, why = %error, "group left as it is");
                 self.report.groups_failed += 1;
                 self.refused.push(error.to_string());
             }
             Some(Err((files, Error::NotWorth(why)))) => {
-                tracing::info!(table = %self.name, files, why, "group left as it is");
+                tracing::info!(table = %self.committer.name, files, why, "group left as it is");
                 self.given_up = Some(why);
             }
             Some(Err((_, error))) => return Err(self.moved_or(error).await),
         }
         Ok(())
-    }
-
-    async fn load(&self) -> Result<Table, Error> {
-        let table_uuid = &self.plan.table_uuid;
-        load(self.catalog, self.name, table_uuid, self.attempt).await
     }
 
     /// A missing file is the table's fault only while the table still has it.
@@ -303,7 +291,7 @@ impl<'a> Session<'a> {
         else {
             return error;
         };
-        let Ok(table) = self.load().await else {
+        let Ok(table) = self.committer.load().await else {
             return error;
         };
         let Ok(live) = current_files(&table).await else {
@@ -344,16 +332,14 @@ impl<'a> Session<'a> {
 
     /// Commits what is ready while the others go on.
     async fn commit(&mut self, last: bool, running: &mut Running<'_>) -> Result<(), Error> {
-        let committer = Committer {
-            catalog: self.catalog,
-            name: self.name,
-            table_uuid: &self.plan.table_uuid,
-            attempt: self.attempt,
-            action: Action::RewriteDataFiles,
-            places: self.places,
-        };
-        let (plan, places) = (self.plan, self.places);
-        let mut change = Rewriting::new(plan, &self.ready, &self.report, places, self.attempt)?;
+        let (committer, plan) = (self.committer, self.plan);
+        let mut change = Rewriting::new(
+            plan,
+            &self.ready,
+            &self.report,
+            &committer.places,
+            self.attempt,
+        )?;
         let committing = committer.commit(&mut change, last);
         let (outcome, ended) = beside(committing, running).await;
         self.ended.extend(ended);
@@ -371,7 +357,7 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             Ok(Outcome::Completed(report)) => {
-                tracing::info!(table = %self.name, "an earlier attempt's swap came late");
+                tracing::info!(table = %self.committer.name, "an earlier attempt's swap came late");
                 self.report = report;
                 self.completed = true;
                 Ok(())
@@ -395,7 +381,7 @@ impl<'a> Session<'a> {
         if self.failed_commits > self.plan.failed_commits_max {
             return Err(error);
         }
-        tracing::warn!(table = %self.name, groups, why = %error, "groups given up");
+        tracing::warn!(table = %self.committer.name, groups, why = %error, "groups given up");
         self.failed = Some(error);
         Ok(())
     }
@@ -404,7 +390,7 @@ impl<'a> Session<'a> {
     async fn plan_again(&mut self, stale: Vec<Stale>) -> Result<(), Error> {
         let mut hit = Vec::with_capacity(stale.len());
         for found in stale.iter().rev() {
-            tracing::info!(table = %self.name, why = found.why, "group is planned again");
+            tracing::info!(table = %self.committer.name, why = found.why, "group is planned again");
             hit.push(self.ready.remove(found.group));
         }
         let why = stale
@@ -421,7 +407,7 @@ impl<'a> Session<'a> {
                 Err(error)
             };
         }
-        let table = self.load().await?;
+        let table = self.committer.load().await?;
         let Some(current) = table.metadata.current_snapshot() else {
             self.given_up = Some(format!("{why}; the table is empty now"));
             return Ok(());

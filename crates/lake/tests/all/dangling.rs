@@ -1,7 +1,7 @@
 //! Delete files that apply to nothing are removed, and no other.
 
-use model::{Action, JobId};
-use planner::{Engine, Plan, Report, Task};
+use model::Action;
+use planner::{Plan, Report, Task};
 
 use crate::equality::{
     ID, REGION, by_region, delete_equal, duckdb, everywhere, ids, texts, within,
@@ -123,33 +123,10 @@ async fn another_writer_may_leave_nothing_to_remove() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_ends_the_swap_they_are_removed_once_and_reported() {
-    for how in [
-        Break::Before,
-        Break::After,
-        Break::LostAnswer,
-        Break::LostRequest,
-    ] {
+    for how in Break::ENDS {
         let world = applied().await;
-        let (rows, job) = (world.rows().await, JobId::new("job-x"));
-        let planned = plan(&world).await;
-        world.ledger.break_next(how);
-        let first = world.execute_as("job-x", "attempt-1", &planned).await;
-        world.ledger.forget_breaks();
-        let task = task();
-        let found = world.engine.committed(&world.name, &task, &job).await;
-        let report = match (first, found.unwrap()) {
-            (Ok(report), Some(found)) => {
-                assert_eq!(found, report, "{how:?}");
-                report
-            }
-            (Err(_), Some(found)) => found,
-            (Err(_), None) => {
-                let planned = plan(&world).await;
-                let second = world.execute_as("job-x", "attempt-2", &planned).await;
-                second.unwrap()
-            }
-            (Ok(report), None) => panic!("{how:?}: {report:?} is in no history"),
-        };
+        let rows = world.rows().await;
+        let report = world.maintained_in_spite_of(how, &task()).await;
         assert_eq!((report.files_in, report.files_out), (4, 0), "{how:?}");
         assert_eq!(world.live().await.deletes, [], "{how:?}");
         assert_eq!(world.rows().await, rows, "{how:?}");

@@ -31,6 +31,16 @@ pub(crate) enum Break {
     Replaced,
 }
 
+impl Break {
+    /// What ends a swap, or the news of it.
+    pub(crate) const ENDS: [Self; 4] = [
+        Self::Before,
+        Self::After,
+        Self::LostAnswer,
+        Self::LostRequest,
+    ];
+}
+
 #[derive(Debug)]
 pub(crate) struct TestLedger {
     pool: pg::Pool,

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use catalog::{Catalog, SqlCatalog, Table};
 use lake::NativeEngine;
 use metadata::{Fields, LiveFiles, live_files};
-use model::{Action, AttemptId, JobId, TableName};
+use model::{Action, Advice, AttemptId, JobId, TableName};
 use planner::{Attempt, Engine, EngineError, Plan, Progress, Report, Signals, Task};
 use serde_json::{Value, json};
 use storage::Storage;
 
-use crate::ledger::TestLedger;
+use crate::ledger::{Break, TestLedger};
 
 const CATALOG: &str = "snowpack";
 const MEMORY_BYTES: u64 = 256 << 20;
@@ -265,6 +265,40 @@ impl World {
     pub(crate) async fn maintain(&self, options: &[(&str, &str)]) -> Report {
         let plan = self.plan(options).await;
         self.execute(&plan).await.expect("the rewrite succeeds")
+    }
+
+    /// What `task` comes to when its swap is broken: asked what it committed, then tried again if that
+    /// was nothing. It is told of once, and is made by one snapshot.
+    pub(crate) async fn maintained_in_spite_of(&self, how: Break, task: &Task) -> Report {
+        let job = JobId::new("job-x");
+        let planned = self.plan_of(task).await;
+        self.ledger.break_next(how);
+        let first = self.execute_as("job-x", "attempt-1", &planned).await;
+        self.ledger.forget_breaks();
+        let found = self.engine.committed(&self.name, task, &job).await;
+        let report = match (first, found.unwrap()) {
+            (Ok(report), Some(found)) => {
+                assert_eq!(found, report, "{how:?}");
+                report
+            }
+            (Err(_), Some(found)) => found,
+            (Err(error), None) => {
+                assert_ne!(error.advice(), Advice::GiveUp, "{how:?}: {}", chain(&error));
+                let planned = self.plan_of(task).await;
+                let second = self.execute_as("job-x", "attempt-2", &planned).await;
+                second.unwrap()
+            }
+            (Ok(report), None) => panic!("{how:?}: {report:?} is in no history"),
+        };
+        let table = self.table().await;
+        let ours = table.metadata.snapshots().iter();
+        let ours = ours.filter(|one| {
+            one.summary
+                .get("snowpack.job-id")
+                .is_some_and(|id| id == "job-x")
+        });
+        assert_eq!(ours.count(), 1, "{how:?}");
+        report
     }
 
     /// The rewrite runs up to its first swap; then `meanwhile` runs; then the swap goes on.

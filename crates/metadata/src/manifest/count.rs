@@ -1,8 +1,12 @@
 //! What manifest lists count, from the entries themselves: filled in where early writers counted
 //! nothing, and refused where a list hides a manifest's files.
 
-use super::{Entry, EntryStatus, ManifestFile};
+use storage::Storage;
+
+use super::read::malformed;
+use super::{Entry, EntryStatus, Fields, ManifestFile, read_manifest};
 use crate::avro::Malformed;
+use crate::{Error, TableMetadata};
 
 /// Files and rows of a manifest's entries.
 #[derive(Debug, Default)]
@@ -30,6 +34,18 @@ pub(super) fn hidden(manifest: &ManifestFile, live: u64) -> Result<(), Malformed
         )));
     }
     Ok(())
+}
+
+/// The manifest with the counts its list does not tell, from its entries.
+pub async fn counted(
+    storage: &Storage,
+    manifest: &ManifestFile,
+    table: &TableMetadata,
+) -> Result<ManifestFile, Error> {
+    let entries = read_manifest(storage, manifest, table, Fields::PLAN).await?;
+    let mut counted = manifest.clone();
+    count(&mut counted, &entries).map_err(|why| malformed(manifest, why))?;
+    Ok(counted)
 }
 
 /// Fills in the counts a list does not tell. Those it tells may be wrong and stay, for nothing

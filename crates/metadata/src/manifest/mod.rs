@@ -25,6 +25,7 @@ mod write;
 use crate::{Error, TableMetadata};
 
 pub(crate) use count::count;
+pub use count::counted;
 pub use list::read_manifest_list;
 pub use list_write::write_manifest_list;
 pub use merge::{Gathered, Merge, Shape};
@@ -38,7 +39,7 @@ pub use types::{
     Carried, Content, DataFile, Entry, EntryStatus, FieldSummary, Fields, ManifestContent,
     ManifestFile,
 };
-pub use write::ManifestWriter;
+pub use write::{ManifestWriter, check_codec};
 
 /// Something this version does not write, and why.
 fn unwritable(what: &str, why: impl std::fmt::Display) -> Error {

@@ -404,6 +404,11 @@ fn encode_map<T>(out: &mut Encoder, map: &BTreeMap<i32, T>, value: impl Fn(&mut 
     });
 }
 
+/// Refuses a table whose properties name a codec that manifests are not written with.
+pub fn check_codec(table: &TableMetadata) -> Result<(), Error> {
+    codec(table).map(drop)
+}
+
 /// The codec of `write.avro.compression-codec` and `-level` (Java's names and defaults).
 pub(super) fn codec(table: &TableMetadata) -> Result<Codec, Error> {
     let level = match table.property("write.avro.compression-level") {

@@ -173,7 +173,7 @@ pub fn path_of_bounds(delete: &LiveFile) -> Option<&str> {
     }
 }
 
-pub(super) fn unreadable(delete: &LiveFile) -> Option<String> {
+pub(crate) fn unreadable(delete: &LiveFile) -> Option<String> {
     if delete.file.key_metadata.is_some() {
         Some("a delete file that applies to it is encrypted".to_owned())
     } else if delete.file.file_format.eq_ignore_ascii_case("parquet") {

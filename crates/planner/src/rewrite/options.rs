@@ -285,7 +285,7 @@ fn too_small(target: u64, min: u64, max: u64) -> BadOption {
 }
 
 /// 1.80 x target, rounded down.
-fn max_of(target: u64) -> u64 {
+pub(crate) fn max_of(target: u64) -> u64 {
     u64::try_from(u128::from(target) * 9 / 5).unwrap_or(u64::MAX)
 }
 

@@ -2,14 +2,14 @@
 
 /// What a bin may hold.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Capacity {
-    pub(super) bytes: u64,
-    pub(super) files: usize,
+pub(crate) struct Capacity {
+    pub(crate) bytes: u64,
+    pub(crate) files: usize,
 }
 
 /// Puts each size, in order, into the first bin with room and says which items each bin holds.
 /// A size above the capacity gets a bin of its own.
-pub(super) fn first_fit(sizes: &[u64], capacity: Capacity) -> Vec<Vec<usize>> {
+pub(crate) fn first_fit(sizes: &[u64], capacity: Capacity) -> Vec<Vec<usize>> {
     let mut bins: Vec<Vec<usize>> = Vec::new();
     let mut room = Room::new(sizes.len());
     for (item, &size) in sizes.iter().enumerate() {

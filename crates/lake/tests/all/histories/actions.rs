@@ -26,7 +26,7 @@ enum Beside {
 
 impl History {
     pub(super) async fn step(&mut self) {
-        match self.number(0, 11) {
+        match self.number(0, 12) {
             0..=4 => self.write().await,
             5 | 6 => self.change().await,
             7 | 8 => self.rewrite().await,
@@ -34,6 +34,14 @@ impl History {
             10 => {
                 let none = Options::new();
                 self.maintain(Action::RemoveDanglingDeletes, &none).await;
+            }
+            11 => {
+                let mut options = Options::from([("min-input-files".to_owned(), "2".to_owned())]);
+                if self.chance(0.3) {
+                    options.insert("rewrite-all".to_owned(), "true".to_owned());
+                }
+                let action = Action::RewritePositionDeleteFiles;
+                self.maintain(action, &options).await;
             }
             _ => self.expire().await,
         }

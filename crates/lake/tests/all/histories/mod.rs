@@ -70,6 +70,7 @@ fn any_history_keeps_every_row_and_every_file() {
             "rewrite_manifests",
             "rewrite_manifests beside a writer",
             "remove_dangling_deletes",
+            "rewrite_position_delete_files",
         ] {
             assert!(counts.get(kind).is_some_and(|count| *count > 0), "{kind}");
         }
