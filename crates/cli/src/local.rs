@@ -48,11 +48,13 @@ pub(crate) async fn run(args: &Maintain, tasks: &[Task], out: &Out) -> Result<()
         return dry_run::alone(args, tasks, &*catalog, out).await;
     }
     let engine = session::engine(Arc::clone(&catalog));
+    // Before anything is noted: whoever reads that may tell it to stop.
+    let shutdown = Shutdown::on_signals(Duration::MAX)?;
     let header = header(&*catalog, args, &table);
     let path = args.journal.clone().unwrap_or_else(|| default_path(args));
     let journal = Journal::create(&path, &header)?;
     let ledger = LocalLedger::begin(journal, header, Book::default())?;
-    let work = Work::begin(args, &*engine, &ledger)?;
+    let work = Work::begin(args, &*engine, (&ledger, shutdown));
     let (done, failure) = work.all(tasks).await;
     let book = ledger.book();
     let kept = args.journal.is_some() || !book.is_settled();
@@ -90,6 +92,7 @@ pub(crate) async fn delete_listed(args: &Maintain, path: &Path, out: &Out) -> Re
     if args.dry_run {
         return list(args, &book, out);
     }
+    let shutdown = Shutdown::on_signals(Duration::MAX)?;
     let ledger = LocalLedger::begin(journal, found, book)?;
     let uuid = table.metadata.uuid();
     let idle =
@@ -99,7 +102,7 @@ pub(crate) async fn delete_listed(args: &Maintain, path: &Path, out: &Out) -> Re
     }
     let engine = session::engine(Arc::clone(&catalog));
     let task = Task::parse(Action::PurgePending, &std::collections::BTreeMap::new())?;
-    let work = Work::begin(args, &*engine, &ledger)?;
+    let work = Work::begin(args, &*engine, (&ledger, shutdown));
     let (done, mut failure) = work.all(&[task]).await;
     let book = ledger.book();
     let purged = book.purged();
@@ -271,15 +274,19 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn begin(args: &'a Maintain, engine: &'a dyn Engine, ledger: &'a LocalLedger) -> Result<Self> {
-        Ok(Self {
+    fn begin(
+        args: &'a Maintain,
+        engine: &'a dyn Engine,
+        (ledger, shutdown): (&'a LocalLedger, Shutdown),
+    ) -> Self {
+        Self {
             args,
             engine,
             ledger,
-            shutdown: Shutdown::on_signals(Duration::MAX)?,
+            shutdown,
             signals: Signals::default(),
             bar: Arc::new(Bar::new(format!("maintaining {}", args.table))),
-        })
+        }
     }
 
     /// Does one after the other, up to the first that fails; gives back why.
