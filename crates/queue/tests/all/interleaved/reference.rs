@@ -82,7 +82,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    fn passed_over(&self, job: u32) -> bool {
+    pub(super) fn passed_over(&self, job: u32) -> bool {
         self.shared.contains(&job) || self.taken.contains(&job)
     }
 }

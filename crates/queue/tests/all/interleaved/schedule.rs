@@ -29,6 +29,8 @@ pub(super) enum Phase {
         alone: bool,
         answer: oneshot::Receiver<Answer>,
         waited: bool,
+        /// The rows it set out to take, in this order.
+        rows: Vec<u32>,
     },
     Open {
         op: Arc<Op>,

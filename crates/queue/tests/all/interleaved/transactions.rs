@@ -1,5 +1,6 @@
 //! How a schedule's transactions begin, wait, end and are killed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use queue::{Error, Fence, Lease};
@@ -35,12 +36,14 @@ impl Schedule<'_> {
         } else {
             Order::Open(op.clone())
         };
+        let rows = op.waits_for(&self.reference);
         let answer = self.world.sessions[at].send(order);
         self.phases[at] = Phase::Waiting {
             op,
             alone,
             answer,
             waited: false,
+            rows,
         };
         self.settle(at).await?;
         // Some requests are answered while the guard is held.
@@ -65,6 +68,7 @@ impl Schedule<'_> {
             alone,
             mut answer,
             waited,
+            rows,
         } = phase
         else {
             self.phases[at] = phase;
@@ -82,6 +86,7 @@ impl Schedule<'_> {
                 alone,
                 answer,
                 waited: true,
+                rows,
             };
             return Ok(());
         };
@@ -156,11 +161,21 @@ impl Schedule<'_> {
         }
     }
 
+    /// Until every session has answered or waits: each answer may let go of what others wait for.
     pub(super) async fn settle_all(&mut self) -> Result<(), String> {
-        for at in 0..self.phases.len() {
-            self.settle(at).await?;
+        let waiting = |phases: &[Phase]| {
+            let waits = |phase: &&Phase| matches!(phase, Phase::Waiting { .. });
+            phases.iter().filter(waits).count()
+        };
+        loop {
+            let before = waiting(&self.phases);
+            for at in 0..self.phases.len() {
+                self.settle(at).await?;
+            }
+            if waiting(&self.phases) == before {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn take_effect(
@@ -188,13 +203,26 @@ impl Schedule<'_> {
 
     /// What sessions other than `own` hold at this moment.
     pub(super) fn held(&self, own: Option<usize>) -> Held {
+        let mut held = self.held_open(own);
+        // Who waits has what comes before the row waited for: everything, if that is a lock's row.
+        let open: Vec<u32> = held.shared.iter().chain(&held.taken).copied().collect();
+        for phase in self.others(own) {
+            let Phase::Waiting { op, rows, .. } = phase else {
+                continue;
+            };
+            if let Op::Submit(item) = &**op {
+                held.keys.extend(item.concurrency_key.clone());
+            }
+            let free = rows.iter().take_while(|job| !open.contains(job));
+            held.taken.extend(free);
+        }
+        held
+    }
+
+    /// What transactions hold that were answered and are open.
+    fn held_open(&self, own: Option<usize>) -> Held {
         let mut held = Held::default();
-        let others = || {
-            let all = self.phases.iter().enumerate();
-            all.filter(move |(at, _)| Some(*at) != own)
-                .map(|(_, phase)| phase)
-        };
-        for phase in others() {
+        for phase in self.others(own) {
             let Phase::Open { op, effects, .. } = phase else {
                 continue;
             };
@@ -210,20 +238,13 @@ impl Schedule<'_> {
                 _ => held.taken.extend(effects.iter().filter_map(Effect::job)),
             }
         }
-        // Who waits has what comes before the row waited for: everything, if that is a lock's row.
-        let open: Vec<u32> = held.shared.iter().chain(&held.taken).copied().collect();
-        for phase in others() {
-            let Phase::Waiting { op, .. } = phase else {
-                continue;
-            };
-            if let Op::Submit(item) = &**op {
-                held.keys.extend(item.concurrency_key.clone());
-            }
-            let wanted = op.waits_for(&self.reference);
-            held.taken
-                .extend(wanted.into_iter().take_while(|job| !open.contains(job)));
-        }
         held
+    }
+
+    fn others(&self, own: Option<usize>) -> impl Iterator<Item = &Phase> {
+        let all = self.phases.iter().enumerate();
+        all.filter(move |(at, _)| Some(*at) != own)
+            .map(|(_, phase)| phase)
     }
 
     pub(super) async fn end_some(&mut self) -> Result<(), String> {
@@ -241,10 +262,20 @@ impl Schedule<'_> {
         }
     }
 
-    /// Ends transactions that have been open for long, and those of refused ops that had waited: a
-    /// row that was waited for stays locked although it turned out to be somebody else's.
+    /// Ends transactions that have been open for long, and what leaves it unknown who has which row.
     pub(super) async fn end_the_old(&mut self) -> Result<(), String> {
-        let over = |schedule: &Self, at: &usize| match &schedule.phases[*at] {
+        // Each end may let another one answer.
+        while let Some(at) = self.over() {
+            self.end(at, true).await?;
+        }
+        Ok(())
+    }
+
+    /// An open transaction that has to end now. A row that was waited for stays locked although it
+    /// turned out to be somebody else's, so refused ops that had waited end, and so does everything
+    /// that somebody with such a row may wait for.
+    fn over(&self) -> Option<usize> {
+        let over = |phase: &Phase| match phase {
             Phase::Open {
                 op,
                 effects,
@@ -253,15 +284,30 @@ impl Schedule<'_> {
                 ..
             } => {
                 let refused = matches!(&**op, Op::Finish(batch) if effects.len() < batch.len());
-                (*waited && refused) || schedule.step >= since + OPEN_MAX
+                (*waited && refused) || self.step >= since + OPEN_MAX
             }
             Phase::Free | Phase::Waiting { .. } => false,
         };
-        // Each end may let another one answer.
-        while let Some(at) = (0..self.phases.len()).find(|at| over(self, at)) {
-            self.end(at, true).await?;
-        }
-        Ok(())
+        let open = |phase: &Phase| matches!(phase, Phase::Open { .. });
+        let first = self.phases.iter().position(over);
+        first.or_else(|| {
+            let unknown = self.unknown();
+            self.phases.iter().position(open).filter(|_| unknown)
+        })
+    }
+
+    /// Whether one who waits set out for a row that it has no right to any more, or for one that
+    /// another one who waits may have.
+    fn unknown(&self) -> bool {
+        let open = self.held_open(None);
+        let mut taken = BTreeSet::new();
+        self.phases.iter().any(|phase| {
+            let Phase::Waiting { op, rows, .. } = phase else {
+                return false;
+            };
+            let mut free = rows.iter().take_while(|job| !open.passed_over(**job));
+            op.waits_for(&self.reference) != *rows || free.any(|job| !taken.insert(*job))
+        })
     }
 
     pub(super) async fn end(&mut self, at: usize, commit: bool) -> Result<(), String> {
