@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use catalog::{Catalog, Table};
 use metadata::{Content, DataFile, Entry, LiveFile, LiveFiles};
 use model::Action;
-use planner::position_deletes::{Group, Input, Place, Plan, names_elsewhere};
+use planner::position_deletes::{Group, Place, Plan, names_elsewhere};
 use planner::rewrite::path_of_bounds;
 use planner::{Attempt, Deletes, Report, Reserved};
 
@@ -175,8 +175,9 @@ impl Rewriter<'_> {
         let positions = read_positions(&table.storage, scopes, &bounds, progress).await?;
         let sorted = Sorted::new(positions);
         let parts = self.parts(table, group, inputs, &sorted);
-        let large = |input: &&Input| input.bytes > self.plan.max_size_bytes;
-        let splits = parts.len() > inputs.len() && group.inputs.iter().any(|input| large(&input));
+        let mut sizes = group.inputs.iter().map(|input| input.bytes);
+        let large = sizes.any(|bytes| bytes > self.plan.max_size_bytes);
+        let splits = large && parts.len() > inputs.len();
         if parts.len() >= inputs.len() && !splits && !self.plan.options.rewrite_all {
             return Ok(None);
         }

@@ -13,9 +13,11 @@ use crate::{Effective, property};
 mod tests;
 
 /// Actions this version does; others are named by the terms they would mend, not recommended.
-const BUILT: [Action; 4] = [
+const BUILT: [Action; 6] = [
     Action::ExpireSnapshots,
+    Action::RewritePositionDeleteFiles,
     Action::RewriteDataFiles,
+    Action::RemoveDanglingDeletes,
     Action::RewriteManifests,
     Action::PurgePending,
 ];

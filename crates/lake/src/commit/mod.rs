@@ -105,9 +105,9 @@ pub(crate) struct Committer<'a> {
 pub(crate) type Begun<'a> = (Committer<'a>, Table, Option<Report>);
 
 impl<'a> Committer<'a> {
-    /// Looks at the table that a plan names by its key and UUID; breaks off when nothing is left to do.
-    /// An earlier attempt's last swap may
-    /// have come after this one looked for it. `nothing` is the plan's reason to do nothing.
+    /// Looks at the table that a plan names by its key and UUID; breaks off when nothing is left to do:
+    /// `nothing` is the plan's reason for that, and an earlier attempt's last swap may have come after
+    /// this one looked for it.
     pub(crate) async fn begin(
         catalog: &'a dyn Catalog,
         (key, table_uuid): (&str, &'a str),
