@@ -59,9 +59,18 @@ pub(crate) async fn run(args: Maintain, out: &Out) -> Result<()> {
     sweep(&pool, &catalog_name).await?;
     let lease = Duration::from_secs(args.lease_seconds);
     let heart = Arc::new(Heart::start(&pool, &maintenance::queue(), lease)?);
+    // Before the job is there: whoever sees it may tell the program to stop.
+    let signals = runtime::Shutdown::on_signals(Duration::MAX)?;
     let claimed = claim(&args, &pool, lease).await?;
     let job = claimed.fence.job().clone();
-    let ended = attempt(&args, &pool, (engine, &catalog_name), heart, claimed).await?;
+    let ended = attempt(
+        &args,
+        &pool,
+        (engine, &catalog_name),
+        (heart, signals),
+        claimed,
+    )
+    .await?;
     let stored = maintenance::get(&**pool.get().await?, &job).await?;
     let rows = maintenance::actions::list(&**pool.get().await?, &job).await?;
     let failure = failure(
@@ -158,10 +167,9 @@ async fn attempt(
     args: &Maintain,
     pool: &Pool,
     (engine, catalog): (Arc<dyn Engine>, &str),
-    heart: Arc<Heart>,
+    (heart, signals): (Arc<Heart>, runtime::Shutdown),
     claimed: Claimed,
 ) -> Result<runner::Ended> {
-    let signals = runtime::Shutdown::on_signals(Duration::MAX)?;
     let job = claimed.fence.job().clone();
     let memory_bytes = args.memory_bytes.unwrap_or_else(runner::memory_bytes);
     let metrics = Metrics::register(&prometheus::Registry::new())?;
