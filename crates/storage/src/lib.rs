@@ -15,6 +15,7 @@
 mod allowed;
 mod args;
 mod error;
+mod listing;
 mod local;
 mod location;
 mod ranges;
@@ -24,5 +25,6 @@ mod store;
 
 pub use args::Args;
 pub use error::{BucketError, Error, Fault};
+pub use listing::{Listed, Listing};
 pub use location::{Location, Scheme};
 pub use store::{Storage, Upload};

@@ -8,11 +8,12 @@ use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 
 use crate::ranges::{Joining, cut, join, outside};
-use crate::{Error, Location};
+use crate::{Error, Listed, Location};
 
 const JOINING: Joining = Joining {
     gap_max: 32 * 1024,
@@ -86,6 +87,17 @@ pub(crate) fn size(place: &Place) -> Result<u64, Error> {
     Ok(place.open()?.1)
 }
 
+pub(crate) fn modified_ms(place: &Place) -> Result<Option<i64>, Error> {
+    let about = fs::symlink_metadata(&place.path).map_err(place.fail("look at"))?;
+    Ok(written(&about))
+}
+
+/// When a file was last written, in milliseconds since the epoch.
+fn written(about: &fs::Metadata) -> Option<i64> {
+    let since = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok()
+}
+
 /// Deletes files of one folder, and what a killed process left of writing them. What is not
 /// there was deleted before.
 pub(crate) fn delete(places: &[Place]) -> Vec<Result<(), Error>> {
@@ -108,6 +120,103 @@ pub(crate) fn delete(places: &[Place]) -> Vec<Result<(), Error>> {
         own.try_for_each(|(_, path)| gone(path)).map_err(fail)
     };
     places.iter().map(one).collect()
+}
+
+/// Where a folder lies when links are followed.
+pub(crate) fn resolve(folder: &Location) -> Result<Location, Error> {
+    let asked = folder.to_string();
+    let path = match fs::canonicalize(folder.path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(folder.clone()),
+        path => path.map_err(|source| Error::io("follow links to", &asked, source))?,
+    };
+    match path.to_str() {
+        Some(path) => Location::parse(path),
+        None => Err(Error::BadLocation {
+            location: asked,
+            why: "a link in it leads to a name that is no text",
+        }),
+    }
+}
+
+/// Files of a listing that are told at once.
+const LISTED_AT_ONCE: usize = 1_000;
+
+/// A walk through a folder and those below it.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    /// What the caller called it.
+    asked: String,
+    folders: Vec<PathBuf>,
+    open: Option<fs::ReadDir>,
+    link: Option<PathBuf>,
+}
+
+impl Walk {
+    pub(crate) fn new(asked: String, folder: PathBuf) -> Self {
+        Self {
+            asked,
+            folders: vec![folder],
+            open: None,
+            link: None,
+        }
+    }
+
+    /// The first link that was met.
+    pub(crate) fn link(&self) -> Option<&Path> {
+        self.link.as_deref()
+    }
+
+    /// The next plain files, or `None` at the end. A folder or file that is gone meanwhile is passed
+    /// over, and so is a link.
+    pub(crate) fn step(mut self) -> Result<(Self, Option<Vec<Listed>>), Error> {
+        let asked = self.asked.clone();
+        let fail = |source| Error::io("list", &asked, source);
+        let mut files = Vec::new();
+        while files.len() < LISTED_AT_ONCE {
+            let Some(entries) = &mut self.open else {
+                let Some(folder) = self.folders.pop() else {
+                    let told = (!files.is_empty()).then_some(files);
+                    return Ok((self, told));
+                };
+                self.open = match fs::read_dir(&folder) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                    entries => Some(entries.map_err(fail)?),
+                };
+                continue;
+            };
+            let Some(entry) = entries.next() else {
+                self.open = None;
+                continue;
+            };
+            let entry = entry.map_err(fail)?;
+            // Of a link, this is the link's own.
+            let about = match entry.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                about => about.map_err(fail)?,
+            };
+            if about.is_dir() {
+                self.folders.push(entry.path());
+            } else if about.is_file() {
+                files.extend(listed(&entry.path(), &about));
+            } else if about.is_symlink() && self.link.is_none() {
+                self.link = Some(entry.path());
+            }
+        }
+        Ok((self, Some(files)))
+    }
+}
+
+/// A plain file; none whose name is no text, for that is in no table's metadata.
+fn listed(path: &Path, about: &fs::Metadata) -> Option<Listed> {
+    let Some(location) = path.to_str().and_then(|path| Location::parse(path).ok()) else {
+        tracing::warn!(path = %path.display(), "a file has a name that no location has, it is not listed");
+        return None;
+    };
+    Some(Listed {
+        location,
+        size_bytes: about.len(),
+        modified_ms: written(about),
+    })
 }
 
 /// The temporary files in a folder, each with the name it was to get.

@@ -81,6 +81,33 @@ impl Location {
         Self::parse(&joined)
     }
 
+    /// The folder it lies in; none above the root.
+    pub fn parent(&self) -> Option<Self> {
+        let (folder, _) = self.path.rsplit_once('/')?;
+        let path = if folder.is_empty() { "/" } else { folder };
+        (self.path != "/").then(|| Self {
+            scheme: self.scheme.clone(),
+            authority: self.authority.clone(),
+            path: path.to_owned(),
+        })
+    }
+
+    /// The ways in which people and programs write it; its normal form is one of them.
+    pub fn spellings(&self) -> Vec<String> {
+        let path = &self.path;
+        match &self.scheme {
+            Scheme::File => vec![
+                path.clone(),
+                format!("file:{path}"),
+                format!("file://{path}"),
+            ],
+            Scheme::S3 => ["s3", "s3a", "s3n"]
+                .map(|scheme| format!("{scheme}://{}{path}", self.authority))
+                .to_vec(),
+            Scheme::Other(_) => vec![self.to_string()],
+        }
+    }
+
     /// Whether `other` is this location or lies below it.
     pub fn holds(&self, other: &Self) -> bool {
         self.scheme == other.scheme

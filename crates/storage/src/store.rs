@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use crate::allowed::Allowed;
 use crate::retry::{Again, Retry};
 use crate::s3::{self, S3, Settings};
-use crate::{Args, Error, Location, Scheme, local};
+use crate::{Args, Error, Listing, Location, Scheme, local};
 
 /// Calls at once: open files and requests; the rest wait.
 const CALLS_MAX: usize = 64;
@@ -108,11 +108,47 @@ impl Storage {
         }
     }
 
+    /// Where a folder really lies, links followed; as it is asked where nothing is there, or where
+    /// there are no links. Reads nothing, so any folder may be asked for.
+    pub async fn resolve(&self, folder: &Location) -> Result<Location, Error> {
+        match folder.scheme() {
+            Scheme::File => {
+                let location = folder.clone();
+                self.call(folder.path(), move || local::resolve(&location))
+                    .await
+            }
+            _ => Ok(folder.clone()),
+        }
+    }
+
+    /// What lies below a folder; one that does not exist is empty. Nothing is asked yet.
+    pub fn list(&self, folder: &str) -> Result<Listing, Error> {
+        let location = self.admit(folder)?;
+        Ok(match self.place(folder.trim_end_matches('/'))? {
+            Place::Local(_) => {
+                Listing::local(self.clone(), folder.to_owned(), location.path().into())
+            }
+            Place::S3(s3, object) => Listing::s3(self.clone(), s3, object),
+        })
+    }
+
     /// How long the object is, in bytes.
     pub async fn size(&self, location: &str) -> Result<u64, Error> {
         match self.place(location)? {
             Place::Local(place) => self.call(location, move || local::size(&place)).await,
             Place::S3(s3, object) => s3.size(&object).boxed().await,
+        }
+    }
+
+    /// When the object was last written, by the store's clock, in milliseconds since the epoch; of S3 by
+    /// the second; `None` when the store does not tell.
+    pub async fn modified_ms(&self, location: &str) -> Result<Option<i64>, Error> {
+        match self.place(location)? {
+            Place::Local(place) => {
+                self.call(location, move || local::modified_ms(&place))
+                    .await
+            }
+            Place::S3(s3, object) => s3.modified_ms(&object).boxed().await,
         }
     }
 
@@ -236,6 +272,15 @@ impl Storage {
                 },
             }),
         }
+    }
+
+    /// Runs a blocking call on its own thread, once.
+    pub(crate) async fn once<T: Send + 'static>(
+        &self,
+        location: &str,
+        call: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        blocking(&self.calls, location, call).await
     }
 
     /// Runs a blocking call on its own thread, and again after a pause when its failure may pass.

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, GetOptions, GetRange, ObjectStore as _, PutMode, PutOptions, PutPayload,
@@ -28,7 +29,7 @@ use self::bucket::{Bucket, Maker};
 use self::refusal::{Problem, explain, explain_delete, no_key, unsaid};
 use crate::ranges::{Joining, cut, join, outside};
 use crate::retry::Again;
-use crate::{Error, Location};
+use crate::{Error, Listed, Location};
 
 pub(crate) use self::bucket::Object;
 pub(crate) use self::settings::Settings;
@@ -174,6 +175,59 @@ impl S3 {
             Ok((size, _)) => Ok(size),
             Err(problem) => Err(problem.error(object)),
         }
+    }
+
+    pub(crate) async fn modified_ms(&self, object: &Object) -> Result<Option<i64>, Error> {
+        let found = self.tried("look at", object, || async {
+            let options = GetOptions::new().with_head(true);
+            let found = object.bucket.store.get_opts(&object.key, options).await?;
+            Ok(found.meta.last_modified.timestamp_millis())
+        });
+        found
+            .await
+            .map(Some)
+            .map_err(|problem| problem.error(object))
+    }
+
+    /// A page of the objects below `folder`, and where the next begins.
+    pub(crate) async fn list(
+        &self,
+        folder: &Object,
+        page: &Page,
+    ) -> Result<(Vec<Listed>, Page), Error> {
+        let prefix = format!("{}/", folder.key);
+        let token = match page {
+            Page::After(token) => Some(token),
+            Page::First | Page::Last => None,
+        };
+        let listed = self.tried("list", folder, || {
+            let options = PaginatedListOptions {
+                page_token: token.cloned(),
+                ..PaginatedListOptions::default()
+            };
+            folder.bucket.store.list_paginated(Some(&prefix), options)
+        });
+        let listed = listed.await.map_err(|problem| problem.error(folder))?;
+        let objects = listed.result.objects.into_iter();
+        let objects = objects
+            .filter(|object| object.size > 0)
+            .filter_map(|object| {
+                let text = format!("s3://{}/{}", folder.bucket.name, object.location);
+                match Location::parse(&text) {
+                    Ok(location) => Some(Listed {
+                        location,
+                        size_bytes: object.size,
+                        modified_ms: Some(object.last_modified.timestamp_millis()),
+                    }),
+                    Err(error) => {
+                        tracing::warn!(%error, "an object has a name that no location has, it is not listed");
+                        None
+                    }
+                }
+            })
+            .collect();
+        let next = listed.page_token.map_or(Page::Last, Page::After);
+        Ok((objects, next))
     }
 
     /// Length and mark of the object.
@@ -329,6 +383,16 @@ impl S3 {
         let retry = self.settings.limits.retry;
         retry.run(&object.location, Problem::again, once).await
     }
+}
+
+/// Which page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Page {
+    First,
+    /// That of this token.
+    After(String),
+    /// There is none after it.
+    Last,
 }
 
 /// Tells one write from all others.

@@ -109,3 +109,23 @@ async fn what_cannot_be_reached_is_refused_by_name() {
     let error = storage.read("/no/such/file").await.unwrap_err();
     assert!(matches!(&error, Error::NotFound { location } if location == "/no/such/file"));
 }
+
+#[tokio::test]
+async fn links_are_not_followed_and_told() {
+    let (_folder, root) = folder();
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("theirs"), "x").unwrap();
+    fs::create_dir(format!("{root}/t")).unwrap();
+    fs::write(format!("{root}/t/ours"), "x").unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), format!("{root}/t/link")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("theirs"), format!("{root}/t/file")).unwrap();
+    std::os::unix::fs::symlink("/nowhere", format!("{root}/t/broken")).unwrap();
+    let mut listing = Storage::local().list(&format!("{root}/t")).unwrap();
+    let mut found = Vec::new();
+    while let Some(page) = listing.next().await.unwrap() {
+        found.extend(page.into_iter().map(|file| file.location.to_string()));
+    }
+    assert_eq!(found, [format!("file://{root}/t/ours")]);
+    let link = listing.link().unwrap();
+    assert!(link.starts_with(&format!("{root}/t/")), "{link}");
+}

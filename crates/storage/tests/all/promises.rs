@@ -1,7 +1,7 @@
 //! What local files and S3 promise alike.
 
 use bytes::Bytes;
-use storage::{Error, Storage};
+use storage::{Error, Location, Storage};
 
 use crate::s3::{at, reach};
 
@@ -210,6 +210,48 @@ async fn deleting_says_of_each_object_what_became_of_it() {
         }
         assert_eq!(storage.read(&at("kept")).await.unwrap(), "x");
         assert!(storage.delete(&[]).await.is_empty());
+    })
+    .await;
+}
+
+/// Everything below a folder: location and length, in order.
+async fn listed(storage: &Storage, folder: &str) -> Vec<(String, u64)> {
+    let mut listing = storage.list(folder).unwrap();
+    let mut found = Vec::new();
+    while let Some(page) = listing.next().await.unwrap() {
+        for file in page {
+            assert!(file.modified_ms.is_some_and(|at| at > 0), "{file:?}");
+            found.push((file.location.to_string(), file.size_bytes));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn everything_below_a_folder_is_listed_once_and_nothing_beside_it() {
+    both(async |storage, root| {
+        // More than a page of S3's, in folders of every depth.
+        let mut want = Vec::new();
+        for number in 0..1_100 {
+            let folder = ["", "/région=a%2Fb", "/x y+z&#?/deeper/still"][number % 3];
+            let location = format!("{root}/t{folder}/{number:04}");
+            let bytes = Bytes::from(content(1 + number as u32 % 7));
+            storage.write_new(&location, bytes).await.unwrap();
+            let location = Location::parse(&location).unwrap().to_string();
+            want.push((location, 1 + number as u64 % 7));
+        }
+        for beside in ["t.old/a", "tt/a", "a"] {
+            let location = format!("{root}/{beside}");
+            storage
+                .write_new(&location, Bytes::from("x"))
+                .await
+                .unwrap();
+        }
+        want.sort();
+        assert_eq!(listed(storage, &format!("{root}/t")).await, want);
+        assert_eq!(listed(storage, &format!("{root}/t/")).await, want);
+        assert_eq!(listed(storage, &format!("{root}/nothing/there")).await, []);
     })
     .await;
 }
