@@ -93,6 +93,11 @@ fn readme_lists_every_action_s_options_as_they_are() {
             planner::manifests::OPTIONS,
             "planner::manifests::OPTIONS",
         ),
+        (
+            "orphan-options",
+            planner::orphans::OPTIONS,
+            "planner::orphans::OPTIONS",
+        ),
     ] {
         let mut table = String::from("| option | default | rule |\n|---|---|---|\n");
         for option in options {

@@ -11,8 +11,10 @@ mod port;
 mod sql;
 #[cfg(feature = "suite")]
 pub mod suite;
+mod territory;
 
 pub use args::{Args, Kind, open};
 pub use error::Error;
 pub use port::{Catalog, Listed, NewTable, Prepared, Table};
 pub use sql::SqlCatalog;
+pub use territory::Territory;

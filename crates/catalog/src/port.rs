@@ -9,7 +9,7 @@ use metadata::{PartitionSpec, Requirement, Schema, TableMetadata, Update};
 use model::TableName;
 use storage::Storage;
 
-use crate::Error;
+use crate::{Error, Territory};
 
 /// A table as loaded: immutable, pinned to one metadata file.
 #[derive(Debug, Clone)]
@@ -130,6 +130,10 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// Every table with the folder its metadata files lie in or below, as far as that can be told
     /// without loading them. Says which tables share a location or lie in one another's.
     async fn locations(&self) -> Result<Vec<(TableName, String)>, Error>;
+
+    /// Every table with every folder its document names: of all catalogs where several share a database.
+    /// One that cannot be loaded is an error. Calls `alive` for each that was.
+    async fn territories(&self, alive: &(dyn Fn() + Send + Sync)) -> Result<Vec<Territory>, Error>;
 
     /// Both steps at once, for whoever has no fence.
     async fn commit(

@@ -3,22 +3,26 @@
 //! A row of `iceberg_tables` names a table's metadata file; a commit is a compare-and-swap of
 //! that column. Works with and without the column `iceberg_type` (layouts V1 and V0).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::{StreamExt as _, stream};
 use metadata::{Requirement, TableMetadata, Update};
 use model::TableName;
 use storage::Storage;
 use uuid::Uuid;
 
 use crate::documents::{self, Documents};
-use crate::{Catalog, Error, Listed, NewTable, Prepared, Table, place};
+use crate::{Catalog, Error, Listed, NewTable, Prepared, Table, Territory, place};
 
 mod rows;
 
-use rows::Rows;
+use rows::{Entry, Rows};
+
+/// Tables loaded at once, when all are.
+const LOADS_AT_ONCE: usize = 8;
 
 /// A catalog of Postgres rows.
 pub struct SqlCatalog {
@@ -90,6 +94,14 @@ impl SqlCatalog {
             metadata,
             storage,
         })
+    }
+
+    async fn territory(&self, entry: &Entry) -> Result<Territory, Error> {
+        let name = entry.name()?;
+        let table = self
+            .table_at(&name, entry.metadata_location.clone())
+            .await?;
+        Ok(Territory::of(name, &table.metadata))
     }
 
     async fn write(
@@ -335,18 +347,42 @@ impl Catalog for SqlCatalog {
 
     async fn locations(&self) -> Result<Vec<(TableName, String)>, Error> {
         // A table whose name we cannot use owns its folder all the same.
-        let unnamed: TableName = "unnamed.unnamed".parse().map_err(|error| Error::Failed {
-            doing: "name a table".to_owned(),
-            advice: model::Advice::GiveUp,
-            source: Box::new(error),
-        })?;
-        let located = |(namespace, table, location): (String, String, String)| {
-            let levels: Vec<String> = namespace.split('.').map(str::to_owned).collect();
-            let name = TableName::new(&levels, table).unwrap_or_else(|_| unnamed.clone());
-            (name, place::folder(&location))
-        };
-        let rows = self.rows.locations().await?;
-        Ok(rows.into_iter().map(located).collect())
+        let entries = self.rows.entries().await?;
+        let located = |entry: &Entry| Ok((entry.name()?, place::folder(&entry.metadata_location)));
+        entries.iter().map(located).collect()
+    }
+
+    async fn territories(&self, alive: &(dyn Fn() + Send + Sync)) -> Result<Vec<Territory>, Error> {
+        let (mut known, mut trouble) = (HashMap::new(), HashMap::new());
+        loop {
+            let entries = self.rows.entries().await?;
+            let unknown = entries.iter().filter(|it| !known.contains_key(&it.key));
+            let unknown: Vec<Entry> = unknown.cloned().collect();
+            if unknown.is_empty() {
+                let listed = entries.iter().filter_map(|it| known.remove(&it.key));
+                return Ok(listed.collect());
+            }
+            // What could not be read and still is where it was; what moved on or went is no trouble.
+            let still = unknown
+                .iter()
+                .find_map(|it| trouble.remove(&it.metadata_location));
+            if let Some(error) = still {
+                return Err(error);
+            }
+            let reads = unknown.into_iter().map(|entry| async {
+                let read = self.territory(&entry).await;
+                (entry, read)
+            });
+            let reads: Vec<_> = reads.collect();
+            let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(LOADS_AT_ONCE));
+            while let Some((entry, read)) = reads.next().await {
+                alive();
+                match read {
+                    Ok(territory) => drop(known.insert(entry.key, territory)),
+                    Err(error) => drop(trouble.insert(entry.metadata_location, error)),
+                }
+            }
+        }
     }
 
     async fn swap(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maintenance::ActionRow;
 use model::{Action, ActionOutcome};
-use planner::{Deletes, Expired, ManifestEntries, Purge, Report};
+use planner::{Deletes, Expired, ManifestEntries, Orphans, Purge, Report};
 use serde_json::{Value, json};
 
 use crate::print::{self, Grid};
@@ -133,6 +133,8 @@ pub(crate) fn words(report: &Report) -> String {
         of_expiry(expired)
     } else if let Some(purge) = &report.purge {
         of_purge(purge)
+    } else if let Some(orphans) = &report.orphans {
+        of_orphans(orphans)
     } else if let Some(deletes) = &report.deletes {
         of_deletes(report, deletes)
     } else if let Some(entries) = &report.manifest_entries {
@@ -140,6 +142,18 @@ pub(crate) fn words(report: &Report) -> String {
     } else {
         of_rewrite(report)
     }
+}
+
+fn of_orphans(orphans: &Orphans) -> String {
+    let left = match orphans.left {
+        0 => String::new(),
+        left => format!(", {} are left to the next run", print::count(left)),
+    };
+    format!(
+        "{} ({}) to be deleted{left}",
+        print::counted(orphans.files, "orphan file"),
+        print::bytes(orphans.bytes)
+    )
 }
 
 fn of_deletes(report: &Report, deletes: &Deletes) -> String {

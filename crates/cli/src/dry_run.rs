@@ -6,7 +6,7 @@ use catalog::Catalog;
 use maintenance::{Job, Submission};
 use model::{Action, JobStatus};
 use pg::Pool;
-use planner::{Plan, Task};
+use planner::{Plan, Task, Unwatched};
 use serde_json::{Value, json};
 
 use crate::args::Maintain;
@@ -65,7 +65,7 @@ pub(crate) async fn alone(
 ) -> Result<()> {
     let mut plans: Vec<Plan> = Vec::new();
     for task in tasks {
-        plans.push(survey::plan(catalog, &args.table, task, &Local).await?);
+        plans.push(survey::plan(catalog, &args.table, task, (&Local, &Unwatched)).await?);
     }
     let planned = |plan: &Plan| action(plan.action(), Some(&plan.message()), Some(plan));
     let document = json!({

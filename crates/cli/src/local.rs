@@ -41,6 +41,12 @@ pub(crate) async fn run(args: &Maintain, tasks: &[Task], out: &Out) -> Result<()
                    `--delete-listed FILE` deletes what a journal lists";
         return Err(runtime::Error::Usage(why.to_owned()).into());
     }
+    let orphans = |task: &Task| task.action() == Action::RemoveOrphanFiles;
+    if tasks.iter().any(orphans) && !args.dry_run {
+        let why = "remove_orphan_files: without SNOWPACK_DATABASE_URL nobody knows what running jobs \
+                   have written, so orphans are only listed; give --dry-run, or the database";
+        return Err(runtime::Error::Usage(why.to_owned()).into());
+    }
     let catalog = session::catalog(&args.lakehouse, None).await?;
     let table = catalog.load(&args.table).await?;
     check_clock(&*catalog, &table, &args.actions).await?;
@@ -321,7 +327,7 @@ impl<'a> Work<'a> {
     async fn one(&self, task: &Task) -> Result<Report, EngineError> {
         let plan = self
             .engine
-            .plan(&self.args.table, task, self.ledger)
+            .plan(&self.args.table, task, self.ledger, &*self.bar)
             .await?;
         if let Some(why) = plan.nothing() {
             return Ok(Report::nothing(why));

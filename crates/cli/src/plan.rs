@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use catalog::Catalog;
+use jiff::Timestamp;
 use lake::Preview;
 use model::{Action, TableName};
-use planner::{Plan, Task, dangling, expire, manifests, position_deletes, purge, rewrite};
+use planner::{
+    Plan, Task, Unwatched, dangling, expire, manifests, orphans, position_deletes, purge, rewrite,
+};
 use serde_json::{Value, json};
 
 use crate::args::{Lakehouse, MaybeDatabase};
@@ -19,6 +22,8 @@ use crate::{records, session};
 
 /// Snapshot ids named in a plan's text.
 const IDS_SHOWN_MAX: usize = 5;
+/// Orphan files named in a plan's text.
+const FILES_SHOWN_MAX: usize = 20;
 
 /// Groups whose columns are looked at.
 const PREVIEWS_MAX: usize = 3;
@@ -59,7 +64,9 @@ pub(crate) async fn run(args: Args, out: &Out) -> Result<()> {
     }
     let records = session::records(pool.as_ref(), catalog.name());
     let engine = session::engine(catalog.clone());
-    let plan = engine.plan(&args.table, &task, &*records).await?;
+    let plan = engine
+        .plan(&args.table, &task, &*records, &Unwatched)
+        .await?;
     let mut document = json!(plan);
     let mut shown = text(&plan);
     if let (Plan::RewriteDataFiles(plan), true) = (&plan, args.columns) {
@@ -150,6 +157,7 @@ pub(crate) fn text(plan: &Plan) -> String {
         Plan::RewritePositionDeleteFiles(plan) => position_deletes_text(plan),
         Plan::RemoveDanglingDeletes(plan) => dangling_text(plan),
         Plan::RewriteManifests(plan) => manifests_text(plan),
+        Plan::RemoveOrphanFiles(plan) => orphans_text(plan),
         Plan::PurgePending(plan) => purge_text(plan),
     }
 }
@@ -267,6 +275,40 @@ fn staying(what: &'static str, kept: &BTreeMap<String, u64>) -> String {
         grid.row([print::count(*count), why.clone()]);
     }
     format!("\n{}", grid.render())
+}
+
+fn orphans_text(plan: &orphans::Plan) -> String {
+    let mut text = format!(
+        "remove_orphan_files of {}: files in {} written before {}\n",
+        plan.table,
+        plan.location,
+        Timestamp::from_millisecond(plan.older_than_ms).unwrap_or_default()
+    );
+    if let Some(why) = plan.nothing() {
+        text.extend(["nothing to do: ", why, "\n"]);
+    } else {
+        let mut grid = Grid::new(&["WRITTEN", ">BYTES", "ORPHAN FILE"]);
+        for file in plan.files.iter().take(FILES_SHOWN_MAX) {
+            let written = Timestamp::from_millisecond(file.modified_ms).unwrap_or_default();
+            let bytes = print::bytes(file.size_bytes);
+            grid.row([written.to_string(), bytes, file.path.clone()]);
+        }
+        let more = match plan.orphans.saturating_sub(FILES_SHOWN_MAX as u64) {
+            0 => String::new(),
+            more => format!(
+                "and {} more (--output json names those planned)\n",
+                print::count(more)
+            ),
+        };
+        text = format!(
+            "{text}{} ({}) wait a day before they are deleted, if nothing refers to them by then\n\n{}{more}",
+            print::counted(plan.orphans, "file"),
+            print::bytes(plan.bytes),
+            grid.render()
+        );
+    }
+    text.push_str(&staying(">FILES", &plan.kept));
+    text
 }
 
 fn dangling_text(plan: &dangling::Plan) -> String {

@@ -92,6 +92,10 @@ impl Records for Local {
     async fn listed_under(&self, _: &TableName) -> Result<Vec<String>, LedgerError> {
         Ok(Vec::new())
     }
+
+    async fn accounted(&self, _: &str, _: &[String]) -> Result<Vec<String>, LedgerError> {
+        Ok(Vec::new())
+    }
 }
 
 #[cfg(test)]

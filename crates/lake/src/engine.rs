@@ -7,10 +7,10 @@ use std::thread::available_parallelism;
 use async_trait::async_trait;
 use catalog::Catalog;
 use model::{JobId, TableName};
-use planner::{Attempt, Engine, EngineError, Plan, Records, Report, Task};
+use planner::{Attempt, Engine, EngineError, Plan, Progress, Records, Report, Task};
 
 use crate::commit::summary::committed_by;
-use crate::{dangling, expire, manifests, position_deletes, purge, rewrite};
+use crate::{dangling, expire, manifests, orphans, position_deletes, purge, rewrite};
 
 /// Plans and executes actions on the tables of one catalog, in this process.
 #[derive(Debug, Clone)]
@@ -34,8 +34,9 @@ impl Engine for NativeEngine {
         table: &TableName,
         task: &Task,
         records: &dyn Records,
+        progress: &dyn Progress,
     ) -> Result<Plan, EngineError> {
-        Ok(survey::plan(&*self.catalog, table, task, records).await?)
+        Ok(survey::plan(&*self.catalog, table, task, (records, progress)).await?)
     }
 
     async fn committed(
@@ -46,7 +47,9 @@ impl Engine for NativeEngine {
     ) -> Result<Option<Report>, EngineError> {
         match task {
             // The result is recorded with the last step of each: whatever is not, is not done.
-            Task::ExpireSnapshots(_) | Task::PurgePending(_) => Ok(None),
+            Task::ExpireSnapshots(_) | Task::RemoveOrphanFiles(_) | Task::PurgePending(_) => {
+                Ok(None)
+            }
             Task::RewritePositionDeleteFiles(_)
             | Task::RewriteDataFiles(_)
             | Task::RemoveDanglingDeletes(_)
@@ -62,6 +65,10 @@ impl Engine for NativeEngine {
         match plan {
             Plan::ExpireSnapshots(plan) => {
                 Box::pin(expire::execute(&*self.catalog, plan, attempt)).await
+            }
+            Plan::RemoveOrphanFiles(plan) => {
+                let executed = orphans::execute(&*self.catalog, plan, attempt);
+                Ok(Box::pin(executed).await?)
             }
             Plan::PurgePending(plan) => {
                 let executed = purge::execute(&*self.catalog, plan, attempt);

@@ -5,8 +5,8 @@
 //! table as it is by then, swapped under the fence); [`position_deletes`] rewrites delete files,
 //! [`dangling`] drops those that apply to nothing, [`manifests`] merges manifests, all committed the
 //! same way. [`write`] and [`append`] are what a plain
-//! writer of the same tables needs; tests and the demo use them. Only
-//! [`purge`] deletes files, and only those that waited their time.
+//! writer of the same tables needs; tests and the demo use them. [`orphans`]
+//! lists files nothing refers to; only [`purge`] deletes files, and only those that waited their time.
 
 mod append;
 mod commit;
@@ -18,9 +18,9 @@ mod expire;
 mod files;
 mod inspect;
 mod manifests;
+mod orphans;
 mod position_deletes;
 mod purge;
-mod reach;
 mod rewrite;
 mod write;
 

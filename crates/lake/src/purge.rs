@@ -6,7 +6,8 @@
 //! Whatever is doubtful is kept, with the reason; a failure to read leaves everything due.
 //!
 //! Between that check and the delete a writer may commit. What protects its files: writers name
-//! files uniquely, so nothing new lies at an old path; a file gets here only after its grace, so
+//! files uniquely, so nothing new lies at an old path, and an orphan, whose name may be anybody's, is
+//! looked at once more: one written since it was found stays; a file gets here only after its grace, so
 //! whoever planned on the snapshot that held it has had that time; and bringing an expired
 //! snapshot back is a job of ours: it holds the table's lock, so no purge runs beside it, and
 //! marks the rows kept before it commits. Adding a file again by its old path while it waits
@@ -17,6 +18,7 @@
 mod standing;
 
 use catalog::Catalog;
+use futures::{StreamExt, stream};
 use model::TableName;
 use planner::purge::{PAGE, Plan};
 use planner::{Attempt, Due, Fate, Purge, Purged, Report};
@@ -25,10 +27,12 @@ use survey::find;
 use crate::Error;
 use crate::commit::named;
 use crate::expire::settle_open;
-use standing::Standing;
+use standing::{Standing, said};
 
 /// Files in one delete and one record of it.
 const BATCH: usize = 1_000;
+/// Orphans looked at once more at a time, each with a request of its own.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// Deletes what may go and records what became of each file.
 pub(crate) async fn execute(
@@ -56,14 +60,6 @@ pub(crate) async fn execute(
         purge: Some(purge),
         ..Report::default()
     })
-}
-
-/// The error with its cause.
-fn said(error: &storage::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
 }
 
 struct Purging<'a> {
@@ -118,7 +114,7 @@ impl Purging<'_> {
 
     /// Takes what is due page by page. A file that fails is passed over: it is due again later.
     async fn run(&self) -> Result<(), Error> {
-        let mut after: Option<String> = None;
+        let (mut after, mut standing) = (None::<String>, None);
         loop {
             self.go_on()?;
             let ledger = self.attempt.ledger;
@@ -127,34 +123,41 @@ impl Purging<'_> {
                 return Ok(());
             };
             after = Some(last.path.clone());
-            self.page(&page).await?;
+            standing = Some(self.page(&page, standing).await?);
         }
     }
 
-    async fn page(&self, page: &[Due]) -> Result<(), Error> {
-        let mut standing = self.look(page).await?;
+    async fn page(&self, page: &[Due], before: Option<Standing>) -> Result<Standing, Error> {
+        let mut standing = self.look(page, before.as_ref()).await?;
         for (index, batch) in page.chunks(BATCH).enumerate() {
             self.go_on()?;
             // What was checked holds for the metadata file and the neighbours it was checked on.
             if !standing.current(self.catalog, &self.name).await? {
-                standing = self.look(&page[index * BATCH..]).await?;
+                standing = self.look(&page[index * BATCH..], Some(&standing)).await?;
             }
             let fates = self.delete(&standing, batch).await;
             self.record(self.uuid, &fates).await?;
         }
-        Ok(())
+        Ok(standing)
     }
 
-    async fn look(&self, files: &[Due]) -> Result<Standing, Error> {
-        let progress = self.attempt.progress;
-        Standing::of(self.catalog, (&self.name, self.uuid), files, progress).await
+    async fn look(&self, files: &[Due], before: Option<&Standing>) -> Result<Standing, Error> {
+        let (named, files) = ((&self.name, self.uuid), (files, before));
+        Standing::of(self.catalog, named, files, self.attempt.progress).await
     }
 
     async fn delete(&self, standing: &Standing, batch: &[Due]) -> Vec<Purged> {
-        let (kept, free): (Vec<&Due>, Vec<&Due>) = batch
-            .iter()
-            .partition(|due| standing.kept(&due.path).is_some());
-        let paths: Vec<String> = free.iter().map(|due| due.path.clone()).collect();
+        let looked = batch.iter().map(|due| async move {
+            let held = standing.held(&due.path).cloned();
+            match held {
+                Some(fate) => (due, Some(fate)),
+                None => (due, standing.written_again(due).await),
+            }
+        });
+        let looked: Vec<_> = looked.collect();
+        let looked: Vec<_> = stream::iter(looked).buffered(LOOKS_AT_ONCE).collect().await;
+        let free = looked.iter().filter(|(_, fate)| fate.is_none());
+        let paths: Vec<String> = free.map(|(due, _)| due.path.clone()).collect();
         let results = standing.delete(&paths).await;
         self.attempt.progress.alive();
         let deleted = paths.into_iter().zip(results).map(|(path, result)| Purged {
@@ -164,11 +167,11 @@ impl Purging<'_> {
                 Err(error) => Fate::Failed(said(&error)),
             },
         });
-        let kept = kept.into_iter().map(|due| Purged {
-            path: due.path.clone(),
-            fate: Fate::Kept(standing.kept(&due.path).unwrap_or_default().to_owned()),
+        let held = looked.into_iter().filter_map(|(due, fate)| {
+            let path = due.path.clone();
+            fate.map(|fate| Purged { path, fate })
         });
-        deleted.chain(kept).collect()
+        deleted.chain(held).collect()
     }
 
     async fn record(&self, uuid: &str, fates: &[Purged]) -> Result<(), Error> {

@@ -38,10 +38,14 @@ mod ledger;
 mod manifests;
 #[path = "all/oracle.rs"]
 mod oracle;
+#[path = "all/orphans.rs"]
+mod orphans;
 #[path = "all/position_deletes.rs"]
 mod position_deletes;
 #[path = "all/purge.rs"]
 mod purge;
+#[path = "all/rest_like.rs"]
+mod rest_like;
 #[path = "all/rewrite.rs"]
 mod rewrite;
 #[path = "all/s3.rs"]

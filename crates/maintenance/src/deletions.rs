@@ -16,11 +16,13 @@ use crate::statement::{one, read, rows, run};
 
 const OPEN_INTENTS: &str = include_str!("../sql/deletions/open_intents.sql");
 const INTEND: &str = include_str!("../sql/deletions/intend.sql");
+const ACCOUNTED: &str = include_str!("../sql/deletions/accounted.sql");
 const LIST: &str = include_str!("../sql/deletions/list.sql");
 const SETTLE: &str = include_str!("../sql/deletions/settle.sql");
 const DUE: &str = include_str!("../sql/deletions/due.sql");
 const LISTED_UNDER: &str = include_str!("../sql/deletions/listed_under.sql");
 const PURGED: &str = include_str!("../sql/deletions/purged.sql");
+const ORPHANS_BY: &str = include_str!("../sql/deletions/orphans_by.sql");
 const PURGED_BY: &str = include_str!("../sql/deletions/purged_by.sql");
 const TOTALS: &str = include_str!("../sql/deletions/totals.sql");
 const ROWS: &str = include_str!("../sql/deletions/rows.sql");
@@ -62,6 +64,8 @@ pub struct OpenIntent {
 pub struct Listed<'a> {
     pub path: &'a str,
     pub size_bytes: Option<i64>,
+    /// When it was last written, by its store's clock; of orphans only.
+    pub modified_ms: Option<i64>,
 }
 
 /// A file whose grace is over.
@@ -71,6 +75,8 @@ pub struct Due {
     pub size_bytes: Option<i64>,
     /// `attempt`, `expired` or `orphan`.
     pub reason: String,
+    /// When it was last written as it was listed, by its store's clock; of orphans only.
+    pub modified_ms: Option<i64>,
 }
 
 /// What a purge did about one file.
@@ -161,20 +167,19 @@ pub async fn settle(
     run(tx, "settle an intent", SETTLE, &params).await.map(drop)
 }
 
-/// Lists at most [`FILES_MAX`] files of a table that only expired snapshots referred
-/// to. What waits already stays as it is; what ended before waits anew.
+/// Lists at most [`FILES_MAX`] files of a table that nothing refers to any more, for a reason
+/// (`expired` or `orphan`). What waits already stays as it is; what ended before waits anew.
 pub async fn list(
     tx: &Transaction<'_>,
     fence: &Fence,
     (catalog, table_uuid): (&str, &str),
     files: &[Listed<'_>],
-    grace_ms: i64,
+    (reason, grace_ms): (&str, i64),
 ) -> Result<u64, Error> {
     crate::queue().hold(tx, fence).await?;
-    let (paths, sizes): (Vec<&str>, Vec<Option<i64>>) = files
-        .iter()
-        .map(|file| (file.path, file.size_bytes))
-        .unzip();
+    let paths: Vec<&str> = files.iter().map(|file| file.path).collect();
+    let sizes: Vec<Option<i64>> = files.iter().map(|file| file.size_bytes).collect();
+    let modified: Vec<Option<i64>> = files.iter().map(|file| file.modified_ms).collect();
     run(
         tx,
         "list files for deletion",
@@ -183,13 +188,44 @@ pub async fn list(
             (&catalog, Type::TEXT),
             (&fence.job().as_str(), Type::TEXT),
             (&table_uuid, Type::TEXT),
-            (&"expired", Type::TEXT),
+            (&reason, Type::TEXT),
             (&grace_ms, Type::INT8),
             (&paths, Type::TEXT_ARRAY),
             (&sizes, Type::INT8_ARRAY),
+            (&modified, Type::INT8_ARRAY),
         ],
     )
     .await
+}
+
+/// Those of at most [`FILES_MAX`] paths that an attempt wrote and did not commit, or that wait for
+/// their deletion.
+pub async fn accounted<C: GenericClient + Sync>(
+    client: &C,
+    table_uuid: &str,
+    paths: &[String],
+) -> Result<Vec<String>, Error> {
+    let params = [
+        (&table_uuid as _, Type::TEXT),
+        (&paths as _, Type::TEXT_ARRAY),
+    ];
+    let found = rows(client, "look for files in the ledgers", ACCOUNTED, &params).await?;
+    found.iter().map(|row| read(row, "path")).collect()
+}
+
+/// Files and bytes that a job has listed as orphans of the table and that still wait.
+pub async fn orphans_by<C: GenericClient + Sync>(
+    client: &C,
+    table_uuid: &str,
+    job: &JobId,
+) -> Result<(u64, u64), Error> {
+    let params = [
+        (&table_uuid as _, Type::TEXT),
+        (&job.as_str() as _, Type::TEXT),
+    ];
+    let row = one(client, "count what was listed", ORPHANS_BY, &params).await?;
+    let (files, bytes): (i64, i64) = (read(&row, "files")?, read(&row, "bytes")?);
+    Ok((files.unsigned_abs(), bytes.unsigned_abs()))
 }
 
 /// At most `limit` files of the table whose grace is over, by path, those after `after`.
@@ -212,6 +248,7 @@ pub async fn due<C: GenericClient + Sync>(
             path: read(row, "path")?,
             size_bytes: read(row, "size_bytes")?,
             reason: read(row, "reason")?,
+            modified_ms: read(row, "modified_ms")?,
         })
     };
     found.iter().map(due).collect()

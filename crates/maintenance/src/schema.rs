@@ -10,7 +10,7 @@ use queue::{IdType, Queue};
 pub const SCHEMA: &str = "snowpack";
 
 /// What [`migrate`] brings a database to.
-pub const SCHEMA_VERSION: i32 = 7;
+pub const SCHEMA_VERSION: i32 = 8;
 
 /// The maintenance lane's queue.
 pub fn queue() -> Queue {
@@ -69,6 +69,13 @@ pub fn migrations() -> Vec<Migration> {
             "retention",
             Cow::Borrowed(include_str!(
                 "../../../migrations/snowpack/0007_retention.sql"
+            )),
+        ),
+        migration(
+            8,
+            "orphans",
+            Cow::Borrowed(include_str!(
+                "../../../migrations/snowpack/0008_orphans.sql"
             )),
         ),
     ]

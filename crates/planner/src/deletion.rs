@@ -56,6 +56,8 @@ pub struct Candidate {
     pub path: String,
     /// As metadata says; `None` when it does not.
     pub size_bytes: Option<u64>,
+    /// When it was last written, by its store's clock; told of orphans only.
+    pub modified_ms: Option<i64>,
 }
 
 /// Why a file waits for its deletion.
@@ -87,6 +89,8 @@ pub struct Due {
     pub path: String,
     pub size_bytes: Option<u64>,
     pub reason: Reason,
+    /// As it was listed: an orphan that was written again since is another file.
+    pub modified_ms: Option<i64>,
 }
 
 /// What a purge did about one path.

@@ -9,6 +9,7 @@ mod deletion;
 pub mod expire;
 pub mod manifests;
 mod option;
+pub mod orphans;
 mod port;
 pub mod position_deletes;
 pub mod purge;
@@ -22,5 +23,5 @@ pub use port::{
     Attempt, Engine, EngineError, Ledger, LedgerError, Progress, Records, Reserved, Signals, Swap,
     SwapError, Unwatched,
 };
-pub use report::{ColumnChunks, Deletes, Expired, ManifestEntries, Purge, Report};
+pub use report::{ColumnChunks, Deletes, Expired, ManifestEntries, Orphans, Purge, Report};
 pub use task::{BadOption, Plan, Task};

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use metadata::TableMetadata;
 use model::Action;
 
@@ -75,6 +76,18 @@ impl Asked<'_> {
         whole::<N>(self.value)
             .filter(|number| *number >= min && *number <= max)
             .ok_or_else(|| self.refuse(format!("must be a whole number from {min} to {max}")))
+    }
+
+    /// Milliseconds since the epoch.
+    pub(crate) fn time(self) -> Result<i64, BadOption> {
+        let time = || self.value.parse::<Timestamp>().ok();
+        whole(self.value)
+            .or_else(|| time().map(Timestamp::as_millisecond))
+            .ok_or_else(|| {
+                self.refuse(
+                    "must be a time as 2026-01-31T00:00:00Z, or milliseconds since 1970-01-01",
+                )
+            })
     }
 
     pub(crate) fn boolean(self) -> Result<bool, BadOption> {

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use model::{Advice, AttemptId, JobId, TableName};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Candidate, Due, Intent, IntentId, OpenIntent, Plan, Purge, Purged, Report, Task};
+use crate::{
+    Candidate, Due, Intent, IntentId, OpenIntent, Orphans, Plan, Purge, Purged, Reason, Report,
+    Task,
+};
 
 /// Plans and executes actions on tables of one catalog.
 #[async_trait]
@@ -17,6 +20,7 @@ pub trait Engine: Send + Sync + fmt::Debug {
         table: &TableName,
         task: &Task,
         records: &dyn Records,
+        progress: &dyn Progress,
     ) -> Result<Plan, EngineError>;
 
     /// What earlier attempts of `job` already committed for this action ("was it applied"),
@@ -135,6 +139,13 @@ pub trait Records: Send + Sync + fmt::Debug {
     /// The UUIDs of all tables that had this name when files of theirs were listed that are due
     /// now: also of those that are gone, or have another name by now.
     async fn listed_under(&self, table: &TableName) -> Result<Vec<String>, LedgerError>;
+
+    /// Those of `paths` that an attempt wrote and did not commit, or that wait for their deletion.
+    async fn accounted(
+        &self,
+        table_uuid: &str,
+        paths: &[String],
+    ) -> Result<Vec<String>, LedgerError>;
 }
 
 /// What an engine asks of the job it works for. The holder of the fence implements it.
@@ -155,13 +166,13 @@ pub trait Ledger: Records {
     /// Stores what an expiry is about to do, under the fence.
     async fn intend(&self, intent: &Intent) -> Result<IntentId, LedgerError>;
 
-    /// Lists files for deletion after `grace_ms`, under the fence. One that is listed already
-    /// stays as it is.
+    /// Lists files for deletion, for a reason and after so many milliseconds, under the fence. One
+    /// that waits already stays as it is.
     async fn list(
         &self,
         table_uuid: &str,
         files: &[Candidate],
-        grace_ms: i64,
+        why: (Reason, i64),
     ) -> Result<(), LedgerError>;
 
     /// Leaves only the ids `open` in an intent, under the fence; none closes it. With `report`,
@@ -175,6 +186,10 @@ pub trait Ledger: Records {
 
     /// Records what became of files that were due, under the fence.
     async fn purged(&self, table_uuid: &str, files: &[Purged]) -> Result<(), LedgerError>;
+
+    /// What was listed as orphans of the table for this job, over all its attempts; how many are left
+    /// is not known here.
+    async fn orphans_so_far(&self, table_uuid: &str) -> Result<Orphans, LedgerError>;
 
     /// What was recorded with [`Ledger::purged`] for this job, over all its attempts.
     async fn purged_so_far(&self) -> Result<Purge, LedgerError>;

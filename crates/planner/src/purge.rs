@@ -96,6 +96,7 @@ mod tests {
             path: format!("file:/t/{number:06}"),
             size_bytes,
             reason: Reason::Expired,
+            modified_ms: None,
         };
         (0..files).map(due).collect()
     }

@@ -34,6 +34,9 @@ pub struct Report {
     /// Of `purge_pending` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purge: Option<Purge>,
+    /// Of `remove_orphan_files` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphans: Option<Orphans>,
     /// Of actions on delete files only: their `files_` and `bytes_` are delete files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletes: Option<Deletes>,
@@ -165,6 +168,27 @@ impl Expired {
     }
 }
 
+/// What a search for orphan files came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orphans {
+    /// Files that now wait for their deletion.
+    pub files: u64,
+    pub bytes: u64,
+    /// Found and left to the next run.
+    pub left: u64,
+}
+
+impl Orphans {
+    fn message(&self) -> String {
+        let Self { files, bytes, left } = self;
+        let left = match left {
+            0 => String::new(),
+            left => format!(", {left} more are left to the next run"),
+        };
+        format!("{files} orphan files to be deleted ({bytes} bytes){left}")
+    }
+}
+
 /// What became of deletes in delete files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deletes {
@@ -239,6 +263,8 @@ impl Report {
             expired.message()
         } else if let Some(purge) = &self.purge {
             purge.message()
+        } else if let Some(orphans) = &self.orphans {
+            orphans.message()
         } else if let Some(deletes) = &self.deletes {
             format!(
                 "{files_in} delete files -> {files_out}, {bytes_in} bytes -> {bytes_out}, {} deletes \

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::Action;
 use serde::{Deserialize, Serialize};
 
-use crate::{dangling, expire, manifests, position_deletes, purge, rewrite};
+use crate::{dangling, expire, manifests, orphans, position_deletes, purge, rewrite};
 
 /// An action and its options, checked. The only way to have one is [`Task::parse`].
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,7 @@ pub enum Task {
     RewriteDataFiles(rewrite::Options),
     RemoveDanglingDeletes(dangling::Options),
     RewriteManifests(manifests::Options),
+    RemoveOrphanFiles(orphans::Options),
     PurgePending(purge::Options),
 }
 
@@ -34,11 +35,6 @@ pub enum BadOption {
         value: String,
         why: String,
     },
-    #[error(
-        "{action} is not built in this version; built: expire_snapshots, rewrite_position_delete_files, \
-         rewrite_data_files, remove_dangling_deletes, rewrite_manifests, purge_pending"
-    )]
-    NotBuilt { action: Action },
 }
 
 impl Task {
@@ -60,7 +56,9 @@ impl Task {
                 let parsed = position_deletes::Options::parse(options);
                 parsed.map(Self::RewritePositionDeleteFiles)
             }
-            Action::RemoveOrphanFiles => Err(BadOption::NotBuilt { action }),
+            Action::RemoveOrphanFiles => {
+                orphans::Options::parse(options).map(Self::RemoveOrphanFiles)
+            }
         }
     }
 
@@ -71,6 +69,7 @@ impl Task {
             Self::RewriteDataFiles(_) => Action::RewriteDataFiles,
             Self::RemoveDanglingDeletes(_) => Action::RemoveDanglingDeletes,
             Self::RewriteManifests(_) => Action::RewriteManifests,
+            Self::RemoveOrphanFiles(_) => Action::RemoveOrphanFiles,
             Self::PurgePending(_) => Action::PurgePending,
         }
     }
@@ -86,6 +85,7 @@ pub enum Plan {
     RewriteDataFiles(rewrite::Plan),
     RemoveDanglingDeletes(dangling::Plan),
     RewriteManifests(manifests::Plan),
+    RemoveOrphanFiles(orphans::Plan),
     PurgePending(purge::Plan),
 }
 
@@ -97,6 +97,7 @@ impl Plan {
             Self::RewriteDataFiles(_) => Action::RewriteDataFiles,
             Self::RemoveDanglingDeletes(_) => Action::RemoveDanglingDeletes,
             Self::RewriteManifests(_) => Action::RewriteManifests,
+            Self::RemoveOrphanFiles(_) => Action::RemoveOrphanFiles,
             Self::PurgePending(_) => Action::PurgePending,
         }
     }
@@ -109,6 +110,7 @@ impl Plan {
             Self::RewriteDataFiles(plan) => plan.nothing(),
             Self::RemoveDanglingDeletes(plan) => plan.nothing(),
             Self::RewriteManifests(plan) => plan.nothing(),
+            Self::RemoveOrphanFiles(plan) => plan.nothing(),
             Self::PurgePending(plan) => plan.nothing(),
         }
     }
@@ -124,6 +126,7 @@ impl Plan {
             Self::RewriteDataFiles(plan) => plan.message(),
             Self::RemoveDanglingDeletes(plan) => plan.message(),
             Self::RewriteManifests(plan) => plan.message(),
+            Self::RemoveOrphanFiles(plan) => plan.message(),
             Self::PurgePending(plan) => plan.message(),
         }
     }
@@ -136,6 +139,7 @@ impl Plan {
             Self::RewriteDataFiles(plan) => plan.memory_bytes,
             Self::RemoveDanglingDeletes(plan) => plan.memory_bytes,
             Self::RewriteManifests(plan) => plan.memory_bytes,
+            Self::RemoveOrphanFiles(plan) => plan.memory_bytes,
             Self::PurgePending(plan) => plan.memory_bytes,
         }
     }

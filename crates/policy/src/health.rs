@@ -12,15 +12,6 @@ use crate::{Effective, property};
 #[cfg(test)]
 mod tests;
 
-/// Actions this version does; others are named by the terms they would mend, not recommended.
-const BUILT: [Action; 6] = [
-    Action::ExpireSnapshots,
-    Action::RewritePositionDeleteFiles,
-    Action::RewriteDataFiles,
-    Action::RemoveDanglingDeletes,
-    Action::RewriteManifests,
-    Action::PurgePending,
-];
 /// The newest format version this version maintains.
 const FORMAT_VERSION_MAX: u8 = 2;
 /// Files a scan may open without anybody minding: below it a table is small, not sick.
@@ -302,11 +293,8 @@ fn part(bad: f64, good: f64) -> f64 {
     bad / (bad + good)
 }
 
-fn term(name: &str, share: f64, at_most: f64, action: Action, mut why: String) -> Term {
+fn term(name: &str, share: f64, at_most: f64, action: Action, why: String) -> Term {
     let lost = rounded(at_most * share.clamp(0.0, 1.0));
-    if lost > 0.0 && !BUILT.contains(&action) {
-        why.extend(["; ", action.as_str(), " is not built in this version"]);
-    }
     Term {
         name: name.to_owned(),
         lost,

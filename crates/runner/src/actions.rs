@@ -154,7 +154,7 @@ impl Work<'_> {
             self.sweep(at).await?;
         }
         let ledger = self.ledger(at);
-        let planned = engine.plan(table, &task, &ledger);
+        let planned = engine.plan(table, &task, &ledger, &self.progress);
         let plan = self.unless_stopped(at, planned).await?;
         self.store(at, &plan).await?;
         if self.job.dry_run {

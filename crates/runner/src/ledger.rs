@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use maintenance::{ActionResult, deletions};
 use model::{Action, Advice, TableName};
 use planner::{
-    Candidate, Due, Intent, IntentId, Ledger, LedgerError, OpenIntent, Purge, Purged, Records,
-    Report, Reserved, Swap, SwapError,
+    Candidate, Due, Intent, IntentId, Ledger, LedgerError, OpenIntent, Orphans, Purge, Purged,
+    Reason, Records, Report, Reserved, Swap, SwapError,
 };
 use queue::{Fence, Queue};
 use tokio::sync::Mutex;
@@ -208,9 +208,9 @@ impl Ledger for ActionLedger<'_> {
         &self,
         table_uuid: &str,
         files: &[Candidate],
-        grace_ms: i64,
+        why: (Reason, i64),
     ) -> Result<(), LedgerError> {
-        self.list_files(table_uuid, files, grace_ms).await
+        self.list_files(table_uuid, files, why).await
     }
 
     async fn settle(
@@ -235,6 +235,20 @@ impl Ledger for ActionLedger<'_> {
 
     async fn purged(&self, table_uuid: &str, files: &[Purged]) -> Result<(), LedgerError> {
         self.record_purged(table_uuid, files).await
+    }
+
+    async fn orphans_so_far(&self, table_uuid: &str) -> Result<Orphans, LedgerError> {
+        let doing = "count what was listed";
+        let counted = steadily(self.patience(), |_| async {
+            let client = self.records.client(doing).await?;
+            deletions::orphans_by(&**client, table_uuid, self.fence.job()).await
+        });
+        let (files, bytes) = counted.await.map_err(|error| failed(doing, error))?;
+        Ok(Orphans {
+            files,
+            bytes,
+            left: 0,
+        })
     }
 
     async fn purged_so_far(&self) -> Result<Purge, LedgerError> {
@@ -283,6 +297,17 @@ impl Records for ActionLedger<'_> {
     async fn listed_under(&self, table: &TableName) -> Result<Vec<String>, LedgerError> {
         let names = steadily(self.patience(), |_| self.records.names(table)).await;
         names.map_err(|error| failed("read whose files are due", error))
+    }
+
+    async fn accounted(
+        &self,
+        table_uuid: &str,
+        paths: &[String],
+    ) -> Result<Vec<String>, LedgerError> {
+        let known = steadily(self.patience(), |_| self.records.known(table_uuid, paths));
+        known
+            .await
+            .map_err(|error| failed("look for files in the ledgers", error))
     }
 }
 

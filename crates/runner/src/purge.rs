@@ -55,7 +55,10 @@ impl Work<'_> {
         self.sweep(at).await?;
         let task = Task::PurgePending(purge::Options::default());
         let ledger = self.ledger(at);
-        let planned = self.runner.engine.plan(&self.job.table, &task, &ledger);
+        let planned = self
+            .runner
+            .engine
+            .plan(&self.job.table, &task, &ledger, &self.progress);
         let plan = self.unless_stopped(at, planned).await?;
         if plan.nothing().is_some() {
             return Ok(());

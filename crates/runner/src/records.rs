@@ -55,6 +55,15 @@ impl PoolRecords {
         let client = self.client("read whose files are due").await?;
         deletions::listed_under(&**client, &self.catalog, table).await
     }
+
+    pub(crate) async fn known(
+        &self,
+        table_uuid: &str,
+        paths: &[String],
+    ) -> Result<Vec<String>, maintenance::Error> {
+        let client = self.client("look for files in the ledgers").await?;
+        deletions::accounted(&**client, table_uuid, paths).await
+    }
 }
 
 #[async_trait]
@@ -83,6 +92,15 @@ impl Records for PoolRecords {
     async fn listed_under(&self, table: &TableName) -> Result<Vec<String>, LedgerError> {
         let names = self.names(table).await;
         names.map_err(|error| failed("read whose files are due", error))
+    }
+
+    async fn accounted(
+        &self,
+        table_uuid: &str,
+        paths: &[String],
+    ) -> Result<Vec<String>, LedgerError> {
+        let known = self.known(table_uuid, paths).await;
+        known.map_err(|error| failed("look for files in the ledgers", error))
     }
 }
 
@@ -132,6 +150,7 @@ pub(crate) fn due(rows: Vec<deletions::Due>) -> Result<Vec<Due>, LedgerError> {
             reason: reason(&row.reason)?,
             path: row.path,
             size_bytes: row.size_bytes.and_then(|size| u64::try_from(size).ok()),
+            modified_ms: row.modified_ms,
         })
     };
     rows.into_iter().map(due).collect()

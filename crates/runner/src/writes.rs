@@ -4,7 +4,7 @@ use maintenance::deletions::{self, FILES_MAX, Listed};
 use maintenance::{ActionResult, ledger};
 use model::Advice;
 use pg::Transaction;
-use planner::{Candidate, Fate, Intent, IntentId, LedgerError, Purged};
+use planner::{Candidate, Fate, Intent, IntentId, LedgerError, Purged, Reason};
 
 use crate::ledger::ActionLedger;
 use crate::records::failed;
@@ -22,7 +22,7 @@ pub(crate) enum Write<'a> {
     List {
         table_uuid: &'a str,
         files: &'a [Listed<'a>],
-        grace_ms: i64,
+        why: (Reason, i64),
     },
     Settle {
         intent: IntentId,
@@ -88,10 +88,11 @@ impl ActionLedger<'_> {
             Write::List {
                 table_uuid,
                 files,
-                grace_ms,
+                why: (reason, grace_ms),
             } => {
                 let table = (self.records.catalog(), table_uuid);
-                deletions::list(tx, fence, table, files, grace_ms).await?;
+                let why = (reason.as_str(), grace_ms);
+                deletions::list(tx, fence, table, files, why).await?;
             }
             Write::Settle {
                 intent,
@@ -126,7 +127,7 @@ impl ActionLedger<'_> {
         &self,
         table_uuid: &str,
         files: &[Candidate],
-        grace_ms: i64,
+        why: (Reason, i64),
     ) -> Result<(), LedgerError> {
         for batch in files.chunks(FILES_MAX) {
             let files: Vec<Listed<'_>> = batch
@@ -134,13 +135,14 @@ impl ActionLedger<'_> {
                 .map(|file| Listed {
                     path: &file.path,
                     size_bytes: file.size_bytes.and_then(|size| i64::try_from(size).ok()),
+                    modified_ms: file.modified_ms,
                 })
                 .collect();
             let files = files.as_slice();
             self.write(Write::List {
                 table_uuid,
                 files,
-                grace_ms,
+                why,
             })
             .await?;
         }

@@ -7,7 +7,7 @@ use catalog::Catalog;
 use maintenance::{ActionResult, Job, Submission, dry_run};
 use model::{Action, ActionOutcome, Advice};
 use pg::Pool;
-use planner::{BadOption, Plan, Records, Task};
+use planner::{BadOption, Plan, Records, Task, Unwatched};
 use runner::PoolRecords;
 use serde_json::{Map, Value};
 
@@ -87,7 +87,7 @@ async fn plan(
             continue;
         }
         let started = Instant::now();
-        let planned = survey::plan(catalog, &asked.table, task, records).await;
+        let planned = survey::plan(catalog, &asked.table, task, (records, &Unwatched)).await;
         let elapsed = started.elapsed();
         match planned {
             Ok(plan) => {

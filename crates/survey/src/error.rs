@@ -1,7 +1,9 @@
 //! What can go wrong while a table is looked at.
 
 use model::Advice;
-use planner::{EngineError, LedgerError, dangling, expire, manifests, position_deletes, rewrite};
+use planner::{
+    EngineError, LedgerError, dangling, expire, manifests, orphans, position_deletes, rewrite,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -18,6 +20,8 @@ pub enum Error {
     Manifests(#[from] manifests::Refused),
     #[error(transparent)]
     PositionDeletes(#[from] position_deletes::Refused),
+    #[error(transparent)]
+    Orphans(#[from] orphans::Refused),
     #[error("{doing}")]
     Storage {
         doing: &'static str,
@@ -49,6 +53,7 @@ impl Error {
             Self::Dangling(refused) => refused.advice(),
             Self::Manifests(refused) => refused.advice(),
             Self::PositionDeletes(refused) => refused.advice(),
+            Self::Orphans(refused) => refused.advice(),
             Self::Storage { source, .. } => source.advice(),
             Self::Metadata { source, .. } => source.advice(),
             Self::Catalog { source, .. } => source.advice(),

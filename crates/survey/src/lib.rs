@@ -7,28 +7,31 @@ mod dangling;
 mod error;
 pub mod expire;
 mod manifests;
+mod orphans;
 mod position_deletes;
 mod purge;
+pub mod reach;
 mod retained;
 mod rewrite;
 mod table;
 
 use catalog::Catalog;
 use model::TableName;
-use planner::{Plan, Records, Task};
+use planner::{Plan, Progress, Records, Task};
 
 pub use error::Error;
 pub use manifests::plan as plan_manifests;
+pub use orphans::{accounted, alone};
 pub use position_deletes::plan as plan_position_deletes;
 pub use retained::{MANIFESTS_AT_ONCE, Retained};
-pub use table::{current_files, find, folders, load};
+pub use table::{current_files, find, folders, load, neighbours, shared, territories};
 
 /// What would be done to the table now, and why. Changes nothing.
 pub async fn plan(
     catalog: &dyn Catalog,
     table: &TableName,
     task: &Task,
-    records: &dyn Records,
+    (records, progress): (&dyn Records, &dyn Progress),
 ) -> Result<Plan, Error> {
     match task {
         Task::ExpireSnapshots(options) => {
@@ -53,6 +56,11 @@ pub async fn plan(
             let table = load(catalog, table).await?;
             let planned = dangling::plan(&table).await;
             planned.map(Plan::RemoveDanglingDeletes)
+        }
+        Task::RemoveOrphanFiles(options) => {
+            let table = load(catalog, table).await?;
+            let planned = orphans::plan(catalog, &table, options, (records, progress)).await;
+            planned.map(Plan::RemoveOrphanFiles)
         }
         Task::RewriteManifests(options) => {
             let table = load(catalog, table).await?;

@@ -3,6 +3,7 @@
 use catalog::{Catalog, Table};
 use metadata::{Fields, LiveFiles, live_files};
 use model::TableName;
+use planner::Progress;
 use storage::Location;
 
 use crate::Error;
@@ -60,4 +61,65 @@ pub async fn folders(catalog: &dyn Catalog) -> Result<Vec<(TableName, Location)>
         .into_iter()
         .filter_map(|(name, folder)| Some((name, Location::parse(&folder).ok()?)));
     Ok(parsed.collect())
+}
+
+/// The folders of all tables but this one. Of several entries of its name, in catalogs that
+/// share a database, one that holds its metadata file is its own.
+pub async fn neighbours(
+    catalog: &dyn Catalog,
+    table: &Table,
+) -> Result<Vec<(TableName, Location)>, Error> {
+    let mut folders = folders(catalog).await?;
+    let metadata = Location::parse(&table.metadata_location);
+    let own = folders.iter().position(|(name, folder)| {
+        *name == table.name && metadata.as_ref().is_ok_and(|file| folder.holds(file))
+    });
+    if let Some(own) = own {
+        folders.remove(own);
+    }
+    Ok(folders)
+}
+
+/// Why nothing of the table may be deleted at all: another lies in its folder or above it.
+pub fn shared(table: &Table, neighbours: &[(TableName, Location)]) -> Option<String> {
+    let Ok(own) = Location::parse(table.metadata.location()) else {
+        return Some("the table's location has no normal form".to_owned());
+    };
+    let nested = neighbours
+        .iter()
+        .find(|(_, folder)| folder.holds(&own) || own.holds(folder));
+    nested.map(|(name, _)| format!("the table shares its location with {name}"))
+}
+
+/// Every folder that other tables of the catalog may have files in, links to it followed. A table that
+/// cannot be loaded is an error, and so is a folder that cannot be understood.
+pub async fn territories(
+    catalog: &dyn Catalog,
+    table: &Table,
+    progress: &dyn Progress,
+) -> Result<Vec<(TableName, Location)>, Error> {
+    let all = catalog.territories(&|| progress.alive()).await;
+    let all = all.map_err(|source| Error::Catalog {
+        doing: "learn where other tables' files lie",
+        source,
+    })?;
+    let mut found = Vec::new();
+    for other in all {
+        if other.table_uuid == table.metadata.uuid() {
+            continue;
+        }
+        for folder in &other.folders {
+            let unknown = |source| Error::Storage {
+                doing: "learn where another table's files lie",
+                source,
+            };
+            let folder = Location::parse(folder).map_err(unknown)?;
+            let real = table.storage.resolve(&folder).await.map_err(unknown)?;
+            if real != folder {
+                found.push((other.name.clone(), real));
+            }
+            found.push((other.name.clone(), folder));
+        }
+    }
+    Ok(found)
 }

@@ -245,13 +245,9 @@ fn texts(
 }
 
 fn refused(bad: &planner::BadOption) -> Problem {
-    use planner::BadOption;
-    let path = match bad {
-        BadOption::Unknown { action, key, .. } | BadOption::Value { action, key, .. } => {
-            format!("body.options.{action}.{key}")
-        }
-        BadOption::NotBuilt { .. } => "body.actions".to_owned(),
-    };
+    let (planner::BadOption::Unknown { action, key, .. }
+    | planner::BadOption::Value { action, key, .. }) = bad;
+    let path = format!("body.options.{action}.{key}");
     Problem::field(Kind::BadRequest, path, bad.to_string())
 }
 

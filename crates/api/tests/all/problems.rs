@@ -34,9 +34,9 @@ const BAD: &[(&str, &str, &str)] = &[
         "expected",
     ),
     (
-        r#"{"actions": ["remove_orphan_files"]}"#,
-        "body.actions",
-        "not built",
+        r#"{"actions": ["remove_orphan_files"], "options": {"remove_orphan_files": {"older_than": "soon"}}}"#,
+        "body.options.remove_orphan_files.older_than",
+        "2026-01-31T00:00:00Z",
     ),
     (
         r#"{"actions": ["purge_pending"], "x": 1}"#,

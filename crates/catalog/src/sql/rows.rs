@@ -38,6 +38,30 @@ pub(super) struct Rows {
     pool: pg::Pool,
 }
 
+/// A table of some catalog in this database.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// Catalog, namespace, name.
+    pub(super) key: (String, String, String),
+    pub(super) metadata_location: String,
+}
+
+impl Entry {
+    /// Its name; one stands for all that we cannot use.
+    pub(super) fn name(&self) -> Result<TableName, Error> {
+        let (_, namespace, table) = &self.key;
+        let levels: Vec<String> = namespace.split('.').map(str::to_owned).collect();
+        let named = TableName::new(&levels, table.clone());
+        named
+            .or_else(|_| "unnamed.unnamed".parse())
+            .map_err(|error| Error::Failed {
+                doing: "name a table".to_owned(),
+                advice: model::Advice::GiveUp,
+                source: Box::new(error),
+            })
+    }
+}
+
 /// What a namespace without properties is given, so that it exists (as PyIceberg does).
 const EXISTS: (&str, &str) = ("exists", "true");
 
@@ -206,12 +230,15 @@ impl Rows {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// Namespace, name and metadata location of every table in this database.
-    pub(super) async fn locations(&self) -> Result<Vec<(String, String, String)>, Error> {
+    /// Every table in this database.
+    pub(super) async fn entries(&self) -> Result<Vec<Entry>, Error> {
         let client = self.client().await?;
         let rows = query(&**client, "list locations", LIST_LOCATIONS, &[]).await?;
-        let location = |row: &tokio_postgres::Row| (row.get(0), row.get(1), row.get(2));
-        Ok(rows.iter().map(location).collect())
+        let entry = |row: &tokio_postgres::Row| Entry {
+            key: (row.get(0), row.get(1), row.get(2)),
+            metadata_location: row.get(3),
+        };
+        Ok(rows.iter().map(entry).collect())
     }
 
     pub(super) async fn metadata_location(

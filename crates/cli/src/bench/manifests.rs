@@ -12,6 +12,7 @@ use metadata::{
     PartitionSpec, Primitive, Ref, Snapshot, Transform, Update,
 };
 use model::TableName;
+use storage::Location;
 
 use super::rows::{self, COLUMNS};
 use crate::demo::steps::Step;
@@ -32,6 +33,7 @@ const BETWEEN_MS: i64 = 60_000;
 /// Manifests that each snapshot of a long history shares with the one before.
 const WINDOW: usize = 50;
 const WRITES_AT_ONCE: usize = 4;
+const ORPHANS_ONE_IN: u64 = 100;
 
 /// A table of one snapshot: so many small files, in so many manifests.
 pub(super) async fn wide(
@@ -63,6 +65,21 @@ pub(super) async fn wide(
     drop(written);
     list(&table, &snapshot, &all).await?;
     commit(catalog, &table, vec![snapshot]).await
+}
+
+/// Puts empty files where the table's are, and one in a hundred more that nothing refers to. Says how
+/// many those are.
+pub(super) fn litter(table: &Table, files: u32, step: &Step<'_>) -> Result<u64> {
+    let location = Location::parse(table.metadata.location())?;
+    for partition in 0..PARTITIONS {
+        std::fs::create_dir_all(format!("{}/data/{PARTITION}={partition}", location.path()))?;
+    }
+    let all = u64::from(files) + u64::from(files) / ORPHANS_ONE_IN;
+    for number in 0..all {
+        std::fs::File::create_new(data_path(location.path(), number))?;
+        step.advance(1);
+    }
+    Ok(all - u64::from(files))
 }
 
 /// A table of so many snapshots, none of them young. Each adds one file in a manifest of its own
@@ -194,8 +211,7 @@ async fn write(table: &Table, path: &str, bytes: Bytes) -> Result<()> {
 /// A small file as writers describe it: sizes, counts and bounds of every column.
 fn file(location: &str, number: u64) -> DataFile {
     let partition = number % PARTITIONS;
-    let path = format!("{location}/data/{PARTITION}={partition}/{number:016x}-0-00001.parquet");
-    let mut file = DataFile::new(Content::Data, path);
+    let mut file = DataFile::new(Content::Data, data_path(location, number));
     file.partition = vec![Some(Literal::Int(partition as i32))];
     file.record_count = ROWS;
     file.file_size_in_bytes = FILE_BYTES + number % 1_000;
@@ -208,6 +224,11 @@ fn file(location: &str, number: u64) -> DataFile {
         file.upper_bounds.insert(id, bound(&ty, number + ROWS));
     }
     file
+}
+
+fn data_path(location: &str, number: u64) -> String {
+    let partition = number % PARTITIONS;
+    format!("{location}/data/{PARTITION}={partition}/{number:016x}-0-00001.parquet")
 }
 
 /// As long as a bound of this type is.

@@ -1,6 +1,6 @@
 //! `snowpack bench metadata`: how soon the metadata of a large table is read, a rewrite of it
-//! planned, its manifests merged, and a long history of snapshots expired, each in a process of its
-//! own.
+//! planned, its manifests merged, its orphan files found, and a long history of snapshots expired,
+//! each in a process of its own.
 
 use std::path::Path;
 use std::time::Instant;
@@ -29,6 +29,7 @@ const MEGABYTES: f64 = 1e6;
 const LARGE: [Target; 2] = [Target::Below(10.0), Target::Below(1_073.0 * MEGABYTES)];
 const SMALL: [Target; 2] = [Target::Below(2.0), Target::Below(300.0 * MEGABYTES)];
 const EXPIRY_SECONDS: Target = Target::Below(30.0);
+const ORPHANS_BYTES: Target = Target::Below(536.0 * MEGABYTES);
 const MERGED_PER_SECOND: Target = Target::AtLeast(200_000.0);
 
 pub(super) async fn run(args: Metadata, out: &Out) -> Result<()> {
@@ -63,6 +64,7 @@ struct Measured {
     large: Took,
     small: Took,
     merge: Merge,
+    orphans: Took,
     expiry: Spent,
     listed: u64,
 }
@@ -104,6 +106,7 @@ async fn measure(args: &Metadata, url: &str, steps: Steps<'_>) -> Result<Measure
     };
     let plan = bench.part(Part::PlanRewrite, &large).await?;
     let merge = bench.merge(&large).await?;
+    let orphans = bench.orphans(&large, files).await?;
     let small = bench.wide("small", (files / ONE_IN, (manifests / ONE_IN).max(1)));
     let small = bench.part(Part::PlanRewrite, &small.await?).await?;
     let (expiry, listed) = bench.expiry(args.snapshots).await?;
@@ -113,6 +116,7 @@ async fn measure(args: &Metadata, url: &str, steps: Steps<'_>) -> Result<Measure
         large: plan,
         small,
         merge,
+        orphans,
         expiry,
         listed,
     })
@@ -143,6 +147,7 @@ impl Bench<'_> {
     async fn part(&self, part: Part, table: &Table) -> Result<Took> {
         let what = match part {
             Part::PlanRewrite => "planning a rewrite",
+            Part::PlanOrphans => "looking for orphan files",
             _ => "reading manifests",
         };
         let step = self.steps.begin(what);
@@ -181,6 +186,17 @@ impl Bench<'_> {
             did,
         };
         Ok(merge)
+    }
+
+    /// Every file of the table is there to be listed, and some that nothing refers to.
+    async fn orphans(&self, table: &Table, files: u32) -> Result<Took> {
+        let step = self.steps.count("writing empty files", files.into());
+        let orphans = manifests::litter(table, files, &step)?;
+        step.done(&format!("{} orphan files", print::count(orphans)))?;
+        let took = self.part(Part::PlanOrphans, table).await?;
+        let said = format!("{orphans} orphans");
+        ensure!(took.did == said, "{} were found of {said}", took.did);
+        Ok(took)
     }
 
     async fn expiry(&self, snapshots: u32) -> Result<(Spent, u64)> {
@@ -242,24 +258,28 @@ impl Measured {
         figures.push(merged.target(MERGED_PER_SECOND).did(did));
         let memory = Figure::new("merge, memory", spent.peak_bytes as f64, Unit::Bytes);
         figures.push(memory);
-        let what = format!(
-            "expiry of {} snapshots",
-            print::count(args.snapshots.into())
-        );
-        let expiry = Figure::new(
-            format!("{what}, seconds"),
-            self.expiry.seconds,
-            Unit::Seconds,
-        );
-        figures.push(expiry.target(EXPIRY_SECONDS).did(format!(
-            "{} files listed for deletion",
-            print::count(self.listed)
-        )));
-        figures.push(Figure::new(
-            format!("{what}, memory"),
-            self.expiry.peak_bytes as f64,
-            Unit::Bytes,
-        ));
+        figures.extend(self.orphans(args.files));
+        figures.extend(self.expiry(args.snapshots));
         figures
+    }
+
+    fn orphans(&self, files: u32) -> [Figure; 2] {
+        let what = format!("orphans among {} files", print::count(files.into()));
+        let took = &self.orphans;
+        let seconds = Figure::new(format!("{what}, seconds"), took.seconds, Unit::Seconds);
+        let memory = format!("{what}, memory");
+        let memory = Figure::new(memory, took.peak_bytes as f64, Unit::Bytes);
+        [seconds.did(&took.did), memory.target(ORPHANS_BYTES)]
+    }
+
+    fn expiry(&self, snapshots: u32) -> [Figure; 2] {
+        let what = format!("expiry of {} snapshots", print::count(snapshots.into()));
+        let spent = &self.expiry;
+        let seconds = Figure::new(format!("{what}, seconds"), spent.seconds, Unit::Seconds);
+        let listed = print::count(self.listed);
+        let seconds = seconds.did(format!("{listed} files listed for deletion"));
+        let memory = format!("{what}, memory");
+        let memory = Figure::new(memory, spent.peak_bytes as f64, Unit::Bytes);
+        [seconds.target(EXPIRY_SECONDS), memory]
     }
 }

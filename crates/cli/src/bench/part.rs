@@ -14,7 +14,7 @@ use maintenance::inventory::Outcome;
 use metadata::{Fields, read_manifest, read_manifest_list};
 use model::{Action, TableName};
 use pg::Pool;
-use planner::{Plan, Task};
+use planner::{Plan, Task, Unwatched};
 use policy::{Budget, Defaults, Enrolment};
 use runner::Memory;
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,8 @@ pub(super) enum Part {
     ReadManifests,
     /// A plan of `rewrite_data_files`
     PlanRewrite,
+    /// A plan of `remove_orphan_files`, of every file whatever its age
+    PlanOrphans,
 }
 
 /// What it took.
@@ -112,6 +114,7 @@ pub(super) async fn run(args: OnePart) -> Result<()> {
         Part::Decisions => decisions(&pool).await?,
         Part::ReadManifests => read_manifests(&*catalog, &table?).await?,
         Part::PlanRewrite => plan_rewrite(&pool, catalog, &table?).await?,
+        Part::PlanOrphans => plan_orphans(&pool, catalog, &table?).await?,
     };
     let seconds = begun.elapsed().as_secs_f64();
     let usage = Usage::of(std::process::id())?;
@@ -206,7 +209,8 @@ async fn plan_rewrite(pool: &Pool, catalog: Arc<dyn Catalog>, table: &TableName)
     let records = session::records(Some(pool), catalog.name());
     let task = Task::parse(Action::RewriteDataFiles, &BTreeMap::new())?;
     let engine = session::engine(catalog);
-    let Plan::RewriteDataFiles(plan) = engine.plan(table, &task, &*records).await? else {
+    let Plan::RewriteDataFiles(plan) = engine.plan(table, &task, &*records, &Unwatched).await?
+    else {
         bail!("the plan is one of another action");
     };
     Ok(format!(
@@ -214,4 +218,18 @@ async fn plan_rewrite(pool: &Pool, catalog: Arc<dyn Catalog>, table: &TableName)
         plan.input_files(),
         plan.groups.len()
     ))
+}
+
+async fn plan_orphans(pool: &Pool, catalog: Arc<dyn Catalog>, table: &TableName) -> Result<String> {
+    let records = session::records(Some(pool), catalog.name());
+    let now = (records.now_ms().await? + 1).to_string();
+    let options = [("older_than", now), ("force", true.to_string())];
+    let options = options.map(|(key, value)| (key.to_owned(), value)).into();
+    let task = Task::parse(Action::RemoveOrphanFiles, &options)?;
+    let engine = session::engine(catalog);
+    let Plan::RemoveOrphanFiles(plan) = engine.plan(table, &task, &*records, &Unwatched).await?
+    else {
+        bail!("the plan is one of another action");
+    };
+    Ok(format!("{} orphans", plan.orphans))
 }

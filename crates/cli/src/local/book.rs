@@ -154,6 +154,13 @@ impl Book {
         self.waiting.iter()
     }
 
+    /// Those of `paths` that wait, or that the attempt under way has not committed.
+    pub(crate) fn accounted(&self, paths: &[String]) -> Vec<String> {
+        let known =
+            |path: &&String| self.waiting.contains_key(*path) || self.reserved.contains(path);
+        paths.iter().filter(known).cloned().collect()
+    }
+
     /// At most `limit` files that are due, those after `after`.
     pub(crate) fn due(&self, now_ms: i64, after: Option<&str>, limit: usize) -> Vec<Due> {
         self.waiting
@@ -165,6 +172,8 @@ impl Book {
                 path: path.clone(),
                 size_bytes: file.size_bytes,
                 reason: file.reason,
+                // Orphans are not listed without a database.
+                modified_ms: None,
             })
             .collect()
     }

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use model::{AttemptId, JobId, TableName};
 use planner::{
-    Candidate, Due, Intent, IntentId, Ledger, LedgerError, OpenIntent, Purge, Purged, Records,
-    Report, Reserved, Swap, SwapError,
+    Candidate, Due, Intent, IntentId, Ledger, LedgerError, OpenIntent, Orphans, Purge, Purged,
+    Reason, Records, Report, Reserved, Swap, SwapError,
 };
 
 use super::book::Book;
@@ -119,6 +119,15 @@ impl Records for LocalLedger {
             .into_iter()
             .collect())
     }
+
+    async fn accounted(
+        &self,
+        table_uuid: &str,
+        paths: &[String],
+    ) -> Result<Vec<String>, LedgerError> {
+        self.ours("look for files in the journal", table_uuid)?;
+        Ok(self.kept().book.accounted(paths))
+    }
 }
 
 #[async_trait]
@@ -165,10 +174,14 @@ impl Ledger for LocalLedger {
         &self,
         table_uuid: &str,
         files: &[Candidate],
-        grace_ms: i64,
+        (reason, grace_ms): (Reason, i64),
     ) -> Result<(), LedgerError> {
         let doing = "list files for deletion";
         self.ours(doing, table_uuid)?;
+        if reason != Reason::Expired {
+            let why = "a journal knows nothing of other jobs' files: orphans need Postgres";
+            return Err(failed(doing, anyhow::Error::msg(why)));
+        }
         let file = |file: &Candidate| Waits {
             path: file.path.clone(),
             size_bytes: file.size_bytes,
@@ -193,6 +206,10 @@ impl Ledger for LocalLedger {
         let ended = |file: &Purged| Ended::new(&file.path, &file.fate);
         let files = files.iter().map(ended).collect();
         self.append(doing, Entry::Purged { files })
+    }
+
+    async fn orphans_so_far(&self, _: &str) -> Result<Orphans, LedgerError> {
+        Ok(Orphans::default())
     }
 
     async fn purged_so_far(&self) -> Result<Purge, LedgerError> {

@@ -208,6 +208,9 @@ async fn bench_metadata_reads_plans_merges_and_expires_beside_pyiceberg_and_leav
     let merged = named(&report, "entries merged a second");
     assert_eq!(merged["did"], "20 manifests -> 1");
     named(&report, "merge, memory");
+    let orphans = named(&report, "orphans among 6,000 files, seconds");
+    assert_eq!(orphans["did"], "60 orphans");
+    named(&report, "orphans among 6,000 files, memory");
     // 119 lists, and what lies outside the last window: 70 manifests and their files.
     let expiry = named(&report, "expiry of 120 snapshots, seconds");
     assert_eq!(expiry["did"], "259 files listed for deletion");

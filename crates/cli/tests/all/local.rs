@@ -308,3 +308,23 @@ async fn what_needs_a_database_says_so() {
     let words = ["maintain", "db.events", "--delete-listed", "absent.jsonl"];
     lake.alone(&words).expect(1).complains(&["absent.jsonl"]);
 }
+
+#[tokio::test]
+async fn orphans_are_shown_and_never_removed() {
+    let lake = Lake::new().await;
+    lake.make("db.events", 1);
+    let stray = lake.stray("db.events", "stray.parquet");
+    let words = ["maintain", "db.events", "remove_orphan_files"];
+    lake.alone(&words)
+        .expect(2)
+        .complains(&["SNOWPACK_DATABASE_URL", "--dry-run"]);
+    let planned = lake.alone(&["plan", "db.events", "remove_orphan_files"]);
+    let shown = planned.expect(0).stdout;
+    assert!(shown.contains("1 file (10 B) wait"), "{shown}");
+    assert!(shown.contains(stray.to_str().unwrap()), "{shown}");
+    assert!(shown.contains("written after older_than"), "{shown}");
+    let dry = lake.alone(&[&words[..], &["--dry-run", "--output", "json"]].concat());
+    let document = dry.expect(0).json();
+    assert_eq!(document["actions"][0]["plan"]["orphans"], 1, "{document}");
+    assert!(stray.exists());
+}

@@ -54,6 +54,43 @@ async fn expired_files_are_shown_until_a_job_deletes_them() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn orphans_wait_and_are_deleted_unless_they_were_written_again() {
+    let lake = Lake::new().await;
+    let rows = lake.make("db.events", 3)["rows"].clone();
+    let [lost, again] = ["lost.parquet", "again.parquet"].map(|name| lake.stray("db.events", name));
+    let find = ["maintain", "db.events", "remove_orphan_files"];
+    let found = lake.run(&find).expect(0).stdout;
+    assert!(
+        found.contains("2 orphan files (20 B) to be deleted"),
+        "{found}"
+    );
+    let waiting = pending(&lake, &["db.events"]);
+    let reasons = waiting["files"].as_array().unwrap().iter();
+    let reasons: Vec<&Value> = reasons.map(|file| &file["reason"]).collect();
+    assert_eq!(reasons, ["orphan", "orphan"], "{waiting}");
+    // They are on the list: the next search finds nothing.
+    let none = lake.run(&find).expect(0).stdout;
+    assert!(none.contains("no file is an orphan"), "{none}");
+
+    std::fs::write(&again, "by another import").unwrap();
+    let sql = "update snowpack.pending_deletions set delete_after = now()";
+    let client = lake.database.client().await;
+    client.execute(sql, &[]).await.unwrap();
+    lake.run(&["maintain", "db.events", "purge_pending"])
+        .expect(0);
+    assert!(!lost.exists() && again.exists());
+    let kept = pending(&lake, &["db.events", "--state", "kept"]);
+    assert!(
+        kept["files"][0]["path"]
+            .as_str()
+            .unwrap()
+            .ends_with("again.parquet"),
+        "{kept}"
+    );
+    assert_eq!(lake.read("db.events")["rows"], rows);
+}
+
 #[track_caller]
 fn shown(lake: &Lake, expired: &Value) {
     let waiting = pending(lake, &[]);

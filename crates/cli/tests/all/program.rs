@@ -1,7 +1,8 @@
 //! Running `snowpack`, and a table for it made by PyIceberg.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -154,6 +155,16 @@ impl Lake {
     }
 
     #[track_caller]
+    /// Writes a file of ten bytes into the table's folder that nothing refers to, as if four days ago.
+    pub(crate) fn stray(&self, table: &str, name: &str) -> PathBuf {
+        let path = self.folder().join(table.replace('.', "/")).join(name);
+        std::fs::write(&path, "0123456789").unwrap();
+        let file = std::fs::File::options().append(true).open(&path).unwrap();
+        let old = SystemTime::now() - Duration::from_hours(96);
+        file.set_modified(old).unwrap();
+        path
+    }
+
     pub(crate) fn read(&self, table: &str) -> Value {
         self.oracle(&json!({ "do": "read", "table": table }))
     }

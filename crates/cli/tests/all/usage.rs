@@ -68,10 +68,6 @@ fn bad_options_are_refused_before_postgres_is_asked() {
         refused(&with("min-input-files"), &["KEY=VALUE"]);
         refused(&with("rewrite_manifests.a=1"), &["rewrite_manifests"]);
     }
-    refused(
-        "maintain db.events remove_orphan_files",
-        &["remove_orphan_files", "not built"],
-    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use catalog::{Catalog, Error, Listed, NewTable, Prepared, SqlCatalog, Table};
+use catalog::{Catalog, Error, Listed, NewTable, Prepared, SqlCatalog, Table, Territory};
 use futures::future::BoxFuture;
 use metadata::{Requirement, TableMetadata, Update};
 use model::{Advice, TableName};
@@ -158,5 +158,9 @@ impl Catalog for Watched {
 
     async fn locations(&self) -> Result<Vec<(TableName, String)>, Error> {
         self.inner.locations().await
+    }
+
+    async fn territories(&self, alive: &(dyn Fn() + Send + Sync)) -> Result<Vec<Territory>, Error> {
+        self.inner.territories(alive).await
     }
 }

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use catalog::Table;
 use futures::{StreamExt, stream};
 use metadata::{Fields, ManifestFile, Snapshot, read_manifest, read_manifest_list};
-use planner::{Attempt, Candidate, Expiring};
+use planner::{Attempt, Candidate, Expiring, Reason};
 use storage::Location;
+use survey::reach::{Candidates, strike_documents, strike_files, strike_manifests};
 use survey::{MANIFESTS_AT_ONCE, Retained};
 
 use crate::Error;
-use crate::reach::{Candidates, strike_documents, strike_files, strike_manifests};
 
 /// Files listed in one call to the ledger.
 const LISTED_AT_ONCE: usize = 1_000;
@@ -155,7 +155,8 @@ impl Lister<'_> {
         for batch in files.chunks(LISTED_AT_ONCE) {
             self.alive()?;
             let uuid = self.table.metadata.uuid();
-            self.attempt.ledger.list(uuid, batch, self.grace_ms).await?;
+            let why = (Reason::Expired, self.grace_ms);
+            self.attempt.ledger.list(uuid, batch, why).await?;
             self.listed.files += batch.len() as u64;
             let bytes = batch.iter().filter_map(|file| file.size_bytes);
             self.listed.bytes += bytes.sum::<u64>();

@@ -39,7 +39,7 @@ pub(super) async fn check(
         return Err(Error::Refused(format!(
             "snapshots were expired, but the table's metadata log no longer reaches {} by files \
              that can be read, so a branch or tag may have named one of them meanwhile; their \
-             files are not listed for deletion",
+             files are not listed for deletion, and `remove_orphan_files` may find them later",
             open.intent.planned_location
         )));
     };

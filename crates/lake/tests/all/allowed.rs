@@ -46,11 +46,18 @@ async fn a_rewrite_does_not_copy_what_lies_outside_the_allowed_locations() {
         .unwrap();
     let before = world.table().await.metadata_location;
     let task: Task = World::task(ALL);
-    let refused =
-        match planner::Engine::plan(&world.engine, &world.name, &task, &world.ledger).await {
-            Ok(plan) => world.execute(&plan).await.unwrap_err(),
-            Err(error) => error,
-        };
+    let refused = match planner::Engine::plan(
+        &world.engine,
+        &world.name,
+        &task,
+        &world.ledger,
+        &planner::Unwatched,
+    )
+    .await
+    {
+        Ok(plan) => world.execute(&plan).await.unwrap_err(),
+        Err(error) => error,
+    };
     let said = chain(&refused);
     assert!(
         said.contains(REFUSED) && said.contains("another.parquet"),

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use lake::{Held, inspect};
 use metadata::{TableMetadata, read_manifest_list};
-use planner::Engine;
+use planner::{Engine, Unwatched};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _};
@@ -67,7 +67,10 @@ impl Damaged {
         self.runs += 1;
         let world = &self.fixture.world;
         let task = World::task(ALL);
-        let planned = world.engine.plan(&world.name, &task, &world.ledger).await;
+        let planned = world
+            .engine
+            .plan(&world.name, &task, &world.ledger, &Unwatched)
+            .await;
         let plan = match planned {
             Ok(plan) => plan,
             Err(error) => return Fate::Refused(chain(&error)),

@@ -44,7 +44,7 @@ impl Broken {
         let (name, task) = (&self.world.name, World::task(ALL));
         self.world
             .engine
-            .plan(name, &task, &self.world.ledger)
+            .plan(name, &task, &self.world.ledger, &planner::Unwatched)
             .await
     }
 

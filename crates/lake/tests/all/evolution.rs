@@ -279,7 +279,14 @@ async fn an_older_spec_takes_files_of_newer_ones() {
     let files = checked(&world).await;
     all_of_spec(&files, 0);
     let error = World::task(&[("output-spec-id", "7")]);
-    let error = planner::Engine::plan(&world.engine, &world.name, &error, &world.ledger).await;
+    let error = planner::Engine::plan(
+        &world.engine,
+        &world.name,
+        &error,
+        &world.ledger,
+        &planner::Unwatched,
+    )
+    .await;
     let error = chain(&error.unwrap_err());
     assert!(
         error.contains("output-spec-id") && error.contains("it has 0, 1, 2"),

@@ -7,7 +7,7 @@ mod meanwhile;
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::Action;
-use planner::{Engine, EngineError, Expired, Plan, Report, Task};
+use planner::{Engine, EngineError, Expired, Plan, Report, Task, Unwatched};
 use serde_json::{Value, json};
 
 use crate::deletions::{Death, Step};
@@ -48,7 +48,10 @@ async fn soon(world: &World) -> String {
 
 async fn planned(world: &World, options: &[(&str, &str)]) -> Result<Plan, EngineError> {
     let task = task(options);
-    world.engine.plan(&world.name, &task, &world.ledger).await
+    world
+        .engine
+        .plan(&world.name, &task, &world.ledger, &Unwatched)
+        .await
 }
 
 async fn expire_as(world: &World, attempt: &str) -> Result<Report, EngineError> {

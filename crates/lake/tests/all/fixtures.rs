@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use model::Action;
-use planner::{Engine, Task};
+use planner::{Engine, Task, Unwatched};
 use serde_json::{Value, json};
 
 use crate::world::{ALL, World};
@@ -101,7 +101,10 @@ impl Fixture {
         let older_than = (world.now_ms().await + 3_600_000).to_string();
         let options = [("older_than".to_owned(), older_than)].into();
         let task = Task::parse(Action::ExpireSnapshots, &options).unwrap();
-        let plan = world.engine.plan(&world.name, &task, &world.ledger).await;
+        let plan = world
+            .engine
+            .plan(&world.name, &task, &world.ledger, &Unwatched)
+            .await;
         world
             .execute_as("expiry", "expiry-1", &plan.unwrap())
             .await

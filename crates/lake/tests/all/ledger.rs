@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use model::{Advice, TableName};
 use planner::{
-    Candidate, Due, Intent, IntentId, Ledger, LedgerError, OpenIntent, Purge, Purged, Records,
-    Report, Reserved, Swap, SwapError,
+    Candidate, Due, Intent, IntentId, Ledger, LedgerError, OpenIntent, Orphans, Purge, Purged,
+    Reason, Records, Report, Reserved, Swap, SwapError,
 };
 use tokio::sync::Semaphore;
 
@@ -228,8 +228,23 @@ impl Ledger for TestLedger {
         self.deletions.intend(intent)
     }
 
-    async fn list(&self, _: &str, files: &[Candidate], grace: i64) -> Result<(), LedgerError> {
+    async fn list(
+        &self,
+        table_uuid: &str,
+        files: &[Candidate],
+        (reason, grace): (Reason, i64),
+    ) -> Result<(), LedgerError> {
+        if reason == Reason::Orphan {
+            for file in files {
+                let why = (reason, file.modified_ms);
+                self.waiting.add_written(table_uuid, &file.path, why);
+            }
+        }
         self.deletions.list(files, grace)
+    }
+
+    async fn orphans_so_far(&self, table_uuid: &str) -> Result<Orphans, LedgerError> {
+        Ok(self.waiting.orphans(table_uuid))
     }
 
     async fn settle(
@@ -271,6 +286,15 @@ impl Records for TestLedger {
 
     async fn listed_under(&self, _: &TableName) -> Result<Vec<String>, LedgerError> {
         Ok(self.waiting.tables())
+    }
+
+    async fn accounted(&self, _: &str, paths: &[String]) -> Result<Vec<String>, LedgerError> {
+        let listed = self.deletions.listed();
+        let (reserved, landed) = (self.reserved.lock().unwrap(), self.landed.lock().unwrap());
+        let known = |path: &&String| {
+            listed.contains(path) || (reserved.contains(*path) && !landed.contains(path))
+        };
+        Ok(paths.iter().filter(known).cloned().collect())
     }
 
     async fn now_ms(&self) -> Result<i64, LedgerError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use metadata::{LiveFile, LiveFiles, ManifestContent, ManifestFile, read_manifest_list};
 use model::Action;
-use planner::{Engine, Plan, Report, Task};
+use planner::{Engine, Plan, Report, Task, Unwatched};
 use serde_json::json;
 
 use crate::fixtures::Fixture;
@@ -259,7 +259,9 @@ async fn a_damaged_or_missing_manifest_is_named_and_nothing_changes() {
         let error = world.execute(&planned).await.unwrap_err();
         assert!(chain(&error).contains(&path), "{}", chain(&error));
         let asked = task(&[]);
-        let planned = world.engine.plan(&world.name, &asked, &world.ledger);
+        let planned = world
+            .engine
+            .plan(&world.name, &asked, &world.ledger, &Unwatched);
         let error = planned.await.unwrap_err();
         assert!(chain(&error).contains(&path), "{}", chain(&error));
         assert_eq!(world.table().await.metadata_location, at);

@@ -12,7 +12,7 @@ use catalog::Catalog;
 use lake::{Changes, FileWriter, arrow_schema, commit_changes};
 use metadata::DataFile;
 use model::{Action, Advice};
-use planner::{Engine, EngineError, Fate, Plan, Purge, Reason, Report, Task};
+use planner::{Engine, EngineError, Fate, Plan, Purge, Reason, Report, Task, Unwatched};
 use serde_json::json;
 
 use crate::world::{ALL, World, chain};
@@ -22,7 +22,7 @@ const CUTS_MAX: usize = 2_000;
 /// Fewer than it has.
 const CUTS_MIN: usize = 3;
 
-fn local(location: &str) -> &Path {
+pub(crate) fn local(location: &str) -> &Path {
     Path::new(
         location
             .trim_start_matches("file:")
@@ -30,14 +30,16 @@ fn local(location: &str) -> &Path {
     )
 }
 
-fn exists(location: &str) -> bool {
+pub(crate) fn exists(location: &str) -> bool {
     local(location).exists()
 }
 
 impl World {
     async fn plan_purge(&self) -> Result<Plan, EngineError> {
         let task = Task::parse(Action::PurgePending, &BTreeMap::new()).unwrap();
-        self.engine.plan(&self.name, &task, &self.ledger).await
+        self.engine
+            .plan(&self.name, &task, &self.ledger, &Unwatched)
+            .await
     }
 
     async fn try_purge(&self) -> Result<Report, EngineError> {
@@ -69,7 +71,7 @@ impl World {
     }
 
     /// A data file of one row that is not part of the table.
-    async fn loose_file(&self, id: i64) -> DataFile {
+    pub(crate) async fn loose_file(&self, id: i64) -> DataFile {
         let table = self.table().await;
         let schema = arrow_schema(table.metadata.current_schema()).unwrap();
         let columns: Vec<ArrayRef> = vec![

@@ -3,7 +3,7 @@
 
 use metadata::{Fields, live_files, read_manifest_list};
 use model::{Action, JobId};
-use planner::{Engine, Task};
+use planner::{Engine, Task, Unwatched};
 use serde_json::{Value, json};
 
 use crate::world::{ALL, Rows, World, chain};
@@ -247,7 +247,10 @@ async fn what_only_a_snapshot_without_a_list_reached_is_listed_when_it_expires()
     let older_than = (world.now_ms().await + 3_600_000).to_string();
     let options = [("older_than".to_owned(), older_than)].into();
     let task = Task::parse(Action::ExpireSnapshots, &options).unwrap();
-    let planned = world.engine.plan(&world.name, &task, &world.ledger).await;
+    let planned = world
+        .engine
+        .plan(&world.name, &task, &world.ledger, &Unwatched)
+        .await;
     let report = world
         .execute_as("job-9", "attempt-9", &planned.unwrap())
         .await;
@@ -275,7 +278,7 @@ async fn a_table_without_a_uuid_is_refused_before_anything_is_written() {
     .await;
     let planned = world
         .engine
-        .plan(&world.name, &World::task(ALL), &world.ledger)
+        .plan(&world.name, &World::task(ALL), &world.ledger, &Unwatched)
         .await;
     let error = planned.unwrap_err();
     assert!(chain(&error).contains("table-uuid"), "{}", chain(&error));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use planner::{Due, Fate, Purge, Purged, Reason};
+use planner::{Due, Fate, Orphans, Purge, Purged, Reason};
 
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
@@ -15,16 +15,28 @@ pub(crate) struct Waiting {
 struct File {
     size_bytes: Option<u64>,
     reason: Reason,
+    modified_ms: Option<i64>,
     /// None while it waits.
     fate: Option<Fate>,
 }
 
 impl Waiting {
     pub(crate) fn add(&self, table_uuid: &str, path: &str, reason: Reason) {
+        self.add_written(table_uuid, path, (reason, None));
+    }
+
+    /// With the time it was last written at.
+    pub(crate) fn add_written(
+        &self,
+        table_uuid: &str,
+        path: &str,
+        (reason, modified_ms): (Reason, Option<i64>),
+    ) {
         let key = (table_uuid.to_owned(), path.to_owned());
         let file = File {
             size_bytes: Some(10),
             reason,
+            modified_ms,
             fate: None,
         };
         self.files.lock().unwrap().insert(key, file);
@@ -41,6 +53,7 @@ impl Waiting {
             path: path.clone(),
             size_bytes: file.size_bytes,
             reason: file.reason,
+            modified_ms: file.modified_ms,
         });
         due.take(limit).collect()
     }
@@ -61,6 +74,17 @@ impl Waiting {
             assert!(file.fate.is_none(), "{} ended twice", purged.path);
             file.fate = Some(purged.fate.clone());
         }
+    }
+
+    pub(crate) fn orphans(&self, table_uuid: &str) -> Orphans {
+        let mut orphans = Orphans::default();
+        for ((uuid, _), file) in &*self.files.lock().unwrap() {
+            if uuid == table_uuid && file.reason == Reason::Orphan && file.fate.is_none() {
+                orphans.files += 1;
+                orphans.bytes += file.size_bytes.unwrap_or(0);
+            }
+        }
+        orphans
     }
 
     pub(crate) fn purged_so_far(&self) -> Purge {

@@ -8,7 +8,7 @@ use catalog::{Catalog, SqlCatalog, Table};
 use lake::NativeEngine;
 use metadata::{Fields, LiveFiles, live_files};
 use model::{Action, Advice, AttemptId, JobId, TableName};
-use planner::{Attempt, Engine, EngineError, Plan, Progress, Report, Signals, Task};
+use planner::{Attempt, Engine, EngineError, Plan, Progress, Report, Signals, Task, Unwatched};
 use serde_json::{Value, json};
 use storage::Storage;
 
@@ -221,7 +221,7 @@ impl World {
     }
 
     pub(crate) async fn plan_of(&self, task: &Task) -> Plan {
-        let planned = self.engine.plan(&self.name, task, &self.ledger);
+        let planned = self.engine.plan(&self.name, task, &self.ledger, &Unwatched);
         planned.await.expect("a plan")
     }
 

@@ -1,7 +1,8 @@
 -- A file that some attempt has reserved and not committed is nobody else's to delete.
 select pending.path,
        pending.size_bytes,
-       pending.reason
+       pending.reason,
+       pending.modified_ms
 from snowpack.pending_deletions as pending
 where pending.table_uuid = $2
   and pending.state = 'pending'

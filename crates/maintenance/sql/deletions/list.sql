@@ -3,7 +3,7 @@
 -- ended before and is found unreferenced again waits anew: its name was used again, or something kept
 -- it that is gone by now.
 insert into snowpack.pending_deletions (
-    catalog, database_name, table_name, table_uuid, path, size_bytes, reason, job_id, delete_after
+    catalog, database_name, table_name, table_uuid, path, size_bytes, modified_ms, reason, job_id, delete_after
 )
 select $1,
        jobs.database_name,
@@ -11,12 +11,13 @@ select $1,
        $3,
        file.path,
        file.size_bytes,
+       file.modified_ms,
        $4,
        $2,
        now() + make_interval(secs => $5::bigint / 1000.0)
 from (
-    select distinct on (path) path, size_bytes
-    from unnest($6::text[], $7::bigint[]) as given (path, size_bytes)
+    select distinct on (path) path, size_bytes, modified_ms
+    from unnest($6::text[], $7::bigint[], $8::bigint[]) as given (path, size_bytes, modified_ms)
     order by path, size_bytes
 ) as file
 left join snowpack.jobs on jobs.job_id = $2
@@ -25,6 +26,7 @@ set catalog = excluded.catalog,
     database_name = excluded.database_name,
     table_name = excluded.table_name,
     size_bytes = excluded.size_bytes,
+    modified_ms = excluded.modified_ms,
     reason = excluded.reason,
     job_id = excluded.job_id,
     found_at = excluded.found_at,

@@ -39,10 +39,16 @@ async fn list(lane: &mut Lane, claimed: &Claimed, files: &[(&str, Option<i64>)],
         .map(|(path, size_bytes)| Listed {
             path,
             size_bytes: *size_bytes,
+            modified_ms: None,
         })
         .collect();
     let (of, fence) = ((CATALOG, UUID), &claimed.fence);
-    write!(lane, tx, deletions::list(&tx, fence, of, &files, grace_ms)).unwrap();
+    write!(
+        lane,
+        tx,
+        deletions::list(&tx, fence, of, &files, ("expired", grace_ms))
+    )
+    .unwrap();
 }
 
 async fn due_after(lane: &Lane, after: Option<&str>, limit: u32) -> Vec<String> {
@@ -147,6 +153,7 @@ async fn m11_i2_a_stale_attempt_writes_nothing_about_deletions() {
     let file = Listed {
         path: "f/b",
         size_bytes: None,
+        modified_ms: None,
     };
     let fate = Purged {
         path: "f/a",
@@ -155,7 +162,12 @@ async fn m11_i2_a_stale_attempt_writes_nothing_about_deletions() {
     let refused = [
         write!(lane, tx, deletions::intend(&tx, fence, &intent(&[2]))).unwrap_err(),
         write!(lane, tx, deletions::settle(&tx, fence, open, &[])).unwrap_err(),
-        write!(lane, tx, deletions::list(&tx, fence, of, &[file], 0)).unwrap_err(),
+        write!(
+            lane,
+            tx,
+            deletions::list(&tx, fence, of, &[file], ("expired", 0))
+        )
+        .unwrap_err(),
         write!(lane, tx, deletions::purged(&tx, fence, UUID, &[fate])).unwrap_err(),
     ];
     for refused in refused {
@@ -187,6 +199,7 @@ async fn a_file_is_due_when_its_grace_is_over_on_the_databases_clock() {
         path: "f/later".to_owned(),
         size_bytes: Some(5),
         reason: "expired".to_owned(),
+        modified_ms: None,
     };
     assert_eq!(first, [want]);
     assert_eq!(due_after(&lane, Some("f/later"), 10).await, ["f/now"]);
@@ -314,9 +327,15 @@ async fn tables_that_had_a_name_are_found_by_it() {
             let file = Listed {
                 path,
                 size_bytes: None,
+                modified_ms: None,
             };
             let of = (CATALOG, uuid);
-            write!(lane, tx, deletions::list(&tx, fence, of, &[file], grace_ms)).unwrap();
+            write!(
+                lane,
+                tx,
+                deletions::list(&tx, fence, of, &[file], ("expired", grace_ms))
+            )
+            .unwrap();
         }
     }
     let found = async |catalog: &str, name: &str| {
@@ -385,4 +404,48 @@ async fn the_list_is_shown_by_table_and_file_by_file() {
     let deleted = filter(State::Deleted, None);
     let deleted = deletions::totals(&lane.client, &deleted, 10).await.unwrap();
     assert_eq!((deleted[0].files, deleted[0].bytes), (1, 10));
+}
+
+#[tokio::test]
+async fn what_somebody_answers_for_is_no_orphan_and_a_jobs_orphans_are_counted() {
+    let mut lane = Lane::new().await;
+    let (id, claimed) = started(&mut lane).await;
+    let fence = &claimed.fence;
+    list(
+        &mut lane,
+        &claimed,
+        &[("f/waits", None), ("f/purged", None)],
+        0,
+    )
+    .await;
+    purge(&mut lane, &claimed, &[("f/purged", Fate::Deleted)]).await;
+    let written = [("f/open", "data"), ("f/landed", "data")];
+    write!(lane, tx, ledger::reserve(&tx, fence, UUID, &written)).unwrap();
+    let landed = ["f/landed".to_owned()];
+    write!(lane, tx, ledger::mark(&tx, fence, &landed)).unwrap();
+    let asked = ["f/waits", "f/purged", "f/open", "f/landed", "f/strange"].map(str::to_owned);
+    let known = deletions::accounted(&lane.client, UUID, &asked).await;
+    assert_eq!(known.unwrap(), ["f/waits", "f/open"]);
+    // An attempt's file is its own whatever the table; the list is the table's.
+    let known = deletions::accounted(&lane.client, "another", &asked).await;
+    assert_eq!(known.unwrap(), ["f/open"]);
+
+    let orphans = [("f/1", Some(3)), ("f/2", None), ("f/waits", Some(5))];
+    let files = orphans.map(|(path, size_bytes)| Listed {
+        path,
+        size_bytes,
+        modified_ms: Some(1_000),
+    });
+    let (of, why) = ((CATALOG, UUID), ("orphan", HOUR_MS));
+    for _ in 0..2 {
+        write!(lane, tx, deletions::list(&tx, fence, of, &files, why)).unwrap();
+    }
+    let counted = async |uuid: &str, job: &JobId| {
+        let counted = deletions::orphans_by(&lane.client, uuid, job).await;
+        counted.unwrap()
+    };
+    // What was freed before by an expiry waits longer now, as an orphan.
+    assert_eq!(counted(UUID, &id).await, (3, 8));
+    assert_eq!(counted("another", &id).await, (0, 0));
+    assert_eq!(counted(UUID, &JobId::new("another")).await, (0, 0));
 }

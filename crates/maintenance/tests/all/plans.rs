@@ -118,10 +118,15 @@ async fn whose_files_are_due_and_what_is_intended_is_found_without_reading_all()
     let open: [Param<'_>; 2] = [(&"uuid", Type::TEXT), (&100_i64, Type::INT8)];
     let old: [Param<'_>; 2] = [(&1_i32, Type::INT4), (&10_i64, Type::INT8)];
     let by_job: [Param<'_>; 1] = [(&"job", Type::TEXT)];
+    let of_table: [Param<'_>; 2] = [(&"uuid", Type::TEXT), (&"job", Type::TEXT)];
+    let paths = ["f/1", "f/2"].map(str::to_owned);
+    let asked: [Param<'_>; 2] = [(&"uuid", Type::TEXT), (&&paths[..], Type::TEXT_ARRAY)];
     for (file, params) in [
         ("deletions/listed_under.sql", &named[..]),
         ("deletions/open_intents.sql", &open[..]),
         ("deletions/purged_by.sql", &by_job[..]),
+        ("deletions/orphans_by.sql", &of_table[..]),
+        ("deletions/accounted.sql", &asked[..]),
         ("retention/forget_deletions.sql", &old[..]),
         ("retention/forget_intents.sql", &old[..]),
     ] {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use model::Action;
 use serde::{Deserialize, Serialize};
 
@@ -78,17 +77,6 @@ impl Options {
 
 /// What only this action asks for.
 impl Asked<'_> {
-    fn time(self) -> Result<i64, BadOption> {
-        let time = || self.value.parse::<Timestamp>().ok();
-        whole(self.value)
-            .or_else(|| time().map(Timestamp::as_millisecond))
-            .ok_or_else(|| {
-                self.refuse(
-                    "must be a time as 2026-01-31T00:00:00Z, or milliseconds since 1970-01-01",
-                )
-            })
-    }
-
     fn ids(self) -> Result<BTreeSet<i64>, BadOption> {
         let ids = self.value.split(',').map(|id| whole(id.trim()));
         let ids: Option<BTreeSet<i64>> = ids.collect();

@@ -4,7 +4,7 @@ use model::{ActionOutcome, Advice, EndReason, JobStatus};
 use runner::How;
 
 use crate::engine::Step;
-use crate::rig::{NOT_BUILT, REWRITE, Rig};
+use crate::rig::{REFUSED, REWRITE, Rig};
 
 #[tokio::test]
 async fn m16_q52_a_running_action_is_stopped_at_the_next_beat() {
@@ -30,7 +30,7 @@ async fn m16_q52_a_running_action_is_stopped_at_the_next_beat() {
 #[tokio::test]
 async fn m16_a_cancelled_job_does_not_start_its_next_action() {
     let mut rig = Rig::new(&[Step::HoldThenCommit]).await;
-    let (job, claimed) = rig.submit_and_claim(&[REWRITE, NOT_BUILT]).await;
+    let (job, claimed) = rig.submit_and_claim(&[REWRITE, REFUSED]).await;
     let running = rig.start(claimed);
     rig.engine.reached().await;
     // No beat brings it: the attempt looks by itself before it goes on.

@@ -6,7 +6,7 @@ use model::{ActionOutcome, Advice, EndReason, JobStatus};
 use runner::{Config, How, Memory};
 
 use crate::engine::{Lies, Step, report};
-use crate::rig::{LEASE, NOT_BUILT, REWRITE, Rig, Setup, submission};
+use crate::rig::{LEASE, REFUSED, REWRITE, Rig, Setup, submission};
 
 #[tokio::test]
 async fn m13_an_executed_action_has_one_row_and_its_job_completes() {
@@ -62,11 +62,11 @@ async fn nothing_to_do_is_a_good_result_with_the_reason() {
 async fn m14_a_failed_action_fails_its_job_and_the_rest_is_skipped() {
     let mut rig = Rig::new(&[]).await;
     let last = model::Action::PurgePending;
-    let (job, claimed) = rig.submit_and_claim(&[last, NOT_BUILT, REWRITE]).await;
+    let (job, claimed) = rig.submit_and_claim(&[last, REFUSED, REWRITE]).await;
     assert_eq!(rig.run(claimed).await, How::Failed(EndReason::ActionFailed));
     let want = [
         (REWRITE, ActionOutcome::Done),
-        (NOT_BUILT, ActionOutcome::Failed),
+        (REFUSED, ActionOutcome::Failed),
         (last, ActionOutcome::Skipped),
     ];
     assert_eq!(rig.outcomes(&job).await, want);
@@ -77,7 +77,7 @@ async fn m14_a_failed_action_fails_its_job_and_the_rest_is_skipped() {
     );
     let error = ended.error.unwrap();
     assert!(
-        error.contains("remove_orphan_files is not built"),
+        error.contains("remove_orphan_files is refused here"),
         "{error}"
     );
     rig.assert_nothing_is_live().await;

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use model::{Advice, JobId, TableName};
 use planner::{
-    Attempt, Engine, EngineError, Fate, Plan, Purged, Records, Report, Reserved, Swap, SwapError,
-    Task, purge,
+    Attempt, Engine, EngineError, Fate, Plan, Progress, Purged, Records, Report, Reserved, Swap,
+    SwapError, Task, purge,
 };
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -270,9 +270,14 @@ impl Engine for Fake {
         table: &TableName,
         task: &Task,
         records: &dyn Records,
+        _: &dyn Progress,
     ) -> Result<Plan, EngineError> {
         if let Task::PurgePending(_) = task {
             return Self::purge_plan(table, records).await;
+        }
+        if let Task::RemoveOrphanFiles(_) = task {
+            let why = "remove_orphan_files is refused here";
+            return Err(EngineError::failed(Advice::GiveUp, why));
         }
         let memory_bytes = *self.memory_bytes.lock().unwrap();
         let group = serde_json::json!({

@@ -6,7 +6,7 @@ use model::{Action, ActionOutcome, Advice, EndReason};
 use runner::How;
 
 use crate::engine::Step;
-use crate::rig::{NOT_BUILT, REWRITE, Rig};
+use crate::rig::{REFUSED, REWRITE, Rig};
 
 const PURGE: Action = Action::PurgePending;
 
@@ -116,11 +116,11 @@ async fn an_asked_purge_that_fails_is_tried_again_as_any_action() {
 async fn m14_nothing_is_purged_after_a_failed_action() {
     let mut rig = Rig::new(&[]).await;
     rig.list(3).await;
-    let (job, claimed) = rig.submit_and_claim(&[REWRITE, NOT_BUILT]).await;
+    let (job, claimed) = rig.submit_and_claim(&[REWRITE, REFUSED]).await;
     assert_eq!(rig.run(claimed).await, How::Failed(EndReason::ActionFailed));
     let want = [
         (REWRITE, ActionOutcome::Done),
-        (NOT_BUILT, ActionOutcome::Failed),
+        (REFUSED, ActionOutcome::Failed),
     ];
     assert_eq!(rig.outcomes(&job).await, want);
     assert_eq!(rig.states().await, states(&[("pending", 3)]));

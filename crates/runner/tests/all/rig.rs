@@ -18,9 +18,9 @@ use crate::engine::{Fake, Lies, Step};
 /// Long enough that no test meets its end unless it wants to.
 pub(crate) const LEASE: Duration = Duration::from_mins(1);
 
-/// The only action that is built; those behind it in a job end it as not built.
+/// What the engine does as it is told, and what it never plans.
 pub(crate) const REWRITE: Action = Action::RewriteDataFiles;
-pub(crate) const NOT_BUILT: Action = Action::RemoveOrphanFiles;
+pub(crate) const REFUSED: Action = Action::RemoveOrphanFiles;
 
 #[derive(Debug)]
 pub(crate) struct Quiet;

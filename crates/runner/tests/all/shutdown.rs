@@ -6,7 +6,7 @@ use model::{ActionOutcome, EndReason, JobStatus};
 use runner::{Config, How, Shutdown};
 
 use crate::engine::Step;
-use crate::rig::{NOT_BUILT, REWRITE, Rig, Setup};
+use crate::rig::{REFUSED, REWRITE, Rig, Setup};
 
 /// Sort key and cost of the job's place in the queue.
 async fn place(rig: &Rig) -> (String, i32, i32, bool) {
@@ -20,7 +20,7 @@ async fn place(rig: &Rig) -> (String, i32, i32, bool) {
 #[tokio::test]
 async fn m35_q30_i12_a_drained_attempt_commits_and_hands_back_the_rest() {
     let mut rig = Rig::new(&[Step::HoldThenCommit]).await;
-    let (job, claimed) = rig.submit_and_claim(&[REWRITE, NOT_BUILT]).await;
+    let (job, claimed) = rig.submit_and_claim(&[REWRITE, REFUSED]).await;
     let (sort_key, ..) = place(&rig).await;
     let running = rig.start(claimed);
     rig.engine.reached().await;
@@ -43,7 +43,7 @@ async fn m35_q30_i12_a_drained_attempt_commits_and_hands_back_the_rest() {
     assert_eq!(rig.engine.executed(), 1, "what was done is not done again");
     let want = [
         (REWRITE, ActionOutcome::Done),
-        (NOT_BUILT, ActionOutcome::Failed),
+        (REFUSED, ActionOutcome::Failed),
     ];
     assert_eq!(rig.outcomes(&job).await, want);
     assert_eq!(rig.commits(&job).await, 1);

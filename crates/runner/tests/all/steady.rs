@@ -9,7 +9,7 @@ use planner::Progress;
 use runner::{Config, How};
 
 use crate::engine::Step;
-use crate::rig::{NOT_BUILT, REWRITE, Rig, Setup, submission};
+use crate::rig::{REFUSED, REWRITE, Rig, Setup, submission};
 
 /// Counts every statement that writes to a table of the lane.
 const COUNT_WRITES: &str = "
@@ -51,7 +51,7 @@ async fn q54_progress_feeds_the_watchdog_and_costs_no_statement() {
 #[tokio::test]
 async fn q54_what_an_attempt_recorded_outlives_it_and_only_the_current_one_records() {
     let mut rig = Rig::new(&[Step::CommitThenHang]).await;
-    let (job, claimed) = rig.submit_and_claim(&[REWRITE, NOT_BUILT]).await;
+    let (job, claimed) = rig.submit_and_claim(&[REWRITE, REFUSED]).await;
     let first = claimed.fence.for_retry();
     let dying = rig.start(claimed);
     // The first time it reaches its step, the second time it has committed.
@@ -76,7 +76,7 @@ async fn q54_what_an_attempt_recorded_outlives_it_and_only_the_current_one_recor
     assert_eq!(rig.commits(&job).await, 1);
     let both = [
         (REWRITE, ActionOutcome::Done),
-        (NOT_BUILT, ActionOutcome::Failed),
+        (REFUSED, ActionOutcome::Failed),
     ];
     assert_eq!(rig.outcomes(&job).await, both);
 }

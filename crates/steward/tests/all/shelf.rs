@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use catalog::{Catalog, Error, Listed, NewTable, Prepared, Table};
+use catalog::{Catalog, Error, Listed, NewTable, Prepared, Table, Territory};
 use metadata::{PartitionSpec, Requirement, Schema, TableMetadata, Update};
 use model::{Advice, TableName};
 use serde_json::json;
@@ -245,5 +245,9 @@ impl Catalog for Shelf {
 
     async fn locations(&self) -> Result<Vec<(TableName, String)>, Error> {
         Ok(Vec::new())
+    }
+
+    async fn territories(&self, _: &(dyn Fn() + Send + Sync)) -> Result<Vec<Territory>, Error> {
+        Self::unsupported()
     }
 }

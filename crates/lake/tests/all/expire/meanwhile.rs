@@ -1,137 +1,17 @@
 //! Another writer lands on an expiring snapshot: before the intent, before the swap, and between
 //! both at a catalog that checks only the refs it is told of.
 
-use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use catalog::{Catalog, Error, Listed, NewTable, Prepared, SqlCatalog, Table};
 use lake::NativeEngine;
-use metadata::{Requirement, TableMetadata, Update};
-use model::TableName;
 use planner::{EngineError, Report};
 use serde_json::json;
 
 use super::{check, check_but, expire_as, made, made_of, planned, seen, soon, tag};
 use crate::deletions::{Death, Step};
 use crate::ledger::Break;
+use crate::rest_like::RestLike;
 use crate::world::{World, chain};
-
-/// As a REST server: it writes the metadata itself, checks the requirements on the table as it is
-/// by then, and drops the refs of the snapshots it removes, as Java's builder does.
-#[derive(Debug)]
-struct RestLike(Arc<SqlCatalog>);
-
-#[async_trait]
-impl Catalog for RestLike {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    async fn namespaces(&self) -> Result<Vec<Vec<String>>, Error> {
-        self.0.namespaces().await
-    }
-
-    async fn namespace_properties(
-        &self,
-        namespace: &[String],
-    ) -> Result<BTreeMap<String, String>, Error> {
-        self.0.namespace_properties(namespace).await
-    }
-
-    async fn tables(&self, namespace: &[String]) -> Result<Vec<Listed>, Error> {
-        self.0.tables(namespace).await
-    }
-
-    async fn load(&self, table: &TableName) -> Result<Table, Error> {
-        self.0.load(table).await
-    }
-
-    async fn earlier(
-        &self,
-        table: &Table,
-        metadata_location: &str,
-    ) -> Result<Option<Arc<TableMetadata>>, Error> {
-        self.0.earlier(table, metadata_location).await
-    }
-
-    async fn create_namespace(
-        &self,
-        namespace: &[String],
-        properties: &BTreeMap<String, String>,
-    ) -> Result<(), Error> {
-        self.0.create_namespace(namespace, properties).await
-    }
-
-    async fn create_table(&self, table: &TableName, new: NewTable) -> Result<Table, Error> {
-        self.0.create_table(table, new).await
-    }
-
-    fn next_metadata_location(&self, _: &Table) -> Option<String> {
-        None
-    }
-
-    async fn prepare(
-        &self,
-        base: &Table,
-        requirements: Vec<Requirement>,
-        updates: Vec<Update>,
-        _: Option<String>,
-    ) -> Result<Prepared, Error> {
-        Ok(Prepared {
-            base: base.clone(),
-            requirements,
-            updates,
-            metadata: base.metadata.clone(),
-            metadata_location: String::new(),
-        })
-    }
-
-    async fn swap(
-        &self,
-        prepared: &Prepared,
-        _: Option<&pg::Transaction<'_>>,
-    ) -> Result<Table, Error> {
-        let latest = self.0.load(&prepared.base.name).await?;
-        for requirement in &prepared.requirements {
-            let met = requirement.check(Some(&latest.metadata));
-            met.map_err(|why| Error::Conflict {
-                table: latest.name.clone(),
-                why,
-            })?;
-        }
-        let removed = prepared.updates.iter().filter_map(|update| match update {
-            Update::RemoveSnapshots { snapshot_ids } => Some(snapshot_ids),
-            _ => None,
-        });
-        let removed: HashSet<i64> = removed.flatten().copied().collect();
-        let refs = latest.metadata.refs().iter();
-        let dropped = refs.filter(|(_, reference)| removed.contains(&reference.snapshot_id));
-        let mut updates: Vec<Update> = dropped
-            .map(|(name, _)| Update::RemoveSnapshotRef {
-                ref_name: name.clone(),
-            })
-            .collect();
-        updates.extend(prepared.updates.iter().cloned());
-        self.0.commit(&latest, Vec::new(), updates).await
-    }
-
-    fn swaps_within(&self) -> bool {
-        false
-    }
-
-    fn swaps_by_location(&self) -> bool {
-        false
-    }
-
-    async fn clock_ms(&self) -> Result<Option<i64>, Error> {
-        self.0.clock_ms().await
-    }
-
-    async fn locations(&self) -> Result<Vec<(TableName, String)>, Error> {
-        self.0.locations().await
-    }
-}
 
 async fn rest() -> World {
     rest_of("2").await
@@ -139,7 +19,7 @@ async fn rest() -> World {
 
 async fn rest_of(version: &str) -> World {
     let mut world = made_of(version).await;
-    world.engine = NativeEngine::new(Arc::new(RestLike(world.catalog.clone())));
+    world.engine = NativeEngine::new(Arc::new(RestLike::new(world.catalog.clone())));
     world
 }
 
@@ -296,7 +176,7 @@ async fn without_the_log_back_to_the_plan_nothing_is_listed() {
         json!({"write.metadata.previous-versions-max": "1"}),
     )
     .await;
-    world.engine = NativeEngine::new(Arc::new(RestLike(world.catalog.clone())));
+    world.engine = NativeEngine::new(Arc::new(RestLike::new(world.catalog.clone())));
     // Changes no ref, so that the swap is not refused.
     let ended = expire_while(&world, async {
         for how in ["add", "spec"] {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use model::{Action, Advice, AttemptId, JobId};
-use planner::{Attempt, Engine, EngineError, Plan, Reason, Report, Task};
+use planner::{Attempt, Engine, EngineError, Plan, Reason, Report, Task, Unwatched};
 
 use super::table::History;
 use crate::deletions::{Death, Step};
@@ -26,7 +26,7 @@ enum Beside {
 
 impl History {
     pub(super) async fn step(&mut self) {
-        match self.number(0, 12) {
+        match self.number(0, 13) {
             0..=4 => self.write().await,
             5 | 6 => self.change().await,
             7 | 8 => self.rewrite().await,
@@ -43,6 +43,7 @@ impl History {
                 let action = Action::RewritePositionDeleteFiles;
                 self.maintain(action, &options).await;
             }
+            12 => self.remove_orphans().await,
             _ => self.expire().await,
         }
     }
@@ -86,6 +87,41 @@ impl History {
             .retain(|id, _| table.metadata.snapshot(*id).is_some());
         self.purge().await;
         self.check_all().await;
+    }
+
+    /// What nobody knows of is listed, also when the listing breaks off and is done again. That nothing
+    /// else is, the next purge looks at.
+    async fn remove_orphans(&mut self) {
+        let location = self.table().await.metadata.location().to_owned();
+        let mut strays = Vec::new();
+        for _ in 0..self.number(0, 3) {
+            self.strays += 1;
+            let folder = self.one(&["data", "metadata", "data/region=eu", "import"]);
+            let stray = format!("{location}/{folder}/stray-{}.parquet", self.strays);
+            let path = std::path::Path::new(stray.trim_start_matches("file://")).to_owned();
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "stray").unwrap();
+            strays.push(stray);
+        }
+        if self.chance(0.4) {
+            let death = self.one(&[Death::Before(Step::List), Death::After(Step::List)]);
+            self.say(&format!("death {death:?}"));
+            self.world.ledger.deletions.die(death);
+        }
+        let soon = self.world.now_ms().await + HOUR_MS;
+        let options = [
+            ("older_than", soon.to_string()),
+            ("force", "true".to_owned()),
+        ];
+        let options = Options::from(options.map(|(key, value)| (key.to_owned(), value)));
+        self.run(Action::RemoveOrphanFiles, &options, None).await;
+        if !self.world.ledger.deletions.died() {
+            self.world.ledger.deletions.live();
+        }
+        let listed = self.world.ledger.deletions.listed();
+        let missed = strays.iter().filter(|stray| !listed.contains(stray));
+        let missed: Vec<_> = missed.collect();
+        assert!(missed.is_empty(), "not found: {missed:#?}");
     }
 
     /// A purge of all that waits, what no attempt landed included. Nothing the table reaches goes,
@@ -289,7 +325,10 @@ impl History {
 
     async fn plan(&mut self, task: &Task) -> Option<Plan> {
         let (engine, ledger) = (&self.world.engine, &self.world.ledger);
-        match engine.plan(&self.world.name, task, ledger).await {
+        match engine
+            .plan(&self.world.name, task, ledger, &Unwatched)
+            .await
+        {
             Ok(plan) => Some(plan),
             Err(error) => {
                 self.tolerate(&error, "plan");

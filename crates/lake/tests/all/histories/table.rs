@@ -45,6 +45,7 @@ pub(super) struct History {
     pub(super) loose: Vec<String>,
     pub(super) equality_deletes: bool,
     pub(super) jobs: u64,
+    pub(super) strays: u64,
     /// Numbers names that must be new.
     pub(super) names: u64,
 }
@@ -64,6 +65,7 @@ impl History {
             loose: Vec::new(),
             equality_deletes: false,
             jobs: 0,
+            strays: 0,
             names: 0,
         };
         let spec = SPECS[pick(&mut history.rng, SPECS.len())];
