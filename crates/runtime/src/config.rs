@@ -165,7 +165,9 @@ fn valued(argument: Arg) -> Arg {
 
 fn unknown(key: &str, keys: impl Iterator<Item = String>) -> String {
     let keys: Vec<String> = keys.collect();
-    match environment::nearest(key, keys.iter(), key.len() / 2) {
+    // Whoever writes a variable's name means what stands behind its prefix.
+    let meant = key.strip_prefix("snowpack_").unwrap_or(key);
+    match environment::nearest(meant, keys.iter(), key.len() / 2) {
         Some(nearest) => format!("key `{key}` is unknown; did you mean {nearest}?"),
         None => format!("key `{key}` is unknown; allowed: {}", keys.join(", ")),
     }
