@@ -38,6 +38,16 @@ pub struct Args {
     pub s3_path_style: Option<String>,
 }
 
+impl Args {
+    /// New tables below `warehouse`, all else as when nothing is said.
+    pub fn at(warehouse: &str) -> Self {
+        Self {
+            warehouse: Some(warehouse.to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
 impl std::fmt::Debug for Args {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Keys never reach a log.

@@ -7,27 +7,37 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
 use object_store::{ClientOptions, HeaderValue};
+use reqwest::Url;
 
 use super::refusal::{Refusal, is_error};
-use super::settings::{Limits, Settings};
+use super::settings::{Limits, Settings, on_this_host};
 
 /// A client for requests to S3 and to where credentials come from.
 pub(crate) fn client(settings: &Settings) -> Result<reqwest::Client, String> {
+    bounded(settings.limits, settings.on_this_host())
+}
+
+/// A client for requests to the server at `url`, with the TLS and the timeouts of those to S3.
+pub fn http_client(url: &Url) -> Result<reqwest::Client, String> {
+    bounded(Limits::default(), on_this_host(url))
+}
+
+fn bounded(limits: Limits, on_this_host: bool) -> Result<reqwest::Client, String> {
     let Limits {
         connect_timeout,
         idle_timeout,
         call_timeout,
         ..
-    } = settings.limits;
+    } = limits;
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls()?)
         .http1_only()
-        // A redirect leads to another host, where the signature does not hold.
+        // A redirect leads to another host, where a signature does not hold and no token may go.
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(connect_timeout)
         .read_timeout(idle_timeout)
         .timeout(call_timeout);
-    if settings.on_this_host() {
+    if on_this_host {
         builder = builder.no_proxy();
     }
     builder.build().map_err(|error| error.to_string())

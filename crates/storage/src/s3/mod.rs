@@ -32,6 +32,7 @@ use crate::retry::Again;
 use crate::{Error, Listed, Location};
 
 pub(crate) use self::bucket::Object;
+pub use self::http::http_client;
 pub(crate) use self::settings::Settings;
 pub(crate) use self::upload::Upload;
 

@@ -75,14 +75,17 @@ impl Settings {
     }
 
     pub(crate) fn on_this_host(&self) -> bool {
-        let host = self.endpoint.as_ref().and_then(Url::host_str);
-        host.is_some_and(|host| {
-            let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-            host == "localhost"
-                || host.ends_with(".localhost")
-                || address.is_ok_and(|address| address.is_loopback())
-        })
+        self.endpoint.as_ref().is_some_and(on_this_host)
     }
+}
+
+pub(crate) fn on_this_host(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || address.is_ok_and(|address| address.is_loopback())
+    })
 }
 
 fn set(value: Option<&String>) -> Option<&str> {
