@@ -14,7 +14,7 @@ use crate::args::Serve;
 pub(crate) struct Lakehouse {
     args: catalog::Args,
     storage: Storage,
-    warehouse: Option<String>,
+    access: storage::Args,
     database: Pool,
     opened: OnceCell<Arc<dyn Catalog>>,
 }
@@ -26,7 +26,7 @@ impl Lakehouse {
         Ok(Self {
             args: args.catalog.clone(),
             storage: Storage::new(&args.storage).map_err(refused)?,
-            warehouse: args.storage.warehouse.clone(),
+            access: args.storage.clone(),
             database: database.clone(),
             opened: OnceCell::new(),
         })
@@ -34,10 +34,9 @@ impl Lakehouse {
 
     /// The catalog. One that could not be opened is tried again at the next call.
     pub(crate) async fn catalog(&self) -> Result<Arc<dyn Catalog>, catalog::Error> {
-        let warehouse = self.warehouse.as_deref();
         let memory_bytes = steward::start::memory_bytes();
-        let (database, storage) = (Some(&self.database), &self.storage);
-        let open = || catalog::open(&self.args, database, storage, warehouse, memory_bytes);
+        let (database, lake) = (Some(&self.database), (&self.storage, &self.access));
+        let open = || catalog::open(&self.args, database, lake, memory_bytes);
         self.opened.get_or_try_init(open).await.map(Arc::clone)
     }
 }

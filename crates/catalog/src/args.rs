@@ -36,6 +36,17 @@ pub struct Args {
     pub catalog_name: String,
 }
 
+impl Args {
+    /// The SQL catalog `name` in the database itself.
+    pub fn sql(name: &str) -> Self {
+        Self {
+            catalog_type: Kind::Sql,
+            catalog_uri: None,
+            catalog_name: name.to_owned(),
+        }
+    }
+}
+
 impl fmt::Debug for Args {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The url may hold a password.
@@ -47,13 +58,13 @@ impl fmt::Debug for Args {
 }
 
 /// Opens the catalog. `database` is where the queue lies: a SQL catalog that lies in it too
-/// swaps in the caller's transactions. New tables are placed below `warehouse`. Metadata documents
-/// are read in `memory_bytes`, all at once and each by itself.
+/// swaps in the caller's transactions. `storage` is what `access` asked for; new tables are placed
+/// below the warehouse it names. Metadata documents are read in `memory_bytes`, all at once and each
+/// by itself.
 pub async fn open(
     args: &Args,
     database: Option<&pg::Pool>,
-    storage: &Storage,
-    warehouse: Option<&str>,
+    (storage, access): (&Storage, &storage::Args),
     memory_bytes: u64,
 ) -> Result<Arc<dyn Catalog>, Error> {
     match args.catalog_type {
@@ -73,7 +84,7 @@ pub async fn open(
                     ));
                 }
             };
-            let name = &args.catalog_name;
+            let (name, warehouse) = (&args.catalog_name, access.warehouse.as_deref());
             let opened = SqlCatalog::open(name, pool, database, storage, warehouse).await?;
             Ok(Arc::new(opened.within(memory_bytes)))
         }
@@ -120,7 +131,9 @@ mod tests {
 
     #[tokio::test]
     async fn rest_is_refused_with_the_reason() {
-        let error = open(&args(Kind::Rest), None, &Storage::local(), None, 1 << 30)
+        let access = storage::Args::default();
+        let lake = (&Storage::local(), &access);
+        let error = open(&args(Kind::Rest), None, lake, 1 << 30)
             .await
             .unwrap_err();
         assert!(error.to_string().contains("not built"), "{error}");
@@ -132,7 +145,8 @@ mod tests {
             catalog_uri: None,
             ..args(Kind::Sql)
         };
-        let error = open(&args, None, &Storage::local(), None, 1 << 30)
+        let access = storage::Args::default();
+        let error = open(&args, None, (&Storage::local(), &access), 1 << 30)
             .await
             .unwrap_err()
             .to_string();

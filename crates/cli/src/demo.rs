@@ -245,14 +245,10 @@ fn worker(place: &Place<'_>, log: PathBuf) -> Result<Program> {
 }
 
 async fn open_catalog(pool: &Pool, warehouse: &Warehouse) -> Result<Arc<dyn Catalog>> {
-    let storage = Storage::local();
-    let args = catalog::Args {
-        catalog_type: catalog::Kind::Sql,
-        catalog_uri: None,
-        catalog_name: CATALOG_NAME.to_owned(),
-    };
-    let (warehouse, memory_bytes) = (Some(warehouse.text()?), runner::memory_bytes());
-    Ok(catalog::open(&args, Some(pool), &storage, warehouse, memory_bytes).await?)
+    let (args, memory_bytes) = (catalog::Args::sql(CATALOG_NAME), runner::memory_bytes());
+    let access = storage::Args::at(warehouse.text()?);
+    let lake = (&Storage::local(), &access);
+    Ok(catalog::open(&args, Some(pool), lake, memory_bytes).await?)
 }
 
 /// Lets the writer make its small files.

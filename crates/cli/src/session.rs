@@ -55,9 +55,9 @@ pub(crate) async fn maybe_database(args: &MaybeDatabase) -> Result<Option<Pool>>
 /// Opens the catalog. What its settings ask for and this version does not do is bad usage.
 pub(crate) async fn catalog(args: &Lakehouse, database: Option<&Pool>) -> Result<Arc<dyn Catalog>> {
     let storage = Storage::new(&args.storage).map_err(|error| usage(&error))?;
-    let warehouse = args.storage.warehouse.as_deref();
+    let lake = (&storage, &args.storage);
     let documents = runner::memory_bytes() / DOCUMENTS_SHARE;
-    catalog::open(&args.catalog, database, &storage, warehouse, documents)
+    catalog::open(&args.catalog, database, lake, documents)
         .await
         .map_err(|error| match error {
             catalog::Error::Unsupported(_) => usage(&error),

@@ -48,12 +48,11 @@ async fn work(args: Args) -> Result<Exit> {
 
 async fn pass(args: &Args, shutdown: &Shutdown) -> Result<Outcome> {
     let storage = start::storage(&args.storage)?;
-    let warehouse = args.storage.warehouse.as_deref();
+    let lake = (&storage, &args.storage);
     let memory_bytes = start::memory_bytes();
     let opened = start::within(args.start.within(), &shutdown.drain, async || {
         let pool = start::database(&args.database, CONNECTIONS, NAME).await?;
-        let catalog =
-            start::catalog(&args.catalog, &pool, &storage, warehouse, memory_bytes).await?;
+        let catalog = start::catalog(&args.catalog, &pool, lake, memory_bytes).await?;
         Ok((pool, catalog))
     });
     let Some((pool, catalog)) = opened.await? else {

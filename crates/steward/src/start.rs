@@ -121,11 +121,10 @@ pub fn storage(args: &storage::Args) -> Result<Storage> {
 pub async fn catalog(
     args: &catalog::Args,
     pool: &Pool,
-    storage: &Storage,
-    warehouse: Option<&str>,
+    lake: (&Storage, &storage::Args),
     memory_bytes: u64,
 ) -> Result<Arc<dyn Catalog>> {
-    catalog::open(args, Some(pool), storage, warehouse, memory_bytes)
+    catalog::open(args, Some(pool), lake, memory_bytes)
         .await
         .map_err(|error| match error {
             catalog::Error::Unsupported(_) => usage(error),

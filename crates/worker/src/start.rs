@@ -27,13 +27,13 @@ pub(crate) struct Parts {
 /// Opens all parts; `None` when told to stop meanwhile.
 pub(crate) async fn open(args: &Args, stop: &CancellationToken) -> Result<Option<Parts>> {
     let storage = start::storage(&args.storage)?;
-    let warehouse = args.storage.warehouse.as_deref();
+    let lake = (&storage, &args.storage);
     let connections = args.slots() + CONNECTIONS_RESERVED;
     start::within(args.start.within(), stop, async || {
         let pool = start::database(&args.database, connections, crate::NAME).await?;
         let pool = start::listening(pool, &args.listen, crate::NAME)?;
         let documents = args.memory_bytes() / DOCUMENTS_SHARE;
-        let catalog = start::catalog(&args.catalog, &pool, &storage, warehouse, documents).await?;
+        let catalog = start::catalog(&args.catalog, &pool, lake, documents).await?;
         let calls = maintenance::queue().calls(&pool).await?;
         Ok(Parts {
             pool,

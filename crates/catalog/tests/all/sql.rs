@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use catalog::{Args, Catalog, Error, Kind, NewTable, SqlCatalog, open, suite};
+use catalog::{Args, Catalog, Error, NewTable, SqlCatalog, open, suite};
 use metadata::{PartitionSpec, Requirement, Schema, Update};
 use model::{Advice, TableName};
 use serde_json::json;
@@ -151,11 +151,11 @@ async fn the_same_database_is_recognised_under_another_url_and_another_schema_is
             .await
             .unwrap();
         let args = Args {
-            catalog_type: Kind::Sql,
             catalog_uri: Some(format!("{}{separator}{suffix}", database.url())),
-            catalog_name: "lake".to_owned(),
+            ..Args::sql("lake")
         };
-        let opened = open(&args, Some(&pool), &Storage::local(), None, 1 << 30)
+        let (storage, access) = (Storage::local(), storage::Args::default());
+        let opened = open(&args, Some(&pool), (&storage, &access), 1 << 30)
             .await
             .unwrap();
         assert!(

@@ -119,21 +119,10 @@ async fn measure(args: &Compact, size: Size, url: &str, steps: Steps<'_>) -> Res
 }
 
 pub(super) async fn catalog(pool: &Pool, place: Place<'_>) -> Result<Arc<dyn Catalog>> {
-    let args = catalog::Args {
-        catalog_type: catalog::Kind::Sql,
-        catalog_uri: None,
-        catalog_name: fleet::CATALOG.to_owned(),
-    };
-    let storage = Storage::local();
-    let memory_bytes = runner::memory_bytes();
-    Ok(catalog::open(
-        &args,
-        Some(pool),
-        &storage,
-        Some(place.warehouse),
-        memory_bytes,
-    )
-    .await?)
+    let (args, memory_bytes) = (catalog::Args::sql(fleet::CATALOG), runner::memory_bytes());
+    let access = storage::Args::at(place.warehouse);
+    let lake = (&Storage::local(), &access);
+    Ok(catalog::open(&args, Some(pool), lake, memory_bytes).await?)
 }
 
 struct Bench<'a> {

@@ -185,15 +185,10 @@ impl<'a> Fleet<'a> {
 
 /// The metadata files of a few tables that were really written.
 async fn seeds(pool: &Pool, warehouse: &str) -> Result<Vec<String>> {
-    let args = catalog::Args {
-        catalog_type: catalog::Kind::Sql,
-        catalog_uri: None,
-        catalog_name: SEEDS.to_owned(),
-    };
-    let storage = Storage::local();
-    let memory_bytes = runner::memory_bytes();
-    let catalog: Arc<dyn Catalog> =
-        catalog::open(&args, Some(pool), &storage, Some(warehouse), memory_bytes).await?;
+    let (args, memory_bytes) = (catalog::Args::sql(SEEDS), runner::memory_bytes());
+    let access = storage::Args::at(warehouse);
+    let lake = (&Storage::local(), &access);
+    let catalog: Arc<dyn Catalog> = catalog::open(&args, Some(pool), lake, memory_bytes).await?;
     let mut files = Vec::new();
     for seed in 0..SEED_TABLES {
         let table = TableName::new(["seeds"], format!("seed_{seed}"))?;
