@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::Advice;
 use storage::Storage;
 
-use crate::{Catalog, Error, SqlCatalog};
+use crate::{Catalog, Error, RestCatalog, SqlCatalog};
 
 /// Connections to a catalog database of its own.
 const CONNECTIONS_MAX: usize = 4;
@@ -15,7 +15,7 @@ const CONNECTIONS_MAX: usize = 4;
 pub enum Kind {
     /// Postgres in the JDBC layout (`iceberg_tables`), as PyIceberg and Java use it
     Sql,
-    /// Reserved: an Iceberg REST catalog
+    /// A server that speaks Iceberg's REST catalog protocol
     Rest,
 }
 
@@ -27,13 +27,34 @@ pub struct Args {
     #[arg(long, env = "SNOWPACK_CATALOG_TYPE", value_enum, default_value = "sql")]
     pub catalog_type: Kind,
 
-    /// Where the catalog is: a Postgres url; default: the database url
+    /// Where the catalog is: a Postgres url (default: the database url), or the address of a REST
+    /// catalog
     #[arg(long, env = "SNOWPACK_CATALOG_URI", hide_env_values = true)]
     pub catalog_uri: Option<String>,
 
     /// The catalog's name, as its rows carry it
     #[arg(long, env = "SNOWPACK_CATALOG_NAME", default_value = "snowpack")]
     pub catalog_name: String,
+
+    /// What a REST catalog calls the warehouse that is meant
+    #[arg(long, env = "SNOWPACK_CATALOG_WAREHOUSE")]
+    pub catalog_warehouse: Option<String>,
+
+    /// Bearer token for a REST catalog
+    #[arg(long, env = "SNOWPACK_CATALOG_TOKEN", hide_env_values = true)]
+    pub catalog_token: Option<String>,
+
+    /// OAuth2 client of a REST catalog, as id:secret
+    #[arg(long, env = "SNOWPACK_CATALOG_CREDENTIAL", hide_env_values = true)]
+    pub catalog_credential: Option<String>,
+
+    /// Where that client gets its tokens; default: the REST catalog's own v1/oauth/tokens
+    #[arg(long, env = "SNOWPACK_CATALOG_OAUTH2_URI", hide_env_values = true)]
+    pub catalog_oauth2_uri: Option<String>,
+
+    /// Scope of those tokens; default: catalog
+    #[arg(long, env = "SNOWPACK_CATALOG_SCOPE")]
+    pub catalog_scope: Option<String>,
 }
 
 impl Args {
@@ -43,13 +64,18 @@ impl Args {
             catalog_type: Kind::Sql,
             catalog_uri: None,
             catalog_name: name.to_owned(),
+            catalog_warehouse: None,
+            catalog_token: None,
+            catalog_credential: None,
+            catalog_oauth2_uri: None,
+            catalog_scope: None,
         }
     }
 }
 
 impl fmt::Debug for Args {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The url may hold a password.
+        // The url may hold a password, and the others are secrets or say little.
         f.debug_struct("Args")
             .field("catalog_type", &self.catalog_type)
             .field("catalog_name", &self.catalog_name)
@@ -58,9 +84,9 @@ impl fmt::Debug for Args {
 }
 
 /// Opens the catalog. `database` is where the queue lies: a SQL catalog that lies in it too
-/// swaps in the caller's transactions. `storage` is what `access` asked for; new tables are placed
-/// below the warehouse it names. Metadata documents are read in `memory_bytes`, all at once and each
-/// by itself.
+/// swaps in the caller's transactions. `storage` is what `access` asked for; new tables of a SQL
+/// catalog are placed below the warehouse it names. Metadata documents are read in `memory_bytes`,
+/// all at once and each by itself.
 pub async fn open(
     args: &Args,
     database: Option<&pg::Pool>,
@@ -68,10 +94,10 @@ pub async fn open(
     memory_bytes: u64,
 ) -> Result<Arc<dyn Catalog>, Error> {
     match args.catalog_type {
-        Kind::Rest => Err(Error::Unsupported(
-            "SNOWPACK_CATALOG_TYPE=rest is reserved: REST catalogs are not built in this version; use sql"
-                .to_owned(),
-        )),
+        Kind::Rest => {
+            let opened = RestCatalog::open(args, (storage, access), memory_bytes);
+            Ok(Arc::new(opened.await?))
+        }
         Kind::Sql => {
             let uri = args.catalog_uri.as_deref().filter(|uri| !uri.is_empty());
             let pool = match (uri, database) {
@@ -80,7 +106,8 @@ pub async fn open(
                 (None, Some(database)) => database.clone(),
                 (None, None) => {
                     return Err(Error::Unsupported(
-                        "the SQL catalog needs SNOWPACK_CATALOG_URI or SNOWPACK_DATABASE_URL".to_owned(),
+                        "the SQL catalog needs SNOWPACK_CATALOG_URI or SNOWPACK_DATABASE_URL"
+                            .to_owned(),
                     ));
                 }
             };
@@ -115,45 +142,36 @@ fn plain(uri: &str) -> String {
 mod tests {
     use super::*;
 
-    fn args(catalog_type: Kind) -> Args {
-        let uri = "postgres://me:hunter2@db/lake".to_owned();
-        Args {
-            catalog_type,
-            catalog_uri: Some(uri),
-            catalog_name: "snowpack".into(),
-        }
-    }
-
     #[test]
-    fn the_password_is_never_shown() {
-        assert!(!format!("{:?}", args(Kind::Sql)).contains("hunter2"));
-    }
-
-    #[tokio::test]
-    async fn rest_is_refused_with_the_reason() {
-        let access = storage::Args::default();
-        let lake = (&Storage::local(), &access);
-        let error = open(&args(Kind::Rest), None, lake, 1 << 30)
-            .await
-            .unwrap_err();
-        assert!(error.to_string().contains("not built"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_sql_catalog_without_any_database_names_what_is_missing() {
+    fn secrets_are_never_shown() {
         let args = Args {
-            catalog_uri: None,
-            ..args(Kind::Sql)
+            catalog_uri: Some("postgres://me:hunter2@db/lake".to_owned()),
+            catalog_token: Some("hunter2".to_owned()),
+            catalog_credential: Some("me:hunter2".to_owned()),
+            catalog_oauth2_uri: Some("https://me:hunter2@host".to_owned()),
+            ..Args::sql("snowpack")
+        };
+        assert!(!format!("{args:?}").contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn a_catalog_without_an_address_names_what_is_missing() {
+        let sql = Args::sql("snowpack");
+        let rest = Args {
+            catalog_type: Kind::Rest,
+            ..Args::sql("snowpack")
         };
         let access = storage::Args::default();
-        let error = open(&args, None, (&Storage::local(), &access), 1 << 30)
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("SNOWPACK_CATALOG_URI") && error.contains("SNOWPACK_DATABASE_URL"),
-            "{error}"
-        );
+        for (args, names) in [
+            (sql, &["SNOWPACK_CATALOG_URI", "SNOWPACK_DATABASE_URL"][..]),
+            (rest, &["SNOWPACK_CATALOG_URI", "https://"]),
+        ] {
+            let opened = open(&args, None, (&Storage::local(), &access), 1 << 30).await;
+            let error = opened.unwrap_err().to_string();
+            for name in names {
+                assert!(error.contains(name), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Documents {
         }
     }
 
-    fn memory_bytes(&self) -> u64 {
+    pub(crate) fn memory_bytes(&self) -> u64 {
         u64::from(self.units) * UNIT_BYTES
     }
 
@@ -113,6 +113,19 @@ impl Documents {
         })
     }
 
+    /// The document at `location`, whose text somebody holds already.
+    pub(crate) async fn parse(
+        &self,
+        location: &str,
+        text: &[u8],
+    ) -> Result<Arc<TableMetadata>, Error> {
+        let weight = TableMetadata::weigh(text, self.memory_bytes()).map_err(Error::Metadata)?;
+        let needed = self.admit(location, weight.text_bytes, weight.memory_bytes())?;
+        let _room = self.take(needed).await;
+        let parsed = TableMetadata::parse(text).map_err(Error::Metadata)?;
+        Ok(Arc::new(parsed))
+    }
+
     /// One that need not be there any more: `None` when it is gone, cannot be understood or does
     /// not fit.
     pub(crate) async fn read_earlier(
@@ -143,7 +156,8 @@ impl Documents {
         })
     }
 
-    async fn take(&self, bytes: u64) -> SemaphorePermit<'_> {
+    /// Room for so many bytes, or for all there is: given back when it is dropped.
+    pub(crate) async fn take(&self, bytes: u64) -> SemaphorePermit<'_> {
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let room = self.room.acquire_many(units.clamp(1, self.units)).await;
         room.expect("the semaphore is never closed")

@@ -97,11 +97,8 @@ impl SqlCatalog {
     }
 
     async fn territory(&self, entry: &Entry) -> Result<Territory, Error> {
-        let name = entry.name()?;
-        let table = self
-            .table_at(&name, entry.metadata_location.clone())
-            .await?;
-        Ok(Territory::of(name, &table.metadata))
+        let (name, location) = (entry.name()?, entry.metadata_location.clone());
+        Ok(Territory::of(&self.table_at(&name, location).await?))
     }
 
     async fn write(

@@ -4,12 +4,14 @@
 //! tables must find a place by themselves (a warehouse, or a namespace's location).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use metadata::{
     Field, PartitionField, PartitionSpec, Primitive, Requirement, Schema, StructType, Transform,
     Type, Update,
 };
 use model::TableName;
+use storage::Location;
 
 use crate::{Catalog, Error, NewTable, Table};
 
@@ -24,6 +26,7 @@ pub async fn all(catalog: &dyn Catalog) {
     a_table_loads_as_it_was_created(catalog).await;
     a_listed_table_loads_as_it_was_listed_or_is_now(catalog).await;
     what_is_not_there_is_told_apart(catalog).await;
+    every_table_tells_where_its_files_may_lie(catalog).await;
     a_name_is_given_once(catalog).await;
     odd_names_are_names(catalog).await;
     a_commit_changes_what_it_says_and_nothing_else(catalog).await;
@@ -184,6 +187,42 @@ pub async fn what_is_not_there_is_told_apart(catalog: &dyn Catalog) {
         matches!(&error, Error::NoSuchTable(table) if *table == absent),
         "{error}"
     );
+}
+
+pub async fn every_table_tells_where_its_files_may_lie(catalog: &dyn Catalog) {
+    let (plain, apart) = (
+        make(catalog, &["suite_places"], "plain").await,
+        make(catalog, &["suite_places"], "apart").await,
+    );
+    let data = format!("{}/data", plain.metadata.location());
+    let update = set("write.data.path", &data);
+    let apart = catalog.commit(&apart, Vec::new(), update).await;
+    let apart = apart.expect("set a property");
+    let loaded = AtomicUsize::new(0);
+    let alive = || {
+        loaded.fetch_add(1, Ordering::Relaxed);
+    };
+    let territories = catalog.territories(&alive).await.expect("tell");
+    assert!(loaded.into_inner() >= 2);
+    let located = catalog.locations().await.expect("locate");
+    for table in [plain, apart] {
+        let own = parsed(table.metadata.location());
+        let found = territories.iter().find(|one| one.name == table.name);
+        let found = found.expect("every table is told of");
+        assert_eq!(found.table_uuid, table.metadata.uuid());
+        let folders: Vec<Location> = found.folders.iter().map(|text| parsed(text)).collect();
+        let metadata = own.join("metadata").expect("a folder");
+        assert!(folders.contains(&own), "{found:?}");
+        assert!(folders.contains(&metadata), "{found:?}");
+        let elsewhere = folders.contains(&parsed(&data));
+        assert_eq!(elsewhere, table.name.table() == "apart", "{found:?}");
+        let mut located = located.iter();
+        assert!(located.any(|(name, folder)| *name == table.name && parsed(folder) == own));
+    }
+}
+
+fn parsed(text: &str) -> Location {
+    Location::parse(text).expect("a location")
 }
 
 pub async fn a_name_is_given_once(catalog: &dyn Catalog) {

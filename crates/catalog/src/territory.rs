@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use metadata::TableMetadata;
 use model::TableName;
+
+use crate::Table;
 
 /// Properties that say where a table's files go instead of its location.
 const PATH_KEYS: [&str; 4] = [
@@ -26,7 +27,8 @@ pub struct Territory {
 }
 
 impl Territory {
-    pub fn of(name: TableName, metadata: &TableMetadata) -> Self {
+    pub(crate) fn of(table: &Table) -> Self {
+        let metadata = &table.metadata;
         let properties = PATH_KEYS.iter().filter_map(|key| metadata.property(key));
         let log = metadata
             .metadata_log()
@@ -41,13 +43,14 @@ impl Territory {
             .iter()
             .chain(metadata.partition_statistics());
         let files = log
+            .chain([&table.metadata_location])
             .chain(lists)
             .chain(statistics.map(|file| &file.statistics_path));
         let folders = files.filter_map(|file| file.rsplit_once('/').map(|(folder, _)| folder));
         let folders = properties.chain(folders).chain([metadata.location()]);
         let folders: BTreeSet<&str> = folders.collect();
         Self {
-            name,
+            name: table.name.clone(),
             table_uuid: metadata.uuid().to_owned(),
             folders: folders.into_iter().map(str::to_owned).collect(),
         }

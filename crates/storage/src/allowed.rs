@@ -50,6 +50,13 @@ impl Allowed {
         }
     }
 
+    pub(crate) fn without_files(self) -> Self {
+        match self {
+            Self::Everything | Self::NoFiles => Self::NoFiles,
+            Self::Within(within) => Self::Within(within),
+        }
+    }
+
     /// Fails with [`Error::NotAllowed`] when the location lies outside.
     pub(crate) fn admit(&self, location: &Location) -> Result<(), Error> {
         let why = match self {

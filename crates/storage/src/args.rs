@@ -9,7 +9,7 @@ pub struct Args {
     pub warehouse: Option<String>,
 
     /// What tables may consist of, as locations between commas; default: whatever the keys reach,
-    /// and local files unless the warehouse lies in an object store
+    /// and local files unless the warehouse lies in an object store, or a REST catalog has no warehouse set
     #[arg(long, env = "SNOWPACK_LOCATIONS")]
     pub locations: Option<String>,
 

@@ -27,5 +27,5 @@ pub use args::Args;
 pub use error::{BucketError, Error, Fault};
 pub use listing::{Listed, Listing};
 pub use location::{Location, Scheme};
-pub use s3::http_client;
+pub use s3::{http_client, on_this_host};
 pub use store::{Storage, Upload};

@@ -68,6 +68,13 @@ impl Storage {
         }
     }
 
+    /// The same, but for files of this machine, where the settings name no places.
+    #[must_use]
+    pub fn without_files(mut self) -> Self {
+        self.allowed = self.allowed.without_files();
+        self
+    }
+
     /// Whether the settings allow this location to be touched; fails with [`Error::NotAllowed`],
     /// or as [`Location::parse`] does.
     pub fn admit(&self, location: &str) -> Result<Location, Error> {

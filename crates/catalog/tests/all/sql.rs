@@ -50,7 +50,7 @@ fn table(text: &str) -> TableName {
     text.parse().unwrap()
 }
 
-fn new() -> NewTable {
+pub(crate) fn new() -> NewTable {
     let schema: Schema =
         serde_json::from_value(json!({"type": "struct", "schema-id": 0, "fields": [
         {"id": 1, "name": "id", "required": false, "type": "long"}]}))
@@ -63,7 +63,7 @@ fn new() -> NewTable {
     }
 }
 
-async fn made(catalog: &dyn Catalog, name: &str) -> catalog::Table {
+pub(crate) async fn made(catalog: &dyn Catalog, name: &str) -> catalog::Table {
     let name = table(name);
     catalog
         .create_namespace(name.namespace(), &BTreeMap::new())
@@ -72,7 +72,7 @@ async fn made(catalog: &dyn Catalog, name: &str) -> catalog::Table {
     catalog.create_table(&name, new()).await.unwrap()
 }
 
-fn set(key: &str, value: &str) -> Vec<Update> {
+pub(crate) fn set(key: &str, value: &str) -> Vec<Update> {
     vec![Update::SetProperties {
         updates: BTreeMap::from([(key.to_owned(), value.to_owned())]),
     }]

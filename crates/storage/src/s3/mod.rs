@@ -34,6 +34,7 @@ use crate::{Error, Listed, Location};
 pub(crate) use self::bucket::Object;
 pub use self::http::http_client;
 pub(crate) use self::settings::Settings;
+pub use self::settings::on_this_host;
 pub(crate) use self::upload::Upload;
 
 /// A request costs about what this many bytes cost.

@@ -79,7 +79,8 @@ impl Settings {
     }
 }
 
-pub(crate) fn on_this_host(url: &Url) -> bool {
+/// Whether the address is one of this machine, reached by no network.
+pub fn on_this_host(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
         let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
         host == "localhost"

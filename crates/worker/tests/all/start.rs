@@ -151,8 +151,7 @@ async fn what_is_reserved_or_unreadable_is_bad_usage() {
     let database = Database::new().await;
     let here = ("SNOWPACK_DATABASE_URL", database.url());
     let rest = ("SNOWPACK_CATALOG_TYPE", "rest");
-    let want = "SNOWPACK_CATALOG_TYPE=rest is reserved: REST catalogs are not built in this \
-                version; use sql";
+    let want = "a REST catalog needs SNOWPACK_CATALOG_URI, as in https://catalog.example/api";
     refuses(&[here, local, rest], 2, want).await;
 }
 
