@@ -27,7 +27,13 @@ const REFUSED: &[(&str, &[&str])] = &[
         "database.existingSecret=Big_Name",
         &["/database/existingSecret", "pattern"],
     ),
-    ("catalog.type=rest", &["/catalog/type", "'sql'"]),
+    ("catalog.type=glue", &["/catalog/type", "'sql'", "'rest'"]),
+    ("catalog.type=rest", &["/catalog/existingSecret"]),
+    ("catalog.scope=lakes", &["/catalog/scope"]),
+    (
+        "catalog.oauth2Uri=id.example",
+        &["/catalog/oauth2Uri", "pattern"],
+    ),
     (
         "storage.warehouse=gs://bucket/x",
         &["/storage/warehouse", "s3"],

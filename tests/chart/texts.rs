@@ -23,7 +23,14 @@ fn values(word: &str, letters: &str, more: &Value) -> String {
         "imagePullSecrets": [{"name": word}],
         "commonLabels": {"team": word},
         "database": {"existingSecret": word, "urlKey": word, "listenUrlKey": word},
-        "catalog": {"name": word, "existingSecret": word, "uriKey": word},
+        "catalog": {
+            "name": word,
+            "existingSecret": word,
+            "uriKey": word,
+            "credentialKey": word,
+            "scope": word,
+            "warehouse": word,
+        },
         "storage": {
             "s3": {
                 "region": word,

@@ -33,6 +33,9 @@ everything else is in one ConfigMap for each component. The names are the progra
 {{- include "snowpack.lines" (dict
   "SNOWPACK_CATALOG_TYPE" .Values.catalog.type
   "SNOWPACK_CATALOG_NAME" .Values.catalog.name
+  "SNOWPACK_CATALOG_OAUTH2_URI" .Values.catalog.oauth2Uri
+  "SNOWPACK_CATALOG_SCOPE" .Values.catalog.scope
+  "SNOWPACK_CATALOG_WAREHOUSE" .Values.catalog.warehouse
   "SNOWPACK_WAREHOUSE" .Values.storage.warehouse
   "SNOWPACK_LOCATIONS" (join "," .Values.storage.locations)
   "SNOWPACK_S3_ENDPOINT" .Values.storage.s3.endpoint
@@ -95,7 +98,13 @@ everything else is in one ConfigMap for each component. The names are the progra
 {{- with .Values.catalog -}}
 {{- if .existingSecret -}}
 {{- include "snowpack.secretEnv" (dict "name" "SNOWPACK_CATALOG_URI" "secret" .existingSecret "key" .uriKey) }}
+{{ if .tokenKey -}}
+{{- include "snowpack.secretEnv" (dict "name" "SNOWPACK_CATALOG_TOKEN" "secret" .existingSecret "key" .tokenKey) }}
 {{ end -}}
+{{- if .credentialKey -}}
+{{- include "snowpack.secretEnv" (dict "name" "SNOWPACK_CATALOG_CREDENTIAL" "secret" .existingSecret "key" .credentialKey) }}
+{{ end -}}
+{{- end -}}
 {{- end -}}
 {{- with .Values.storage.s3 -}}
 {{- if .existingSecret -}}
