@@ -11,6 +11,7 @@ days ("d20000"), so that both sides write them alike.
 import datetime
 import multiprocessing
 import os
+import re
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -366,6 +367,11 @@ def locate(task):
     return answer
 
 
+def plain(location):
+    """The path of a file: Java writes file:/x where others write file:///x."""
+    return re.sub("^file:/+", "/", location)
+
+
 def on_disk(task):
     """Files below the table that nothing reaches. Any live file that is gone is an error."""
     table = load(task)
@@ -376,9 +382,10 @@ def on_disk(task):
             reached.add(manifest.manifest_path)
         for kind in entries(table, snapshot):
             reached |= {file.file_path for _, _, file in kind}
-    root = table.location().removeprefix("file://")
-    found = {os.path.join(folder, name) for folder, _, files in os.walk(root) for name in files}
-    reached = {path.removeprefix("file://") for path in reached}
+    found = {os.path.join(folder, name) for folder, _, files in os.walk(plain(table.location())) for name in files}
+    # Hadoop's file system, which Java writes local files by, keeps a checksum beside each.
+    found = {path for path in found if not path.endswith(".crc")}
+    reached = {plain(path) for path in reached}
     gone = sorted(path for path in reached if not os.path.exists(path))
     return {"unreached": sorted(f"file://{path}" for path in found - reached), "gone": gone}
 

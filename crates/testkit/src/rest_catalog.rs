@@ -26,15 +26,25 @@ pub struct RestCatalog {
 }
 
 impl RestCatalog {
+    /// What the server calls itself in the rows of its database.
+    pub const CATALOG: &str = "rest_backend";
+
     /// Tables below `warehouse`: a folder's location, or one in `s3`, whose keys it then gives out
     /// with every table.
     ///
     /// # Panics
     /// When the server does not start.
     pub async fn start(warehouse: &str, s3: Option<&S3>) -> Self {
+        Self::on(&Database::empty().await, warehouse, s3).await
+    }
+
+    /// The same on this database, where its tables are those of the SQL catalog [`RestCatalog::CATALOG`].
+    ///
+    /// # Panics
+    /// When the server does not start.
+    pub async fn on(database: &Database, warehouse: &str, s3: Option<&S3>) -> Self {
         let jars = std::env::var("SNOWPACK_TEST_REST")
             .expect("SNOWPACK_TEST_REST is the class path of a REST catalog; tests/run sets it");
-        let database = Database::empty().await;
         let (_, place) = database.url().split_once('@').expect("a user");
         let uri = format!("jdbc:postgresql://{place}");
         let endpoint = s3.map(S3::endpoint);
@@ -45,6 +55,8 @@ impl RestCatalog {
             ),
             ("CATALOG_URI", &uri),
             ("CATALOG_JDBC_USER", "postgres"),
+            // With the column that tells tables from views.
+            ("CATALOG_JDBC_SCHEMA__VERSION", "V1"),
             // A table needs a namespace.
             ("CATALOG_JDBC_STRICT__MODE", "true"),
             ("CATALOG_WAREHOUSE", warehouse),

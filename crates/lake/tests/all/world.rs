@@ -11,6 +11,7 @@ use model::{Action, Advice, AttemptId, JobId, TableName};
 use planner::{Attempt, Engine, EngineError, Plan, Progress, Report, Signals, Task, Unwatched};
 use serde_json::{Value, json};
 use storage::Storage;
+use testkit::RestCatalog;
 
 use crate::ledger::{Break, TestLedger};
 
@@ -40,6 +41,9 @@ impl Progress for Units {
 
 pub(crate) struct World {
     database: testkit::Database,
+    /// What the engine reaches its tables through.
+    pub(crate) server: Option<RestCatalog>,
+    catalog_name: &'static str,
     /// `None`: the files lie in S3.
     _folder: Option<tempfile::TempDir>,
     warehouse: String,
@@ -69,9 +73,32 @@ impl Rows {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::named(CATALOG).await
+    }
+
+    /// A world whose engine reaches its tables through a REST server, and all others in its database.
+    pub(crate) async fn rest() -> Self {
+        let world = Self::named(RestCatalog::CATALOG).await;
+        let server = RestCatalog::on(&world.database, &world.warehouse, None).await;
+        let args = catalog::Args {
+            catalog_type: catalog::Kind::Rest,
+            catalog_uri: Some(server.uri()),
+            ..catalog::Args::sql(CATALOG)
+        };
+        let access = storage::Args::at(&world.warehouse);
+        let lake = (&Storage::local(), &access);
+        let catalog = catalog::open(&args, None, lake, MEMORY_BYTES).await;
+        Self {
+            engine: NativeEngine::new(catalog.expect("the server answers")),
+            server: Some(server),
+            ..world
+        }
+    }
+
+    async fn named(catalog: &'static str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let warehouse = format!("file://{}", folder.path().display());
-        let world = Self::on(&Storage::local(), warehouse, json!({})).await;
+        let world = Self::of(catalog, &Storage::local(), warehouse, json!({})).await;
         Self {
             _folder: Some(folder),
             ..world
@@ -80,13 +107,24 @@ impl World {
 
     /// A world whose files lie at `warehouse`; `properties` lead the oracle there.
     pub(crate) async fn on(storage: &Storage, warehouse: String, properties: Value) -> Self {
+        Self::of(CATALOG, storage, warehouse, properties).await
+    }
+
+    async fn of(
+        name: &'static str,
+        storage: &Storage,
+        warehouse: String,
+        properties: Value,
+    ) -> Self {
         let database = testkit::Database::empty().await;
         let pool = database.pool().await;
         let at = Some(warehouse.as_str());
-        let catalog = SqlCatalog::open(CATALOG, pool.clone(), Some(&pool), storage, at).await;
+        let catalog = SqlCatalog::open(name, pool.clone(), Some(&pool), storage, at).await;
         let catalog = Arc::new(catalog.expect("a catalog"));
         Self {
             database,
+            server: None,
+            catalog_name: name,
             _folder: None,
             warehouse,
             properties,
@@ -137,7 +175,7 @@ impl World {
     pub(crate) fn place(&self) -> Value {
         json!({
             "uri": self.database.url(),
-            "catalog": CATALOG,
+            "catalog": self.catalog_name,
             "warehouse": self.warehouse,
             "properties_of_catalog": self.properties,
             "table": self.name.key(),

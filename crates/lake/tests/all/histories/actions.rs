@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use model::{Action, Advice, AttemptId, JobId};
 use planner::{Attempt, Engine, EngineError, Plan, Reason, Report, Task, Unwatched};
+use storage::Location;
 
 use super::table::History;
 use crate::deletions::{Death, Step};
@@ -118,7 +119,7 @@ impl History {
         if !self.world.ledger.deletions.died() {
             self.world.ledger.deletions.live();
         }
-        let listed = self.world.ledger.deletions.listed();
+        let listed = self.listed();
         let missed = strays.iter().filter(|stray| !listed.contains(stray));
         let missed: Vec<_> = missed.collect();
         assert!(missed.is_empty(), "not found: {missed:#?}");
@@ -141,6 +142,13 @@ impl History {
         assert!(left.is_empty(), "nobody deletes {left:#?}");
     }
 
+    /// What the ledger lists, in one spelling.
+    fn listed(&self) -> Vec<String> {
+        let listed = self.world.ledger.deletions.listed().into_iter();
+        let normal = |path: String| Location::parse(&path).expect("a location").to_string();
+        listed.map(normal).collect()
+    }
+
     async fn list_waiting(&mut self) {
         let table = self.table().await;
         let unreached = self.check_files();
@@ -151,7 +159,7 @@ impl History {
             Some(self.one(&live).file.file_path)
         };
         let ledger = &self.world.ledger;
-        let listed = ledger.deletions.listed();
+        let listed = self.listed();
         for path in listed.iter().filter(|path| exists(path)) {
             assert!(unreached.contains(path), "{path} is listed and in use");
         }

@@ -71,6 +71,8 @@ fn any_history_keeps_every_row_and_every_file() {
             "rewrite_manifests beside a writer",
             "remove_dangling_deletes",
             "rewrite_position_delete_files",
+            "remove_orphan_files",
+            "through a REST server",
         ] {
             assert!(counts.get(kind).is_some_and(|count| *count > 0), "{kind}");
         }
@@ -80,22 +82,33 @@ fn any_history_keeps_every_row_and_every_file() {
 fn work(run: &Run, seeds: &[u64]) {
     let runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = { runtime }.worker_threads(2).enable_all().build().unwrap();
-    let world = || Arc::new(runtime.block_on(World::new()));
-    let begin = || (world(), Oracle::start("histories"));
-    let (mut world, mut oracle) = begin();
+    let new = |rest: bool| {
+        runtime.block_on(async {
+            Arc::new(if rest {
+                World::rest().await
+            } else {
+                World::new().await
+            })
+        })
+    };
+    let mut worlds = [new(false), new(true)];
+    let mut oracle = Oracle::start("histories");
     loop {
         let index = run.next.fetch_add(1, Ordering::Relaxed);
         if index >= seeds.len() || run.failures.lock().unwrap().len() >= FAILURES_MAX {
             return;
         }
         let (seed, log) = (seeds[index], Log::default());
-        let fresh = Arc::get_mut(&mut world).expect("its last history is over");
+        // By its seed, through a REST server or not.
+        let rest = seed % 2 == 1;
+        let world = &mut worlds[usize::from(rest)];
+        let fresh = Arc::get_mut(world).expect("its last history is over");
         fresh.name = format!("db.t{index}").parse().expect("a name");
         fresh.ledger = TestLedger::new(runtime.block_on(fresh.pool()));
-        let history = AssertUnwindSafe(history(world, oracle, seed, log.clone()));
-        match catch_unwind(|| runtime.block_on(history)) {
-            Ok((next_world, next_oracle, counts)) => {
-                (world, oracle) = (next_world, next_oracle);
+        let history = history(Arc::clone(world), oracle, seed, log.clone());
+        match catch_unwind(AssertUnwindSafe(|| runtime.block_on(history))) {
+            Ok((next, counts)) => {
+                oracle = next;
                 let mut sums = run.counts.lock().unwrap();
                 for (key, count) in counts {
                     *sums.entry(key).or_default() += count;
@@ -112,18 +125,14 @@ fn work(run: &Run, seeds: &[u64]) {
                     format!("history failed: SNOWPACK_TEST_SEED={seed}\n  {steps}\n{why}");
                 println!("{failure}");
                 run.failures.lock().unwrap().push(failure);
-                (world, oracle) = begin();
+                *world = new(rest);
+                oracle = Oracle::start("histories");
             }
         }
     }
 }
 
-async fn history(
-    world: Arc<World>,
-    oracle: Oracle,
-    seed: u64,
-    log: Log,
-) -> (Arc<World>, Oracle, Counts) {
+async fn history(world: Arc<World>, oracle: Oracle, seed: u64, log: Log) -> (Oracle, Counts) {
     let rng = StdRng::seed_from_u64(seed);
     let mut history = History::begin(world, oracle, rng, log);
     let steps = history.number(STEPS_MIN, STEPS_MAX);

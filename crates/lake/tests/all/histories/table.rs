@@ -79,8 +79,11 @@ impl History {
         history
     }
 
-    pub(super) fn end(self) -> (Arc<World>, Oracle, Counts) {
-        (self.world, self.oracle, self.counts)
+    pub(super) fn end(mut self) -> (Oracle, Counts) {
+        if self.world.server.is_some() {
+            self.count("through a REST server");
+        }
+        (self.oracle, self.counts)
     }
 
     pub(super) fn say(&self, step: &str) {
