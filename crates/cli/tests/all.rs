@@ -28,6 +28,8 @@ mod orchestrate;
 mod pending;
 #[path = "all/program.rs"]
 mod program;
+#[path = "all/rest.rs"]
+mod rest;
 #[path = "all/retry.rs"]
 mod retry;
 #[path = "all/skipped.rs"]

@@ -77,14 +77,21 @@ fn finish(command: &mut Command, words: &[&str]) -> Ran {
 #[derive(Debug)]
 pub(crate) struct Lake {
     pub(crate) database: Database,
+    catalog: &'static str,
     warehouse: TempDir,
 }
 
 impl Lake {
     pub(crate) async fn new() -> Self {
+        Self::named("lake").await
+    }
+
+    /// With a catalog of this name in its database.
+    pub(crate) async fn named(catalog: &'static str) -> Self {
         let database = Database::new().await;
         Self {
             database,
+            catalog,
             warehouse: tempfile::tempdir().expect("make a folder"),
         }
     }
@@ -97,7 +104,7 @@ impl Lake {
             .expect("a temporary folder has a plain name");
         [
             ("SNOWPACK_DATABASE_URL", self.database.url()),
-            ("SNOWPACK_CATALOG_NAME", "lake"),
+            ("SNOWPACK_CATALOG_NAME", self.catalog),
             ("SNOWPACK_WAREHOUSE", warehouse),
         ]
     }
@@ -111,7 +118,7 @@ impl Lake {
     pub(crate) fn alone_settings(&self) -> [(&str, &str); 2] {
         [
             ("SNOWPACK_CATALOG_URI", self.database.url()),
-            ("SNOWPACK_CATALOG_NAME", "lake"),
+            ("SNOWPACK_CATALOG_NAME", self.catalog),
         ]
     }
 
@@ -130,7 +137,7 @@ impl Lake {
     fn oracle(&self, task: &Value) -> Value {
         let mut whole = json!({
             "database_url": self.database.url(),
-            "catalog": "lake",
+            "catalog": self.catalog,
             "warehouse": self.warehouse.path(),
         });
         whole
@@ -154,7 +161,6 @@ impl Lake {
         }))
     }
 
-    #[track_caller]
     /// Writes a file of ten bytes into the table's folder that nothing refers to, as if four days ago.
     pub(crate) fn stray(&self, table: &str, name: &str) -> PathBuf {
         let path = self.folder().join(table.replace('.', "/")).join(name);
@@ -165,6 +171,7 @@ impl Lake {
         path
     }
 
+    #[track_caller]
     pub(crate) fn read(&self, table: &str) -> Value {
         self.oracle(&json!({ "do": "read", "table": table }))
     }
