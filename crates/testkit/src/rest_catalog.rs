@@ -3,8 +3,6 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use tokio::net::TcpStream;
-
 use crate::{Database, Process, S3, until};
 
 /// Another program may take a free port before the server does.
@@ -80,8 +78,10 @@ impl RestCatalog {
             let settings = [&settings[..], &[("CATALOG_REST_PORT", &port)]].concat();
             let process =
                 Process::start("java", &settings, &[&JAVA[..], &[&jars, SERVER]].concat());
+            // By its own word: another program may answer at the port.
+            let listens = format!("{{0.0.0.0:{port}}}");
             until("the REST catalog listens", async || {
-                !process.running() || TcpStream::connect(address).await.is_ok()
+                !process.running() || process.log().contains(&listens)
             })
             .await;
             if process.running() {

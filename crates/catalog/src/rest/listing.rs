@@ -52,6 +52,14 @@ impl<T> Names<T> {
     }
 }
 
+fn listed_all_the_same(name: &str) -> Error {
+    Error::Failed {
+        doing: format!("learn what {name} is"),
+        advice: Advice::RetryLater,
+        source: "the catalog lists it, and says that it does not exist".into(),
+    }
+}
+
 impl RestCatalog {
     /// Every page of a listing, by the token that leads to it. `take` counts the names of a page.
     async fn pages<T>(
@@ -112,8 +120,9 @@ impl RestCatalog {
         });
         match listed.await {
             Ok(()) => Ok(found),
-            // It went while its parent was listed.
-            Err(trouble) if !parent.is_empty() && trouble.missing() => Ok(Vec::new()),
+            Err(trouble) if !parent.is_empty() && trouble.missing() => {
+                Err(Error::NoSuchNamespace(parent.join(".")))
+            }
             Err(trouble) => Err(failed("list namespaces", trouble)),
         }
     }
@@ -123,7 +132,15 @@ impl RestCatalog {
         let (mut all, mut left_out) = (BTreeSet::new(), None);
         let mut parents = vec![Vec::new()];
         while let Some(parent) = parents.pop() {
-            for child in self.children(&parent).await? {
+            let children = match self.children(&parent).await {
+                Err(Error::NoSuchNamespace(_)) => {
+                    self.namespace_surely_gone(&parent).await?;
+                    all.remove(&parent);
+                    continue;
+                }
+                children => children?,
+            };
+            for child in children {
                 if let Err(error) = TableName::new(&child, "t") {
                     let (catalog, why) = (&self.name, error.why);
                     let namespace = child.join(".");
@@ -185,8 +202,7 @@ impl RestCatalog {
         for namespace in self.list_namespaces().await?.all()? {
             match self.list_tables(&namespace).await {
                 Ok(tables) => every.extend(tables.all()?),
-                // It went meanwhile.
-                Err(Error::NoSuchNamespace(_)) => {}
+                Err(Error::NoSuchNamespace(_)) => self.namespace_surely_gone(&namespace).await?,
                 Err(error) => return Err(error),
             }
         }
@@ -226,11 +242,18 @@ impl RestCatalog {
         match self.list_tables(name.namespace()).await {
             Err(Error::NoSuchNamespace(_)) => Ok(()),
             Ok(listed) if !listed.usable.contains(name) => Ok(()),
-            Ok(_) => Err(Error::Failed {
-                doing: format!("load {name}"),
-                advice: Advice::RetryLater,
-                source: "the catalog lists it, and says that it does not exist".into(),
-            }),
+            Ok(_) => Err(listed_all_the_same(&name.key())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A namespace that was listed and does not exist any more is not listed by its parent either.
+    async fn namespace_surely_gone(&self, namespace: &[String]) -> Result<(), Error> {
+        let parent = namespace.split_last().map_or(namespace, |(_, above)| above);
+        match self.children(parent).await {
+            Err(Error::NoSuchNamespace(_)) => Ok(()),
+            Ok(listed) if !listed.iter().any(|one| one == namespace) => Ok(()),
+            Ok(_) => Err(listed_all_the_same(&namespace.join("."))),
             Err(error) => Err(error),
         }
     }

@@ -13,6 +13,14 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 /// Longest message of a server that is passed on, in characters.
 const MESSAGE_MAX: usize = 500;
 
+/// How servers begin to say that a table or a namespace does not exist.
+const GONE: [&str; 4] = [
+    "NoSuchTable",
+    "NoSuchIcebergTable",
+    "NoSuchTabular",
+    "NoSuchNamespace",
+];
+
 /// Why a request has no good answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
@@ -58,10 +66,11 @@ impl Trouble {
         }
     }
 
-    /// What was asked for is not there, as the protocol says it (`NoSuchTableException` and the like). An
-    /// address that leads nowhere, or a metadata file that is gone, is answered in other words.
+    /// The table or namespace asked for is not there, as the protocol says it. An address that leads
+    /// nowhere, a warehouse or a metadata file that is gone are answered in other words.
     pub(super) fn missing(&self) -> bool {
-        self.status() == Some(StatusCode::NOT_FOUND) && self.kind().starts_with("NoSuch")
+        let gone = GONE.iter().any(|kind| self.kind().starts_with(kind));
+        self.status() == Some(StatusCode::NOT_FOUND) && gone
     }
 
     fn kind(&self) -> &str {

@@ -61,7 +61,7 @@ async fn a_name_that_cannot_be_used_hides_no_table_from_who_deletes() {
 async fn a_table_is_gone_only_when_the_server_says_so_in_the_protocols_words() {
     for kind in [
         "NotFoundException",
-        "FileNotFound",
+        "NoSuchWarehouseException",
         "SuchTableException",
         "",
     ] {
@@ -160,4 +160,40 @@ async fn where_tables_lie_is_asked_of_each_once_and_of_a_new_one_at_once() {
         territories[0].folders.contains("file:///w/t"),
         "{territories:?}"
     );
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_listed_and_said_to_be_gone_hides_no_tables() {
+    for children in [true, false] {
+        let stub = server(json!({}), move |asked| {
+            let path = asked.path.split('?').next().unwrap();
+            let of = if children {
+                asked.path.contains("parent=")
+            } else {
+                path.ends_with("/tables")
+            };
+            if of {
+                return refusal(404, "NoSuchNamespaceException");
+            }
+            answered(asked, &["t"], |_| at("s3://lake/t"))
+        })
+        .await;
+        let error = catalog(&stub).await.locations().await.unwrap_err();
+        assert!(chain(&error).contains("lists it"), "{}", chain(&error));
+        assert_eq!(error.advice(), Advice::RetryLater);
+    }
+    let mut listings = 0;
+    let stub = server(json!({}), move |asked| {
+        if asked.path.contains("/db/tables?") {
+            return refusal(404, "NoSuchNamespaceException");
+        }
+        let top = asked.path.contains("/namespaces?") && !asked.path.contains("parent=");
+        listings += usize::from(top);
+        if top && listings > 1 {
+            return Answer::Json(200, json!({"namespaces": []}));
+        }
+        answered(asked, &[], |_| Answer::Nothing)
+    })
+    .await;
+    assert_eq!(catalog(&stub).await.locations().await.unwrap(), []);
 }
