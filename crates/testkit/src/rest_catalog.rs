@@ -52,6 +52,8 @@ impl RestCatalog {
                 "org.apache.iceberg.jdbc.JdbcCatalog",
             ),
             ("CATALOG_URI", &uri),
+            // Without one that knows them, Java never makes a folder of a name with other letters.
+            ("LC_ALL", "C.UTF-8"),
             ("CATALOG_JDBC_USER", "postgres"),
             // With the column that tells tables from views.
             ("CATALOG_JDBC_SCHEMA__VERSION", "V1"),

@@ -304,7 +304,7 @@ impl Engine for Fake {
         task: &Task,
         job: &JobId,
     ) -> Result<Option<Report>, EngineError> {
-        if let Task::PurgePending(_) = task {
+        if let Task::PurgePending(_) | Task::RemoveOrphanFiles(_) = task {
             return Ok(None);
         }
         let client = self.pool.get().await.unwrap();
