@@ -88,6 +88,9 @@ pub(super) struct Compact {
     pub(super) peers: bool,
     #[command(flatten)]
     pub(super) python: Python,
+    /// Iceberg's runtime for Spark; with it `pyspark` is a peer, if the Python has it
+    #[arg(long, value_name = "FILE", env = "ICEBERG_SPARK_JAR")]
+    pub(super) spark_jar: Option<PathBuf>,
 }
 
 /// Where peers are that are Python libraries.

@@ -85,7 +85,12 @@ async fn measure(args: &Compact, size: Size, url: &str, steps: Steps<'_>) -> Res
     let pool = Pool::connect(url, CONNECTIONS, "snowpack-bench").await?;
     maintenance::migrate(&pool).await?;
     let (peers, absent) = if args.peers && !size.deletes() {
-        peers::find(&args.python.python, folder.path()).await?
+        peers::find(
+            &args.python.python,
+            args.spark_jar.as_deref(),
+            folder.path(),
+        )
+        .await?
     } else {
         (Vec::new(), Vec::new())
     };

@@ -1,4 +1,5 @@
-//! What other programs take for the same work: Python libraries, each in a process of its own.
+//! What other programs take for the same work: Python libraries, each in a process of its own, and
+//! Spark with Iceberg's own procedure.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,9 @@ use crate::demo::child::{Child, Start};
 const COMPACT: &str = include_str!("compact_peers.py");
 /// Reads manifests.
 const METADATA: &str = include_str!("metadata_peers.py");
-const NAMES: [&str; 3] = ["duckdb", "polars", "pyarrow"];
+const NAMES: [&str; 4] = ["duckdb", "polars", "pyarrow", "pyspark"];
+/// Where `pyspark` finds Iceberg.
+const SPARK_JAR: &str = "ICEBERG_SPARK_JAR";
 /// What the script exits with when Python does not have the library, and the shell when there is
 /// no Python.
 const NOT_THERE: [i32; 2] = [3, 127];
@@ -23,7 +26,15 @@ const NOT_THERE: [i32; 2] = [3, 127];
 pub(super) struct Peer {
     pub(super) name: &'static str,
     pub(super) version: String,
+    libraries: Libraries,
+}
+
+/// Where libraries are.
+#[derive(Debug, Clone)]
+struct Libraries {
     python: PathBuf,
+    /// Iceberg, for Spark.
+    spark_jar: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -31,6 +42,8 @@ struct Said {
     version: String,
     cpu_seconds: f64,
     peak_bytes: u64,
+    /// What making the work ready took, of the time of the process.
+    apart_seconds: f64,
 }
 
 /// How `PyIceberg` read some manifests.
@@ -44,14 +57,22 @@ pub(super) struct ReadBy {
 }
 
 /// Those that this Python has, and the names of those it has not.
-pub(super) async fn find(python: &Path, folder: &Path) -> Result<(Vec<Peer>, Vec<&'static str>)> {
+pub(super) async fn find(
+    python: &Path,
+    spark_jar: Option<&Path>,
+    folder: &Path,
+) -> Result<(Vec<Peer>, Vec<&'static str>)> {
+    let libraries = Libraries {
+        python: python.to_owned(),
+        spark_jar: spark_jar.map(Path::to_owned),
+    };
     let (mut found, mut absent) = (Vec::new(), Vec::new());
     for name in NAMES {
-        match run::<Said>((python, COMPACT), folder, &[name.to_owned()]).await? {
+        match run::<Said>((&libraries, COMPACT), folder, &[name.to_owned()]).await? {
             Some((said, _)) => found.push(Peer {
                 name,
                 version: said.version,
-                python: python.to_owned(),
+                libraries: libraries.clone(),
             }),
             None => absent.push(name),
         }
@@ -64,10 +85,10 @@ impl Peer {
     pub(super) async fn rewrite(&self, list: &Path, output: &Path, folder: &Path) -> Result<Spent> {
         let words = [list, output].map(|path| path.display().to_string());
         let words = [vec![self.name.to_owned()], words.into()].concat();
-        let ran = run::<Said>((&self.python, COMPACT), folder, &words).await?;
+        let ran = run::<Said>((&self.libraries, COMPACT), folder, &words).await?;
         let (said, seconds) = ran.with_context(|| format!("{} is gone", self.name))?;
         Ok(Spent {
-            seconds,
+            seconds: seconds - said.apart_seconds,
             cpu_seconds: said.cpu_seconds,
             peak_bytes: said.peak_bytes,
         })
@@ -82,23 +103,29 @@ pub(super) async fn read_manifests(
     (metadata, manifests): (&str, u32),
 ) -> Result<Option<ReadBy>> {
     let words = [metadata.to_owned(), manifests.to_string()];
-    let ran = run((python, METADATA), folder, &words).await?;
+    let libraries = Libraries {
+        python: python.to_owned(),
+        spark_jar: None,
+    };
+    let ran = run((&libraries, METADATA), folder, &words).await?;
     Ok(ran.map(|(said, _)| said))
 }
 
 /// What the script said, and the seconds its process took. `None`: the library is not there.
 async fn run<Said: DeserializeOwned>(
-    (python, script): (&Path, &str),
+    (libraries, script): (&Libraries, &str),
     folder: &Path,
     words: &[String],
 ) -> Result<Option<(Said, f64)>> {
-    let output = folder.join("peer.json");
+    let (output, python) = (folder.join("peer.json"), &libraries.python);
+    let jar = libraries.spark_jar.iter();
+    let jar = jar.map(|jar| (SPARK_JAR.to_owned(), jar.display().to_string()));
     let arguments = ["-c", script].map(str::to_owned).into_iter();
     let mut child = Child::start(Start {
         program: python,
         arguments: arguments.chain(words.iter().cloned()).collect(),
         stop_signal: "TERM",
-        environment: Vec::new(),
+        environment: jar.collect(),
         account: None,
         log: folder.join("peer.log"),
         output: Some(output.clone()),
