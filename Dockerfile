@@ -14,7 +14,5 @@ LABEL org.opencontainers.image.title="snowpack" \
       org.opencontainers.image.version="${VERSION}"
 COPY --from=builder /rootfs /
 ENV PATH="/bin"
-# The allocator gives freed memory back at once: it counts against the pod's limit until then.
-ENV MIMALLOC_PURGE_DELAY="0"
 USER 65532:65532
 CMD ["snowpack"]

@@ -46,6 +46,7 @@ use crate::out::Out;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    runtime::give_freed_memory_back();
     match runtime::arguments::<Cli>() {
         Ok(cli) => runtime::run("snowpack", run(cli)),
         Err(code) => code,

@@ -6,6 +6,7 @@
 //! into an exit code.
 
 mod admin;
+mod allocator;
 mod arguments;
 mod config;
 mod effective;
@@ -19,6 +20,7 @@ mod tls;
 mod trace;
 
 pub use admin::{Admin, AdminArgs, Ready};
+pub use allocator::give_freed_memory_back;
 pub use arguments::{address, arguments, command, number};
 pub use environment::SETTINGS;
 pub use error::Error;

@@ -142,9 +142,14 @@ impl Process {
             .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
+    /// The number the kernel knows it by.
+    pub fn id(&self) -> u32 {
+        self.child().id()
+    }
+
     /// Sends a signal by name, as in `TERM`.
     pub fn signal(&self, name: &str) {
-        let pid = self.child().id();
+        let pid = self.id();
         let status = Command::new("sh")
             .args(["-c", &format!("kill -s {name} {pid}")])
             .status()

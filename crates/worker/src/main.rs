@@ -43,6 +43,7 @@ const NAME: &str = "snowpack-worker";
 const LEASE_SHORT: Duration = Duration::from_secs(15);
 
 fn main() -> ExitCode {
+    runtime::give_freed_memory_back();
     match runtime::arguments::<Args>() {
         Ok(args) => runtime::run(NAME, Box::pin(work(args))),
         Err(code) => code,

@@ -229,3 +229,22 @@ async fn the_admin_server_answers_for_a_running_worker() {
     worker.signal("TERM");
     worker.ended_with(0, &[]).await;
 }
+
+#[tokio::test]
+async fn freed_memory_is_given_back_at_once_unless_somebody_says_otherwise() {
+    let local = ("SNOWPACK_ADMIN_ADDR", "127.0.0.1:0");
+    for (told, want) in [(None, "0"), (Some(("MIMALLOC_PURGE_DELAY", "70")), "70")] {
+        let variables: Vec<_> = [URL, local].into_iter().chain(told).collect();
+        let worker = Process::start(WORKER, &variables, &[]);
+        worker.logged("waiting to start").await;
+        let of = |name| format!("/proc/{}/{name}", worker.id());
+        let environment = std::fs::read_to_string(of("environ")).unwrap();
+        let want = format!("MIMALLOC_PURGE_DELAY={want}");
+        assert!(environment.split('\0').any(|line| line == want));
+        // It is still called what it was started as.
+        let name = std::fs::read_to_string(of("comm")).unwrap();
+        assert_eq!(name, "snowpack-worker\n");
+        worker.signal("TERM");
+        worker.ended_with(0, &["waiting to start"]).await;
+    }
+}
