@@ -25,9 +25,9 @@ pub use error::Error;
 pub use facts::{TARGET_FILE_SIZE_DEFAULT, TARGET_FILE_SIZE_KEY, TableFacts, small_below};
 pub use literal::Literal;
 pub use manifest::{
-    Carried, Content, DataFile, Entry, EntryStatus, FieldSummary, Fields, Gathered,
-    ManifestContent, ManifestFile, ManifestWriter, Merge, Rewritten, Shape, check_codec, counted,
-    is_typed, read_manifest, read_manifest_list, rewrite_manifest, write_manifest_list,
+    Bound, Carried, ColumnMap, Content, DataFile, Entry, EntryStatus, FieldSummary, Fields,
+    Gathered, ManifestContent, ManifestFile, ManifestWriter, Merge, Rewritten, Shape, check_codec,
+    counted, is_typed, read_manifest, read_manifest_list, rewrite_manifest, write_manifest_list,
 };
 pub use measure::{
     MANIFEST_TARGET_MAX, MANIFESTS_READ_MAX, Measuring, manifest_target, measure,

@@ -338,9 +338,9 @@ mod tests {
     fn bounds_that_may_be_cut_short_prove_nothing_of_a_file_that_is_not_there() {
         let of = |path: &str, number| {
             let mut delete = file(Content::PositionDeletes, "d", Some(1), number);
-            let bound = [(2_147_483_546, path.as_bytes().to_vec())];
-            delete.file.lower_bounds = bound.clone().into();
-            delete.file.upper_bounds = bound.into();
+            let bound = [(2_147_483_546, path.as_bytes().into())];
+            delete.file.lower_bounds = bound.clone().into_iter().collect();
+            delete.file.upper_bounds = bound.into_iter().collect();
             why(delete)
         };
         assert_eq!(of("gone", 9), None);

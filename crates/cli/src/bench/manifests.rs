@@ -220,8 +220,9 @@ fn file(location: &str, number: u64) -> DataFile {
         file.column_sizes.insert(id, COLUMN_BYTES + number as i64);
         file.value_counts.insert(id, ROWS as i64);
         file.null_value_counts.insert(id, 0);
-        file.lower_bounds.insert(id, bound(&ty, number));
-        file.upper_bounds.insert(id, bound(&ty, number + ROWS));
+        file.lower_bounds.insert(id, bound(&ty, number).into());
+        file.upper_bounds
+            .insert(id, bound(&ty, number + ROWS).into());
     }
     file
 }

@@ -111,13 +111,13 @@ impl LeafMetrics {
         };
         if let Some(lower) = self.lower {
             file.lower_bounds
-                .insert(id, lower.lower_bound(&leaf.ty, length));
+                .insert(id, lower.lower_bound(&leaf.ty, length).into());
         }
         if let Some(upper) = self
             .upper
             .and_then(|upper| upper.upper_bound(&leaf.ty, length))
         {
-            file.upper_bounds.insert(id, upper);
+            file.upper_bounds.insert(id, upper.into());
         }
     }
 }

@@ -122,8 +122,8 @@ async fn a_delete_whose_bounds_were_cut_is_read_to_see_what_it_names() {
             .unwrap();
         delete.referenced_data_file = None;
         for bounds in [&mut delete.lower_bounds, &mut delete.upper_bounds] {
-            for bound in bounds.values_mut() {
-                bound.clone_from(&cut);
+            for (_, bound) in bounds.iter_mut() {
+                *bound = cut.as_slice().into();
             }
         }
         let changes = Changes {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use lake::{Changes, FileWriter, commit_changes};
-use metadata::DataFile;
+use metadata::{ColumnMap, DataFile};
 use parquet::file::metadata::{
     FileMetaData, ParquetMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter,
     RowGroupMetaData,
@@ -147,8 +147,8 @@ async fn position_deletes_beyond_the_memory_are_refused_before_they_are_read() {
                 record_count: records,
                 file_size_in_bytes: std::fs::metadata(repeated()).unwrap().len(),
                 referenced_data_file: None,
-                lower_bounds: [].into(),
-                upper_bounds: [].into(),
+                lower_bounds: ColumnMap::new(),
+                upper_bounds: ColumnMap::new(),
                 ..real
             };
             let changes = Changes {

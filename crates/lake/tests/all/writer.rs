@@ -40,8 +40,8 @@ async fn equality_deletes_hit_their_partition_and_global_ones_every_partition() 
         .unwrap();
     assert_eq!(nulls.content, Content::EqualityDeletes);
     assert_eq!((global.record_count, nulls.null_value_counts[&4]), (4, 1));
-    assert_eq!(global.lower_bounds[&1], 4i64.to_le_bytes());
-    assert_eq!(global.upper_bounds[&1], 101i64.to_le_bytes());
+    assert_eq!(global.lower_bounds[&1][..], 4i64.to_le_bytes());
+    assert_eq!(global.upper_bounds[&1][..], 101i64.to_le_bytes());
     let changes = Changes {
         deletes: vec![global, nulls],
         ..Changes::default()

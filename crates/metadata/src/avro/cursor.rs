@@ -125,6 +125,14 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// How many items the first block of an array (or a map) says it has, if not too many to make
+    /// room for unseen.
+    pub(crate) fn items_ahead(&self) -> usize {
+        const MAX: u64 = 64;
+        let count = self.clone().long().unwrap_or_default().unsigned_abs();
+        count.min(MAX) as usize
+    }
+
     /// Calls `read` for every item of an array (or every key and value of a map).
     pub(crate) fn items(
         &mut self,

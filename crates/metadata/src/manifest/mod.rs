@@ -36,8 +36,8 @@ pub(crate) use read::{fold, load, malformed};
 pub use rewrite::{Rewritten, rewrite_manifest};
 pub(crate) use types::CarriedField;
 pub use types::{
-    Carried, Content, DataFile, Entry, EntryStatus, FieldSummary, Fields, ManifestContent,
-    ManifestFile,
+    Bound, Carried, ColumnMap, Content, DataFile, Entry, EntryStatus, FieldSummary, Fields,
+    ManifestContent, ManifestFile,
 };
 pub use write::{ManifestWriter, check_codec};
 

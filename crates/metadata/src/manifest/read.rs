@@ -1,14 +1,15 @@
 //! The lean reader of manifests: the writer's schema is compiled once into steps that read or
 //! skip, so a field nobody asked for costs no more than walking over its bytes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use storage::Storage;
 
 use super::partition::{PartitionReader, SpecTypes};
-use super::{Content, DataFile, Entry, EntryStatus, Fields, ManifestContent, ManifestFile};
+use super::{
+    Bound, ColumnMap, Content, DataFile, Entry, EntryStatus, Fields, ManifestContent, ManifestFile,
+};
 use crate::avro::{Column, Container, Cursor, Kind, Malformed, Node};
 use crate::{Error, TableMetadata};
 
@@ -423,8 +424,8 @@ impl EntryReader {
             Slot::ValueCounts => file.value_counts = map(cursor, node, long)?,
             Slot::NullValueCounts => file.null_value_counts = map(cursor, node, long)?,
             Slot::NanValueCounts => file.nan_value_counts = map(cursor, node, long)?,
-            Slot::LowerBounds => file.lower_bounds = map(cursor, node, binary)?,
-            Slot::UpperBounds => file.upper_bounds = map(cursor, node, binary)?,
+            Slot::LowerBounds => file.lower_bounds = map(cursor, node, bound)?,
+            Slot::UpperBounds => file.upper_bounds = map(cursor, node, bound)?,
             Slot::KeyMetadata => file.key_metadata = optional(cursor, node, binary)?,
             Slot::SplitOffsets => file.split_offsets = list(cursor, node, long)?,
             Slot::EqualityIds => file.equality_ids = list(cursor, node, int)?,
@@ -505,9 +506,17 @@ pub(super) fn text(cursor: &mut Cursor<'_>, node: &Node) -> Result<String, Malfo
 }
 
 pub(super) fn binary(cursor: &mut Cursor<'_>, node: &Node) -> Result<Vec<u8>, Malformed> {
+    bytes(cursor, node).map(<[u8]>::to_vec)
+}
+
+fn bound(cursor: &mut Cursor<'_>, node: &Node) -> Result<Bound, Malformed> {
+    bytes(cursor, node).map(Bound::from_slice)
+}
+
+fn bytes<'a>(cursor: &mut Cursor<'a>, node: &Node) -> Result<&'a [u8], Malformed> {
     match cursor.branch(node)?.kind {
-        Kind::String | Kind::Bytes => cursor.bytes().map(<[u8]>::to_vec),
-        Kind::Fixed(size) => cursor.take(size).map(<[u8]>::to_vec),
+        Kind::String | Kind::Bytes => cursor.bytes(),
+        Kind::Fixed(size) => cursor.take(size),
         _ => Err(Malformed::new("binary is written as another type")),
     }
 }
@@ -535,7 +544,7 @@ fn map<T>(
     cursor: &mut Cursor<'_>,
     node: &Node,
     read: impl Fn(&mut Cursor<'_>, &Node) -> Result<T, Malformed>,
-) -> Result<BTreeMap<i32, T>, Malformed> {
+) -> Result<ColumnMap<T>, Malformed> {
     let pairs = optional(cursor, node, |cursor, node| {
         let pair = match &node.kind {
             Kind::Array(item) => item.columns(),
@@ -547,13 +556,12 @@ fn map<T>(
         if key.name != "key" || value.name != "value" {
             return Err(Malformed::new("a map's pairs are not (key, value)"));
         }
-        let mut pairs = Vec::new();
+        let mut pairs = ColumnMap::with_capacity(cursor.items_ahead());
         cursor.items(|cursor| {
-            pairs.push((int(cursor, &key.node)?, read(cursor, &value.node)?));
+            pairs.insert(int(cursor, &key.node)?, read(cursor, &value.node)?);
             Ok(())
         })?;
         Ok(pairs)
     })?;
-    // Built at once: many times faster than inserting one by one.
-    Ok(pairs.map(BTreeMap::from_iter).unwrap_or_default())
+    Ok(pairs.unwrap_or_default())
 }

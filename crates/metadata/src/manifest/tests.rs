@@ -40,8 +40,8 @@ fn file(path: &str, bucket: Option<i32>, ratio: Option<f64>, rows: u64) -> DataF
     file.partition = vec![bucket.map(Literal::Int), ratio.map(Literal::Double)];
     file.record_count = rows;
     file.file_size_in_bytes = rows * 10;
-    file.value_counts = [(1, rows as i64), (2, rows as i64)].into();
-    file.lower_bounds = [(1, vec![0; 8])].into();
+    file.value_counts = [(1, rows as i64), (2, rows as i64)].into_iter().collect();
+    file.lower_bounds.insert(1, vec![0; 8].into());
     file.split_offsets = Some(vec![4]);
     file
 }

@@ -1,9 +1,17 @@
 //! The words of manifests and manifest lists: what one entry, one file and one manifest is.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use litemap::LiteMap;
+use smallvec::SmallVec;
+
 use crate::Literal;
+
+/// What is known of columns, by their ids: one allocation, for a table's manifests hold millions.
+pub type ColumnMap<T> = LiteMap<i32, T>;
+
+/// The bound of a column. Most are short, and writers cut the others at 16 bytes.
+pub type Bound = SmallVec<[u8; 16]>;
 
 /// What a file holds (field 134).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -233,14 +241,14 @@ pub struct DataFile {
     pub partition: Vec<Option<Literal>>,
     pub record_count: u64,
     pub file_size_in_bytes: u64,
-    pub column_sizes: BTreeMap<i32, i64>,
-    pub value_counts: BTreeMap<i32, i64>,
-    pub null_value_counts: BTreeMap<i32, i64>,
-    pub nan_value_counts: BTreeMap<i32, i64>,
+    pub column_sizes: ColumnMap<i64>,
+    pub value_counts: ColumnMap<i64>,
+    pub null_value_counts: ColumnMap<i64>,
+    pub nan_value_counts: ColumnMap<i64>,
     /// Iceberg single-value serialization by column id.
-    pub lower_bounds: BTreeMap<i32, Vec<u8>>,
+    pub lower_bounds: ColumnMap<Bound>,
     /// Iceberg single-value serialization by column id.
-    pub upper_bounds: BTreeMap<i32, Vec<u8>>,
+    pub upper_bounds: ColumnMap<Bound>,
     pub key_metadata: Option<Vec<u8>>,
     pub split_offsets: Option<Vec<i64>>,
     pub equality_ids: Option<Vec<i32>>,
@@ -263,12 +271,12 @@ impl DataFile {
             partition: Vec::new(),
             record_count: 0,
             file_size_in_bytes: 0,
-            column_sizes: BTreeMap::new(),
-            value_counts: BTreeMap::new(),
-            null_value_counts: BTreeMap::new(),
-            nan_value_counts: BTreeMap::new(),
-            lower_bounds: BTreeMap::new(),
-            upper_bounds: BTreeMap::new(),
+            column_sizes: ColumnMap::new(),
+            value_counts: ColumnMap::new(),
+            null_value_counts: ColumnMap::new(),
+            nan_value_counts: ColumnMap::new(),
+            lower_bounds: ColumnMap::new(),
+            upper_bounds: ColumnMap::new(),
             key_metadata: None,
             split_offsets: None,
             equality_ids: None,

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::partition::{self, PartitionColumn, Summaries};
 use super::schema;
 use super::{
-    Carried, Content, DataFile, Entry, EntryStatus, ManifestContent, ManifestFile, Shape,
-    unwritable, writable,
+    Carried, ColumnMap, Content, DataFile, Entry, EntryStatus, ManifestContent, ManifestFile,
+    Shape, unwritable, writable,
 };
 use crate::avro::{Codec, ContainerWriter, Encoder, header};
 use crate::{Error, Literal, Schema, TableMetadata};
@@ -394,7 +394,7 @@ fn encode_file(
 }
 
 /// A map by column id; an empty one is null.
-fn encode_map<T>(out: &mut Encoder, map: &BTreeMap<i32, T>, value: impl Fn(&mut Encoder, &T)) {
+fn encode_map<T>(out: &mut Encoder, map: &ColumnMap<T>, value: impl Fn(&mut Encoder, &T)) {
     let map = Some(map).filter(|map| !map.is_empty());
     out.optional(map, |out, map| {
         out.array(map.iter(), |out, (key, item)| {

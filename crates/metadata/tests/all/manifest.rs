@@ -6,9 +6,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use metadata::{
-    Content, DataFile, Entry, EntryStatus, FieldSummary, Fields, Literal, ManifestContent,
-    ManifestFile, ManifestWriter, TableMetadata, live_files, read_manifest, read_manifest_list,
-    rewrite_manifest, write_manifest_list,
+    Bound, ColumnMap, Content, DataFile, Entry, EntryStatus, FieldSummary, Fields, Literal,
+    ManifestContent, ManifestFile, ManifestWriter, TableMetadata, live_files, read_manifest,
+    read_manifest_list, rewrite_manifest, write_manifest_list,
 };
 use serde_json::{Value, json};
 use storage::Storage;
@@ -22,8 +22,12 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn hex_map(bounds: &BTreeMap<i32, Vec<u8>>) -> BTreeMap<i32, String> {
+fn hex_map(bounds: &ColumnMap<Bound>) -> BTreeMap<i32, String> {
     bounds.iter().map(|(id, bytes)| (*id, hex(bytes))).collect()
+}
+
+fn by_id(counts: &ColumnMap<i64>) -> BTreeMap<i32, i64> {
+    counts.iter().map(|(id, count)| (*id, *count)).collect()
 }
 
 /// An entry as `tests/oracle/manifests.py` shows it.
@@ -46,10 +50,10 @@ pub(crate) fn shown_entry(entry: &Entry) -> Value {
         "partition": partition,
         "record_count": file.record_count,
         "file_size_in_bytes": file.file_size_in_bytes,
-        "column_sizes": file.column_sizes,
-        "value_counts": file.value_counts,
-        "null_value_counts": file.null_value_counts,
-        "nan_value_counts": file.nan_value_counts,
+        "column_sizes": by_id(&file.column_sizes),
+        "value_counts": by_id(&file.value_counts),
+        "null_value_counts": by_id(&file.null_value_counts),
+        "nan_value_counts": by_id(&file.nan_value_counts),
         "lower_bounds": hex_map(&file.lower_bounds),
         "upper_bounds": hex_map(&file.upper_bounds),
         "key_metadata": file.key_metadata.as_deref().map(hex),
@@ -373,7 +377,7 @@ async fn a_table_whose_manifests_we_wrote_is_scanned_by_pyiceberg_and_duckdb() {
 
     // Rows 5 and 6 go with their file; of 1 and 2 the second is deleted by position.
     let with_row = |id: i64| {
-        let holds = |file: &DataFile| file.lower_bounds[&1] == id.to_le_bytes();
+        let holds = |file: &DataFile| file.lower_bounds[&1][..] == id.to_le_bytes();
         live.data.iter().find(|live| holds(&live.file)).unwrap()
     };
     let (gone, target) = (with_row(5), with_row(1));

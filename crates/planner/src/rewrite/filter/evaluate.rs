@@ -210,7 +210,7 @@ struct Bounds {
 
 impl Bounds {
     fn of(file: &DataFile, column: &Column) -> Self {
-        let read = |bytes: &Vec<u8>| Literal::from_bytes(&column.ty, bytes).ok();
+        let read = |bytes: &metadata::Bound| Literal::from_bytes(&column.ty, bytes).ok();
         let is_float =
             column.ty == metadata::Primitive::Float || column.ty == metadata::Primitive::Double;
         Self {

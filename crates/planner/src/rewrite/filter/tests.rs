@@ -1,10 +1,9 @@
 //! The expression language, and the promise that no matching row is ever left out.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use metadata::{
-    Content, DataFile, Field, Literal, PartitionField, PartitionSpec, Primitive, Schema,
+    ColumnMap, Content, DataFile, Field, Literal, PartitionField, PartitionSpec, Primitive, Schema,
     StructType, Transform, Type,
 };
 use proptest::prelude::*;
@@ -125,10 +124,10 @@ fn everything_the_language_has_is_accepted() {
 /// A file of one column `n` (or `s`) with the given bounds.
 fn bounded(id: i32, lower: &Literal, upper: &Literal, nulls: i64) -> DataFile {
     DataFile {
-        value_counts: BTreeMap::from([(id, 10)]),
-        null_value_counts: BTreeMap::from([(id, nulls)]),
-        lower_bounds: BTreeMap::from([(id, lower.to_bytes())]),
-        upper_bounds: BTreeMap::from([(id, upper.to_bytes())]),
+        value_counts: ColumnMap::from_iter([(id, 10)]),
+        null_value_counts: ColumnMap::from_iter([(id, nulls)]),
+        lower_bounds: ColumnMap::from_iter([(id, lower.to_bytes().into())]),
+        upper_bounds: ColumnMap::from_iter([(id, upper.to_bytes().into())]),
         ..DataFile::new(Content::Data, "f")
     }
 }
@@ -223,8 +222,8 @@ fn cut_text_bounds_still_hold() {
 #[test]
 fn files_of_nulls_only_match_is_null() {
     let file = DataFile {
-        lower_bounds: BTreeMap::new(),
-        upper_bounds: BTreeMap::new(),
+        lower_bounds: ColumnMap::new(),
+        upper_bounds: ColumnMap::new(),
         ..bounded(1, &Literal::Int(0), &Literal::Int(0), 10)
     };
     check(
@@ -251,7 +250,7 @@ fn a_missing_fact_keeps_the_file() {
         &[],
     );
     let mut broken = bounded(1, &Literal::Int(10), &Literal::Int(20), 0);
-    broken.lower_bounds.insert(1, vec![1, 2, 3]);
+    broken.lower_bounds.insert(1, vec![1, 2, 3].into());
     check(&broken, None, &["n = 1"], &["n = 21"]);
     // A null struct nulls its fields, which no count shows.
     let nested = bounded(6, &Literal::Int(10), &Literal::Int(20), 0);
@@ -513,9 +512,9 @@ fn measured(rows: &[Row], partition: Option<Literal>, width: usize, without: usi
             .insert(id, (values.len() - numbers.len()) as i64);
         if let (Some(lower), Some(upper)) = (numbers.iter().min(), numbers.iter().max()) {
             file.lower_bounds
-                .insert(id, cut(lower, width, false).to_bytes());
+                .insert(id, cut(lower, width, false).to_bytes().into());
             file.upper_bounds
-                .insert(id, cut(upper, width, true).to_bytes());
+                .insert(id, cut(upper, width, true).to_bytes().into());
         }
     }
     file

@@ -11,8 +11,14 @@ const FILE_PATH: i32 = 2_147_483_546;
 const FINE: &str = "75 to 180 bytes already";
 
 fn bounded(mut delete: LiveFile, lower: &str, upper: &str) -> LiveFile {
-    delete.file.lower_bounds.insert(FILE_PATH, lower.into());
-    delete.file.upper_bounds.insert(FILE_PATH, upper.into());
+    delete
+        .file
+        .lower_bounds
+        .insert(FILE_PATH, lower.as_bytes().into());
+    delete
+        .file
+        .upper_bounds
+        .insert(FILE_PATH, upper.as_bytes().into());
     delete
 }
 
