@@ -10,7 +10,7 @@ use queue::{IdType, Queue};
 pub const SCHEMA: &str = "snowpack";
 
 /// What [`migrate`] brings a database to.
-pub const SCHEMA_VERSION: i32 = 8;
+pub const SCHEMA_VERSION: i32 = 9;
 
 /// The maintenance lane's queue.
 pub fn queue() -> Queue {
@@ -76,6 +76,13 @@ pub fn migrations() -> Vec<Migration> {
             "orphans",
             Cow::Borrowed(include_str!(
                 "../../../migrations/snowpack/0008_orphans.sql"
+            )),
+        ),
+        migration(
+            9,
+            "planned_once",
+            Cow::Borrowed(include_str!(
+                "../../../migrations/snowpack/0009_planned_once.sql"
             )),
         ),
     ]

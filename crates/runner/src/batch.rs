@@ -1,5 +1,6 @@
 //! Steps that many attempts take at the same moment, taken together: what comes while one batch is
-//! on its way goes with the next, so a lone attempt waits for nobody.
+//! on its way goes with the next. What was asked together once is likely to be so again, so a batch
+//! is waited with for a moment until it is as large as the last; a lone attempt waits for nobody.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,11 +13,13 @@ use tracing::debug;
 
 use crate::records::PoolRecords;
 
-/// Items of one batch at most.
-const ITEMS_MAX: usize = 100;
+/// Items of one batch at most: a larger one is no cheaper for each.
+const ITEMS_MAX: usize = 500;
 /// A batch that takes longer is given up: one of its items may wait for a lock or a dead server,
 /// and the others need not.
 const WITHIN: Duration = Duration::from_secs(2);
+/// How long a batch is waited with.
+const GATHERED_WITHIN: Duration = Duration::from_millis(2);
 
 /// One kind of step.
 pub(crate) trait Step: Send + Sync + 'static {
@@ -60,8 +63,16 @@ impl<S: Step> Batches<S> {
 }
 
 async fn serve<S: Step>(step: S, within: Duration, mut waiting: mpsc::UnboundedReceiver<Asked<S>>) {
-    let mut asked = Vec::with_capacity(ITEMS_MAX);
+    let (mut asked, mut last) = (Vec::new(), 1);
     while waiting.recv_many(&mut asked, ITEMS_MAX).await > 0 {
+        let gathered = async {
+            while asked.len() < last && !waiting.is_closed() {
+                let room = ITEMS_MAX - asked.len();
+                waiting.recv_many(&mut asked, room).await;
+            }
+        };
+        let _ = tokio::time::timeout(GATHERED_WITHIN, gathered).await;
+        last = asked.len();
         let (items, askers): (Vec<_>, Vec<_>) = asked.drain(..).unzip();
         match tokio::time::timeout(within, step.take(items)).await {
             Ok(Ok(answers)) => {

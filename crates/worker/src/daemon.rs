@@ -26,6 +26,9 @@ const CLAIM_WITHIN: Duration = Duration::from_secs(10);
 /// part, half at least, so that a fleet that lost its server does not come back in step.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a worker most of whose slots are busy waits for more of them before it claims again:
+/// small jobs end in waves, and one claim for many costs little more than one for one.
+const GATHERED_WITHIN: Duration = Duration::from_millis(2);
 
 /// After the order to stop, for writing the hand-backs (Postgres may be away). Then the process
 /// ends anyway: leases run out by themselves.
@@ -114,9 +117,16 @@ impl Daemon {
                     }
                 }
             }
-            if let Woken::Work = self.wait(&mut slots, wait).await {
-                self.claimer.woken();
-                tokio::time::sleep(queue::wake_delay()).await;
+            match self.wait(&mut slots, wait).await {
+                Woken::Work => {
+                    self.claimer.woken();
+                    tokio::time::sleep(queue::wake_delay()).await;
+                }
+                Woken::JobEnded => {
+                    let gathered = self.gather(&mut slots);
+                    let _ = tokio::time::timeout(GATHERED_WITHIN, gathered).await;
+                }
+                Woken::Time | Woken::Told => {}
             }
         }
         self.metrics.active.set(0);
@@ -180,10 +190,6 @@ impl Daemon {
                 () = self.shutdown.drain.cancelled() => return Woken::Told,
                 Some(ended) = slots.jobs.join_next() => {
                     self.ended(ended);
-                    // With all that ended while the last claim was made: the next takes as many.
-                    while let Some(ended) = slots.jobs.try_join_next() {
-                        self.ended(ended);
-                    }
                     return Woken::JobEnded;
                 }
                 call = self.calls.next() => match call {
@@ -193,6 +199,18 @@ impl Daemon {
                 },
                 () = &mut pause, if free => return Woken::Time,
             }
+        }
+    }
+
+    /// With all that ended while the last claim was made, until half of the slots are free.
+    async fn gather(&self, slots: &mut Slots) {
+        while let Some(ended) = slots.jobs.try_join_next() {
+            self.ended(ended);
+        }
+        while slots.jobs.len() > slots.count / 2
+            && let Some(ended) = slots.jobs.join_next().await
+        {
+            self.ended(ended);
         }
     }
 
