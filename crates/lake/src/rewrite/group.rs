@@ -97,7 +97,7 @@ impl Rewriter<'_> {
             wanted: wanted(&self.schema, &self.properties),
             inputs: Arc::new(inputs),
             machine: self.machine.clone(),
-            turn: Semaphore::new(1),
+            turn: Arc::new(Semaphore::new(1)),
             stop,
         };
         let mut column_chunks = ColumnChunks::default();

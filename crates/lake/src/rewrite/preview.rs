@@ -110,7 +110,7 @@ impl Looking<'_> {
             schema: Arc::clone(&self.schema),
             inputs: Arc::new(inputs),
             machine: self.machine.clone(),
-            turn: Semaphore::new(1),
+            turn: Arc::new(Semaphore::new(1)),
             stop,
         };
         preview.rows = first.rows;

@@ -105,8 +105,8 @@ pub(crate) struct Encoder {
     pub(crate) inputs: Arc<Vec<Input>>,
     pub(crate) machine: Machine,
     /// One row group at a time is encoded, with all cores; what the next is made of is fetched
-    /// meanwhile.
-    pub(crate) turn: Semaphore,
+    /// meanwhile. Held until the last task has begun, so that no core waits for another's.
+    pub(crate) turn: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -136,7 +136,8 @@ impl Encoder {
             return Err(Error::Stopped);
         }
         let readings = self.readings(group).await?;
-        let _turn = self.turn.acquire().await;
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
+        let turn = Arc::new(turn.expect("the semaphore is never closed"));
         let mut tasks = JoinSet::new();
         for (column, writers) in self.columns_largest_first(&readings)? {
             let task = ColumnTask {
@@ -154,10 +155,11 @@ impl Encoder {
                 readings.clone(),
                 Arc::clone(&self.inputs),
                 self.storage.clone(),
-                Arc::clone(&self.machine.cores),
+                (Arc::clone(&self.machine.cores), Arc::clone(&turn)),
             );
             tasks.spawn(async move { Ok((column, run.await?)) });
         }
+        drop(turn);
         let (chunks, ways) = self.join(tasks).await?;
         Ok(Encoded {
             chunks,
@@ -288,20 +290,22 @@ impl Encoder {
 
 type ColumnResult = Result<(usize, Made), Error>;
 
-/// Fetches what the task needs, waits for a core, and runs it there.
+/// Fetches what the task needs, waits for a core, and runs it there; the turn is over when the last
+/// task has one.
 async fn run(
     mut task: ColumnTask,
     column: usize,
     readings: Vec<Reading>,
     inputs: Arc<Vec<Input>>,
     storage: Storage,
-    cores: Arc<Semaphore>,
+    (cores, turn): (Arc<Semaphore>, Arc<OwnedSemaphorePermit>),
 ) -> Result<Made, Error> {
     task.parts = parts(readings, column, &inputs, &storage).await?;
     let core = cores
         .acquire_owned()
         .await
         .expect("the semaphore is never closed");
+    drop(turn);
     let run = tokio::task::spawn_blocking(move || {
         let _core = core;
         produce(task)

@@ -1,5 +1,7 @@
-//! Packs bytes with a codec of Parquet. The library keeps its codecs to itself, but a page of a
-//! required column with a single value of fixed length is that value and nothing else.
+//! Packs bytes with a codec of Parquet: zstd, the usual one, with one context for all pages of a
+//! chunk, for to make one costs as much as to pack a page. The library keeps its other codecs to
+//! itself, but a page of a required column with a single value of fixed length is that value and
+//! nothing else.
 
 use std::sync::Arc;
 
@@ -11,14 +13,15 @@ use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::{ColumnDescriptor, ColumnPath, Type as ParquetType};
+use zstd::bulk::Compressor;
 
 use super::Odd;
 
 /// A codec with its level.
-#[derive(Debug)]
 pub(super) struct Packer {
     codec: Compression,
     properties: Arc<WriterProperties>,
+    zstd: Option<Compressor<'static>>,
 }
 
 /// Keeps the one page there is.
@@ -39,22 +42,31 @@ impl PageWriter for Keep<'_> {
 }
 
 impl Packer {
-    pub(super) fn new(codec: Compression) -> Self {
+    pub(super) fn new(codec: Compression) -> Result<Self, Odd> {
+        let zstd = match codec {
+            Compression::ZSTD(level) => Some(Compressor::new(level.compression_level())),
+            _ => None,
+        };
         let properties = WriterProperties::builder()
             .set_compression(codec)
             .set_dictionary_enabled(false)
             .set_statistics_enabled(EnabledStatistics::None)
             .set_offset_index_disabled(true)
             .build();
-        Self {
+        Ok(Self {
             codec,
             properties: Arc::new(properties),
-        }
+            zstd: zstd.transpose().map_err(|error| error.to_string())?,
+        })
     }
 
-    pub(super) fn pack(&self, bytes: Vec<u8>) -> Result<Bytes, Odd> {
+    pub(super) fn pack(&mut self, bytes: Vec<u8>) -> Result<Bytes, Odd> {
         if self.codec == Compression::UNCOMPRESSED || bytes.is_empty() {
             return Ok(bytes.into());
+        }
+        if let Some(zstd) = &mut self.zstd {
+            let packed = zstd.compress(&bytes).map_err(|error| error.to_string())?;
+            return Ok(packed.into());
         }
         let length = i32::try_from(bytes.len()).map_err(|_| "a page is too large")?;
         let ty = ParquetType::primitive_type_builder("page", Type::FIXED_LEN_BYTE_ARRAY)

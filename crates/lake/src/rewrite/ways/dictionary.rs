@@ -25,6 +25,30 @@ pub(super) struct Merged {
     indices: Vec<Vec<u32>>,
 }
 
+/// Values of which there are fewer say too little of how many others there are.
+const TOLD_BY: u64 = 4096;
+
+/// What one dictionary had in common with those before it.
+#[derive(Debug, Clone, Copy)]
+struct Met {
+    /// Values of those before it, each counted once.
+    before: u64,
+    values: u64,
+    new: u64,
+}
+
+impl Met {
+    /// Whether the values all are taken from seem to be more than so many. Drawn by chance from n,
+    /// a share of before / n of a dictionary's values would be known. Wrong where dictionaries
+    /// differ at first and are alike later, and then no harm is done: to merge them is the cheaper
+    /// way, not the only one.
+    fn out_of_more_than(self, count: u64) -> bool {
+        let known = u128::from(self.values - self.new);
+        TOLD_BY <= self.before.min(self.values)
+            && known * u128::from(count) < u128::from(self.values) * u128::from(self.before)
+    }
+}
+
 impl Merged {
     /// `None`: it would be larger than the output's may be, or its values have no simple order.
     pub(super) fn of(
@@ -39,6 +63,9 @@ impl Merged {
             starts: vec![0],
             indices: Vec::new(),
         };
+        // Values of dictionaries not yet looked at.
+        let sizes = stored.iter().map(|stored| stored.dictionary_size().values);
+        let mut left = sizes.fold(0, u64::saturating_add);
         for stored in stored {
             stop.look()?;
             let Some(dictionary) = stored.dictionary(kind)? else {
@@ -48,6 +75,8 @@ impl Merged {
             if look(kind, &dictionary.bytes, dictionary.count())?.nans > 0 {
                 return Ok(None);
             }
+            let before = known.len();
+            left = left.saturating_sub(stored.dictionary_size().values);
             let mut indices = Vec::with_capacity(dictionary.count());
             for value in (0..).map_while(|index| dictionary.value(index)) {
                 let hash = hasher.hash_one(value);
@@ -65,6 +94,15 @@ impl Merged {
                 let hash_of = |index: &u32| hasher.hash_one(merged.stored(*index as usize));
                 known.insert_unique(hash, index, hash_of);
                 indices.push(index);
+            }
+            let met = Met {
+                before: before as u64,
+                values: indices.len() as u64,
+                new: (known.len() - before) as u64,
+            };
+            let fit = (wanted.dictionary_bytes * known.len()).div_ceil(merged.bytes.len().max(1));
+            if known.len() as u64 + left > fit as u64 && met.out_of_more_than(2 * fit as u64) {
+                return Ok(None);
             }
             merged.indices.push(indices);
         }
@@ -103,7 +141,7 @@ pub(super) fn remap(
     (merged, rows): (&Merged, u64),
     stop: &Stop<'_>,
 ) -> Result<Assembled, Odd> {
-    let packer = Packer::new(wanted.codec);
+    let mut packer = Packer::new(wanted.codec)?;
     let dictionary = packer.pack(merged.bytes.clone())?;
     let mut assembly = Assembly::new(wanted, dictionary.len());
     assembly.dictionary(dictionary, merged.count(), merged.bytes.len())?;
@@ -181,7 +219,7 @@ impl Chunk<'_> {
         let (width, indices) = (self.width, std::mem::take(&mut self.indices));
         put(
             &mut self.assembly,
-            (self.wanted, &self.packer),
+            (self.wanted, &mut self.packer),
             &mut self.levels,
             Encoding::RLE_DICTIONARY,
             seen,
@@ -212,5 +250,25 @@ impl Chunk<'_> {
             nans: 0,
             variable_bytes: if kind.variable() { lengths.sum() } else { 0 },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_dictionaries_have_in_common_tells_how_many_values_there_are() {
+        let met = |before: u64, known: u64| Met {
+            before,
+            values: 10_000,
+            new: 10_000 - known,
+        };
+        assert!(met(10_000, 0).out_of_more_than(250_000));
+        // Of 100,000 values a tenth was known.
+        assert!(!met(10_000, 1_000).out_of_more_than(250_000));
+        assert!(!met(10_000, 1_000).out_of_more_than(100_000));
+        assert!(met(10_000, 1_000).out_of_more_than(99_000));
+        assert!(!met(1_000, 0).out_of_more_than(250_000), "too few to tell");
     }
 }

@@ -45,7 +45,7 @@ impl Levels {
 /// Adds a page of data of the first kind: these levels, then what `values` appends.
 pub(super) fn put(
     assembly: &mut Assembly<'_>,
-    (wanted, packer): (&Wanted, &Packer),
+    (wanted, packer): (&Wanted, &mut Packer),
     levels: &mut Levels,
     encoding: Encoding,
     seen: Seen,

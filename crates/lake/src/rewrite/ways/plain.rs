@@ -24,7 +24,7 @@ pub(super) fn make(
     let bytes = stored.iter().map(Stored::bytes).sum();
     let mut chunk = Chunk {
         wanted,
-        packer: Packer::new(wanted.codec),
+        packer: Packer::new(wanted.codec)?,
         assembly: Assembly::new(wanted, bytes),
         levels: Levels::default(),
         values: Vec::new(),
@@ -185,7 +185,7 @@ impl Chunk<'_> {
         let seen = look(self.wanted.kind, &self.values, present)?;
         put(
             &mut self.assembly,
-            (self.wanted, &self.packer),
+            (self.wanted, &mut self.packer),
             &mut self.levels,
             Encoding::PLAIN,
             seen,
