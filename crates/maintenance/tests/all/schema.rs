@@ -174,7 +174,7 @@ async fn migrating_twice_changes_nothing() {
     let sql = "select count(*) from snowpack.schema_migrations where oldest_binary_schema = 1";
     assert_eq!(
         client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0),
-        8
+        9
     );
 }
 

@@ -36,6 +36,9 @@ pub(super) fn unpack(
         }
         if head & 1 == 0 {
             let value = whole(&mut bytes, width)?;
+            if u64::from(value) >> width > 0 {
+                return Err("a run's number is wider than it may be".into());
+            }
             let run = many.min(left);
             to.extend(std::iter::repeat_n(value, run));
             left -= run;
@@ -186,6 +189,7 @@ mod tests {
             &[0x00, 0x00],
             &[0x01],
             &[0x05, 0xff],
+            &[0xc8, 0x01, 0x02],
             &[0xff; 12],
         ] {
             assert_eq!(unpacked(bytes, 1, 100), None, "{bytes:?}");
