@@ -2,6 +2,7 @@
 //! writer got in between.
 
 mod column;
+mod decode;
 mod destination;
 mod group;
 mod input;

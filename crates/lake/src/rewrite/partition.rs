@@ -11,23 +11,19 @@ use arrow_array::types::{
     Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type,
     Time64MicrosecondType, TimestampMicrosecondType,
 };
-use arrow_array::{Array, ArrayRef, new_null_array};
+use arrow_array::{Array, ArrayRef};
 use metadata::{Field, Literal, PartitionField, PartitionSpec, Primitive, Schema, Transform, Type};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
 use parquet::errors::ParquetError;
 use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
+use super::decode::Sources;
 use super::input::Input;
-use super::layout::{InputRows, Selected, Slice, select};
+use super::layout::{InputRows, Slice, select};
 use super::row_group::{Machine, TASK_BYTES};
 use crate::Error;
-use crate::files::constant::repeated;
 use crate::files::schema::WriteSchema;
-use crate::files::shape::{Origin, reshape};
+use crate::files::shape::Origin;
 use crate::files::sound::{guarded, pages};
 use crate::files::source::Fetched;
 
@@ -112,7 +108,7 @@ fn placed_by(field: &PartitionField, schema: &Schema) -> Result<PlacedBy, String
     };
     let transform = field.transform.clone();
     match source.ty.primitive() {
-        Some(ty) if takes(&transform, ty) => Ok(PlacedBy {
+        Some(ty) if transform.takes(ty) => Ok(PlacedBy {
             transform,
             column,
             path,
@@ -140,23 +136,6 @@ fn find(fields: &[Field], id: i32) -> Option<(usize, Vec<usize>, &Field)> {
     })
 }
 
-/// Whether the transform is defined on values of that type (spec, "Partition Transforms").
-fn takes(transform: &Transform, ty: &Primitive) -> bool {
-    use Primitive as P;
-    let time = matches!(ty, P::Timestamp | P::Timestamptz);
-    match transform {
-        Transform::Identity | Transform::Void => true,
-        Transform::Bucket(_) => !matches!(ty, P::Boolean | P::Float | P::Double),
-        Transform::Truncate(_) => matches!(
-            ty,
-            P::Int | P::Long | P::Decimal { .. } | P::String | P::Binary
-        ),
-        Transform::Year | Transform::Month | Transform::Day => time || *ty == P::Date,
-        Transform::Hour => time,
-        Transform::Unknown(_) => false,
-    }
-}
-
 /// Every NaN is one partition, as for Java.
 fn one_nan(value: Literal) -> Literal {
     match value {
@@ -167,7 +146,7 @@ fn one_nan(value: Literal) -> Literal {
 }
 
 /// One value of an array in the write schema's form; `None` when null.
-fn literal(array: &ArrayRef, row: usize, ty: &Primitive) -> Option<Literal> {
+pub(super) fn literal(array: &ArrayRef, row: usize, ty: &Primitive) -> Option<Literal> {
     if array.is_null(row) {
         return None;
     }
@@ -281,64 +260,6 @@ impl Splitter {
     }
 }
 
-/// Where the columns of one input come from.
-struct Sources {
-    location: String,
-    footer: ArrowReaderMetadata,
-    fetched: Fetched,
-    selected: Selected,
-    /// Ascending.
-    roots: Vec<usize>,
-    columns: Vec<(usize, Origin)>,
-}
-
-impl Sources {
-    fn decode(&self, source: ParquetError) -> Error {
-        Error::Parquet {
-            doing: "decode",
-            location: self.location.clone(),
-            source,
-        }
-    }
-
-    fn reader(&self) -> Result<ParquetRecordBatchReader, ParquetError> {
-        let (fetched, footer) = (self.fetched.clone(), self.footer.clone());
-        let mask = ProjectionMask::roots(footer.parquet_schema(), self.roots.iter().copied());
-        let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(fetched, footer)
-            .with_projection(mask)
-            .with_row_groups(self.selected.row_groups.clone())
-            .with_batch_size(BATCH_ROWS);
-        if let Some(selection) = &self.selected.selection {
-            reader = reader.with_row_selection(selection.clone());
-        }
-        reader.build()
-    }
-
-    /// The columns in the write schema's form; `batch` holds the file's own, in order.
-    fn arrays(
-        &self,
-        schema: &WriteSchema,
-        batch: &[ArrayRef],
-        length: usize,
-    ) -> Result<HashMap<usize, ArrayRef>, ParquetError> {
-        let column = |(column, origin): &(usize, Origin)| {
-            let ty = schema.arrow.field(*column).data_type();
-            let array = match origin {
-                Origin::Nulls => new_null_array(ty, length),
-                Origin::Partition(value) => repeated(value, ty, length).ok_or_else(|| {
-                    ParquetError::General(format!("{value} is no value of type {ty}"))
-                })?,
-                Origin::Column(root, shape) => {
-                    let at = self.roots.partition_point(|other| other < root);
-                    reshape(&batch[at], shape, ty)?
-                }
-            };
-            Ok((*column, array))
-        };
-        self.columns.iter().map(column).collect()
-    }
-}
-
 /// Blocks: runs on a thread of its own.
 fn split(
     partitioning: &Partitioning,
@@ -365,7 +286,10 @@ fn split(
             &sources.roots,
             &sources.selected.row_groups,
         )?;
-        for batch in sources.reader().map_err(|source| sources.decode(source))? {
+        for batch in sources
+            .reader(BATCH_ROWS)
+            .map_err(|source| sources.decode(source))?
+        {
             if stop.is_cancelled() {
                 return Err(Error::Stopped);
             }

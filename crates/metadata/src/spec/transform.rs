@@ -62,6 +62,23 @@ impl Transform {
         }
     }
 
+    /// Whether it is defined on values of that type.
+    pub fn takes(&self, ty: &Primitive) -> bool {
+        use Primitive as P;
+        let time = matches!(ty, P::Timestamp | P::Timestamptz);
+        match self {
+            Self::Identity | Self::Void => true,
+            Self::Bucket(_) => !matches!(ty, P::Boolean | P::Float | P::Double),
+            Self::Truncate(_) => matches!(
+                ty,
+                P::Int | P::Long | P::Decimal { .. } | P::String | P::Binary
+            ),
+            Self::Year | Self::Month | Self::Day => time || *ty == P::Date,
+            Self::Hour => time,
+            Self::Unknown(_) => false,
+        }
+    }
+
     /// The partition value of `value`; `None` is null: for void, and when the transform does
     /// not take that type.
     pub fn apply(&self, value: &Literal) -> Option<Literal> {

@@ -5,6 +5,7 @@ use metadata::StructType;
 use proptest::prelude::*;
 
 use super::*;
+use crate::files::constant::repeated;
 use crate::files::schema::arrow_field;
 
 fn any_value() -> impl Strategy<Value = (Primitive, Literal)> {
@@ -101,7 +102,7 @@ proptest! {
         prop_assert_eq!(&place, std::slice::from_ref(&want));
         let inside = vec![Arc::new(arrow)].into();
         let there = StructArray::new(inside, vec![array], None);
-        let null: ArrayRef = new_null_array(there.data_type(), 1);
+        let null: ArrayRef = arrow_array::new_null_array(there.data_type(), 1);
         below.place(&HashMap::from([(1, Arc::new(there) as ArrayRef)]), 0, &mut place);
         prop_assert_eq!(&place, &[want]);
         below.place(&HashMap::from([(1, null)]), 0, &mut place);
