@@ -6,9 +6,11 @@ One task a line on stdin, one answer a line on stdout."""
 import datetime
 import decimal
 import math
+import os
 import random
 import uuid
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog.sql import SqlCatalog
@@ -310,6 +312,30 @@ def files(task):
     return answer
 
 
-DO = [create, append, evolve, respec, files]
+def ordered(task):
+    """Of each folder, the data files in the order of their names: how many, and whether their rows,
+    one file after the other, are as DuckDB orders them by `by`; if not, the first that is not."""
+    table = catalog(task).load_table(task["table"])
+    folders = {}
+    for path in {scanned.file.file_path.removeprefix("file://") for scanned in table.scan().plan_files()}:
+        folders.setdefault(os.path.dirname(path), []).append(path)
+    con = duckdb.connect()
+    con.execute("set timezone = 'UTC'")
+    # Sorting makes one zero of both.
+    text = lambda value: repr(value + 0.0 if isinstance(value, float) else value)
+    keys = lambda query: [[text(v) for v in row.values()] for row in con.execute(query).to_arrow_table().to_pylist()]
+    answer = []
+    for folder, paths in sorted(folders.items()):
+        paths.sort(key=os.path.basename)
+        read = lambda files: f"read_parquet({files!r}, file_row_number = true, hive_partitioning = false)"
+        stored = [keys(f"select {task['columns']} from {read([path])} order by file_row_number") for path in paths]
+        rows = [row for file in stored for row in file]
+        want = keys(f"select {task['columns']} from {read(paths)} order by {task['by']}")
+        wrong = [[at, one, other] for at, (one, other) in enumerate(zip(rows, want)) if one != other]
+        answer.append({"folder": os.path.basename(folder), "files": len(paths), "rows": len(want), "wrong": wrong[:1]})
+    return answer
+
+
+DO = [create, append, evolve, respec, files, ordered]
 
 tasks.answer(DO)

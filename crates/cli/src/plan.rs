@@ -112,7 +112,11 @@ fn columns(plan: &rewrite::Plan, previews: &[Option<Preview>]) -> String {
     for (group, preview) in plan.groups.iter().zip(previews) {
         let path = || partition(&group.partition_path).to_owned();
         let Some(preview) = preview else {
-            let why = "known when equality deletes, or the rows' partitions, were looked up";
+            let why = if plan.sorting.is_some() {
+                "transcoded: sorted"
+            } else {
+                "known when equality deletes, or the rows' partitions, were looked up"
+            };
             grid.row([path(), "-".to_owned(), "-".to_owned(), why.to_owned()]);
             continue;
         };
@@ -402,6 +406,9 @@ fn rewrite_text(plan: &rewrite::Plan) -> String {
     };
     let mut text = format!("rewrite_data_files of {}{at}\n{outcome}\n", plan.table);
     if !plan.groups.is_empty() {
+        if let Some(sorting) = &plan.sorting {
+            let _ = writeln!(text, "the rows of each group are ordered by {sorting}");
+        }
         text.push('\n');
         text.push_str(&groups(plan).render());
     }

@@ -1,6 +1,7 @@
 //! The engine itself: `planner::Engine` over one catalog.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -17,13 +18,25 @@ use crate::{dangling, expire, manifests, orphans, position_deletes, purge, rewri
 pub struct NativeEngine {
     catalog: Arc<dyn Catalog>,
     cores: usize,
+    /// Where rows that are sorted go when there is no room for them.
+    spill: PathBuf,
 }
 
 impl NativeEngine {
-    /// Uses every core of the machine.
+    /// Uses every core of the machine, and its folder for temporary files.
     pub fn new(catalog: Arc<dyn Catalog>) -> Self {
-        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-        Self { catalog, cores }
+        Self {
+            catalog,
+            cores: available_parallelism().map_or(1, NonZeroUsize::get),
+            spill: std::env::temp_dir(),
+        }
+    }
+
+    /// Uses `folder` for temporary files.
+    #[must_use]
+    pub fn spilling_to(self, folder: impl Into<PathBuf>) -> Self {
+        let spill = folder.into();
+        Self { spill, ..self }
     }
 }
 
@@ -75,7 +88,8 @@ impl Engine for NativeEngine {
                 Ok(Box::pin(executed).await?)
             }
             Plan::RewriteDataFiles(plan) => {
-                let executed = rewrite::execute(&*self.catalog, self.cores, plan, attempt);
+                let means = (self.cores, self.spill.as_path());
+                let executed = rewrite::execute(&*self.catalog, means, plan, attempt);
                 Ok(Box::pin(executed).await?)
             }
             Plan::RewritePositionDeleteFiles(plan) => {

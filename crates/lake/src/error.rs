@@ -28,6 +28,14 @@ pub enum Error {
         #[source]
         source: parquet::errors::ParquetError,
     },
+    /// The folder for temporary files: full, or not to be written to.
+    #[error("{doing} in {folder}")]
+    Spill {
+        doing: &'static str,
+        folder: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("{doing}")]
     Storage {
         doing: &'static str,
@@ -87,7 +95,9 @@ pub enum Error {
 impl Error {
     pub fn advice(&self) -> Advice {
         match self {
-            Self::Stopped | Self::Contended { .. } | Self::Ledger { .. } => Advice::RetryLater,
+            Self::Stopped | Self::Contended { .. } | Self::Ledger { .. } | Self::Spill { .. } => {
+                Advice::RetryLater
+            }
             Self::Replaced => Advice::Stop,
             Self::Moved(_) => Advice::PlanAgain,
             Self::Unknown { .. } => Advice::FindOut,

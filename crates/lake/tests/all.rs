@@ -50,6 +50,8 @@ mod rest_like;
 mod rewrite;
 #[path = "all/s3.rs"]
 mod s3;
+#[path = "all/sort.rs"]
+mod sort;
 #[path = "all/v1.rs"]
 mod v1;
 #[path = "all/waiting.rs"]

@@ -23,5 +23,7 @@ pub use port::{
     Attempt, Engine, EngineError, Ledger, LedgerError, Progress, Records, Reserved, Signals, Swap,
     SwapError, Unwatched,
 };
-pub use report::{ColumnChunks, Deletes, Expired, ManifestEntries, Orphans, Purge, Report};
+pub use report::{
+    ColumnChunks, Deletes, Expired, ManifestEntries, Orphans, Purge, Report, Spilled,
+};
 pub use task::{BadOption, Plan, Task};

@@ -46,6 +46,36 @@ pub struct Report {
     /// Of `rewrite_data_files` only.
     #[serde(default, skip_serializing_if = "ColumnChunks::is_empty")]
     pub column_chunks: ColumnChunks,
+    /// Of a `rewrite_data_files` that sorts only.
+    #[serde(default, skip_serializing_if = "Spilled::is_empty")]
+    pub spilled: Spilled,
+}
+
+/// Rows being sorted that went to temporary files, because memory had no room for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spilled {
+    /// Files written, in which rows were in order.
+    pub runs: u64,
+    /// Of these files.
+    pub bytes: u64,
+}
+
+impl Spilled {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn message(&self) -> String {
+        match self.runs {
+            0 => String::new(),
+            runs => format!(", {} bytes spilled in {runs} runs", self.bytes),
+        }
+    }
+
+    pub fn add(&mut self, other: Self) {
+        self.runs = self.runs.saturating_add(other.runs);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
 }
 
 /// How the column chunks of a rewrite's outputs were made.
@@ -280,8 +310,10 @@ impl Report {
         } else {
             format!(
                 "{files_in} files -> {files_out}, {bytes_in} bytes -> {bytes_out}, {} rows, {} \
-                 deletes applied",
-                self.rows_out, self.deletes_applied
+                 deletes applied{}",
+                self.rows_out,
+                self.deletes_applied,
+                self.spilled.message()
             )
         }
     }

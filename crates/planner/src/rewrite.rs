@@ -1,4 +1,4 @@
-//! `rewrite_data_files` by binpack: which files, in which groups, and why not the others.
+//! `rewrite_data_files`: which files, in which groups, and why not the others.
 //!
 //! Pure: [`plan`] reads a table's metadata and the list of its live files, nothing else, and the
 //! same facts always give the same plan, in whatever order the files are listed.
@@ -19,6 +19,7 @@ mod packing;
 mod refused;
 mod rules;
 mod skips;
+mod sorting;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,7 @@ pub(crate) use options::max_of;
 pub use options::{JobOrder, OPTIONS, Options, PartialProgress};
 pub(crate) use packing::{Capacity, first_fit};
 pub use refused::Refused;
+pub use sorting::{SortKey, SortOptions, Sorting, Strategy, ZorderColumn};
 
 /// Snapshot summary key under which a commit stores [`Plan::rules`].
 pub const RULES_KEY: &str = "snowpack.rewrite-rules";
@@ -58,6 +60,9 @@ pub struct Plan {
     pub min_file_size_bytes: u64,
     /// Larger files are candidates.
     pub max_file_size_bytes: u64,
+    /// What the rows of each group are ordered by; `None` = as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sorting: Option<Sorting>,
     pub groups: Vec<Group>,
     /// What was looked at and not chosen, with counts per reason.
     pub skipped: Vec<Skipped>,
@@ -138,7 +143,8 @@ pub struct Group {
     /// The partition for people, `region=eu/day=2026-01-01`; empty when unpartitioned;
     /// `spec 0 -> 1` of a group that `moves`.
     pub partition_path: String,
-    /// In the order their rows are written: by data sequence number, then path.
+    /// In the order their rows are written unless the plan has a [`Plan::sorting`], and then those of
+    /// equal ones: by data sequence number, then path.
     pub inputs: Vec<Input>,
     /// Position delete files that may apply to inputs, by path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

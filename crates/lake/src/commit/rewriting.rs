@@ -117,6 +117,7 @@ fn report(before: &Report, groups: &[Rewritten], snapshot_id: i64, tried: u32) -
         report.deletes_applied += group.deletes_applied;
         report.rows_out += group.rows_out;
         report.column_chunks.add(&group.column_chunks);
+        report.spilled.add(group.spilled);
     }
     report.snapshot_id = Some(snapshot_id);
     report.commit_attempts += tried;

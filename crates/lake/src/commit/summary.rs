@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use metadata::{Content, DataFile, Entry, LiveFile, LiveFiles, Snapshot, TableMetadata};
 use model::{Action, JobId};
-use planner::{Attempt, ColumnChunks, ManifestEntries, Report};
+use planner::{Attempt, ColumnChunks, ManifestEntries, Report, Spilled};
 
 use super::snapshot::MAIN;
 use crate::rewrite::Rewritten;
@@ -22,6 +22,8 @@ const MANIFESTS_KEPT: &str = "manifests-kept";
 const ENTRIES: &str = "entries-processed";
 const COMMIT_ATTEMPTS: &str = "snowpack.commit-attempts";
 const COLUMN_CHUNKS: &str = "snowpack.column-chunks";
+const SPILLED_RUNS: &str = "snowpack.spilled-runs";
+const SPILLED_BYTES: &str = "snowpack.spilled-bytes";
 /// Present on the commit that completed the action.
 const COMPLETES: &str = "snowpack.completes-action";
 
@@ -75,12 +77,17 @@ pub(crate) fn of_files(
         put(DELETES_APPLIED, deletes.to_string());
         put(BYTES_IN, inputs.to_string());
     }
-    let mut chunks = ColumnChunks::default();
+    let (mut chunks, mut spilled) = (ColumnChunks::default(), Spilled::default());
     for group in groups {
         chunks.add(&group.column_chunks);
+        spilled.add(group.spilled);
     }
     if chunks != ColumnChunks::default() {
         put(COLUMN_CHUNKS, chunks.to_string());
+    }
+    if spilled != Spilled::default() {
+        put(SPILLED_RUNS, spilled.runs.to_string());
+        put(SPILLED_BYTES, spilled.bytes.to_string());
     }
     summary
 }
@@ -169,6 +176,8 @@ fn add(report: &mut Report, snapshot: &Snapshot) {
         (&mut report.rows_in, "deleted-records"),
         (&mut report.deletes_applied, DELETES_APPLIED),
         (&mut report.rows_out, "added-records"),
+        (&mut report.spilled.runs, SPILLED_RUNS),
+        (&mut report.spilled.bytes, SPILLED_BYTES),
     ];
     for (count, key) in counts {
         *count = count.saturating_add(number(snapshot, key));

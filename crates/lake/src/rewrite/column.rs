@@ -194,7 +194,7 @@ fn write_batch(task: &mut ColumnTask, column: &ArrayRef) -> Result<(), Error> {
     Ok(())
 }
 
-fn encode_error(column: &str, source: ParquetError) -> Error {
+pub(super) fn encode_error(column: &str, source: ParquetError) -> Error {
     Error::Parquet {
         doing: "encode column",
         location: column.to_owned(),

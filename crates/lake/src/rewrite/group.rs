@@ -1,5 +1,6 @@
 //! Rewrites one group: opens and checks its inputs, writes its outputs, counts both.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,7 +9,7 @@ use metadata::{Content, DataFile, PartitionSpec, TableMetadata};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::SchemaDescriptor;
 use planner::rewrite::{Group, Plan};
-use planner::{Attempt, ColumnChunks, Reserved};
+use planner::{Attempt, ColumnChunks, Reserved, Spilled};
 use storage::Storage;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,15 @@ pub(crate) struct Rewritten {
     pub(crate) deletes_applied: u64,
     pub(crate) rows_out: u64,
     pub(crate) column_chunks: ColumnChunks,
+    pub(crate) spilled: Spilled,
+}
+
+/// The data files of a group.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) outputs: Vec<DataFile>,
+    pub(super) column_chunks: ColumnChunks,
+    pub(super) spilled: Spilled,
 }
 
 /// Writes data files for one action of one attempt.
@@ -70,6 +80,8 @@ pub(crate) struct Rewriter<'a> {
     pub(crate) settings: WriteSettings,
     pub(crate) properties: Arc<WriterProperties>,
     pub(crate) places: &'a Places,
+    /// Where rows that are sorted go when there is no room for them.
+    pub(crate) spill: &'a Path,
     pub(crate) machine: Machine,
     /// Groups rewritten at once.
     pub(crate) concurrent: u64,
@@ -88,26 +100,16 @@ impl Rewriter<'_> {
         let rows = || inputs.iter().map(|input| &input.rows);
         let rows_in: u64 = rows().map(|rows| rows.records).sum();
         let deletes_applied: u64 = rows().map(|rows| rows.deleted_count()).sum();
-        let limits = limits(&self.settings, self.attempt.memory_bytes);
         let to = self.destinations(&group, &inputs, &stop).await?;
-        let encoder = Encoder {
-            storage: self.storage.clone(),
-            schema: Arc::clone(&self.schema),
-            factory: column_writers(&self.schema, &self.properties)?,
-            wanted: wanted(&self.schema, &self.properties),
-            inputs: Arc::new(inputs),
-            machine: self.machine.clone(),
-            turn: Arc::new(Semaphore::new(1)),
-            stop,
+        let written = match &self.plan.sorting {
+            None => self.write_all(&to, inputs, stop).await?,
+            Some(sorting) => self.write_sorted(sorting, &to, &inputs, &stop).await?,
         };
-        let mut column_chunks = ColumnChunks::default();
-        let outputs = self.write_all(&to, &encoder, limits, &mut column_chunks);
-        let outputs = outputs.await?;
         let columns = self.schema.arrow.fields().len() as u64;
         self.machine
             .done
             .fetch_add(deletes_applied * columns, Ordering::Relaxed);
-        let rows_out = outputs.iter().map(|file| file.record_count).sum();
+        let rows_out = written.outputs.iter().map(|file| file.record_count).sum();
         if rows_in - deletes_applied != rows_out {
             return Err(Error::Counts(format!(
                 "group {}: {rows_in} rows in, {deletes_applied} deletes applied, {rows_out} rows out",
@@ -119,11 +121,12 @@ impl Rewriter<'_> {
             group,
             pin,
             terms,
-            outputs,
+            outputs: written.outputs,
             rows_in,
             deletes_applied,
             rows_out,
-            column_chunks,
+            column_chunks: written.column_chunks,
+            spilled: written.spilled,
         })
     }
 
@@ -172,13 +175,24 @@ impl Rewriter<'_> {
         Ok(())
     }
 
+    /// Writes rows in the order of the inputs.
     async fn write_all(
         &self,
         to: &[Destination],
-        encoder: &Encoder,
-        limits: Limits,
-        counts: &mut ColumnChunks,
-    ) -> Result<Vec<DataFile>, Error> {
+        inputs: Vec<Input>,
+        stop: CancellationToken,
+    ) -> Result<Written, Error> {
+        let limits = limits(&self.settings, self.attempt.memory_bytes);
+        let encoder = Encoder {
+            storage: self.storage.clone(),
+            schema: Arc::clone(&self.schema),
+            factory: column_writers(&self.schema, &self.properties)?,
+            wanted: wanted(&self.schema, &self.properties),
+            inputs: Arc::new(inputs),
+            machine: self.machine.clone(),
+            turn: Arc::new(Semaphore::new(1)),
+            stop,
+        };
         let mut work = Vec::new();
         for to in to {
             for row_groups in lay_out(&to.rows, to.files, limits) {
@@ -198,13 +212,13 @@ impl Rewriter<'_> {
                 .reserve(&self.plan.table_uuid, &reserved)
                 .await?;
         }
-        let mut outputs = Vec::with_capacity(work.len());
+        let mut written = Written::default();
         for (to, path, row_groups) in work {
-            let (file, ways) = self.write(to, encoder, path, &row_groups).await?;
-            outputs.push(file);
-            counts.add(&ways);
+            let (file, ways) = self.write(to, &encoder, path, &row_groups).await?;
+            written.outputs.push(file);
+            written.column_chunks.add(&ways);
         }
-        Ok(outputs)
+        Ok(written)
     }
 
     async fn write(

@@ -10,10 +10,12 @@ mod layout;
 mod partition;
 mod preview;
 mod row_group;
+mod sort;
 mod ways;
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -59,7 +61,7 @@ pub(crate) struct Terms {
 /// Executes `plan`.
 pub(crate) async fn execute(
     catalog: &dyn Catalog,
-    cores: usize,
+    (cores, spill): (usize, &Path),
     plan: &Plan,
     attempt: &Attempt<'_>,
 ) -> Result<Report, Error> {
@@ -75,6 +77,7 @@ pub(crate) async fn execute(
         plan,
         attempt,
         cores,
+        spill,
         machine: machine.clone(),
         pending: VecDeque::new(),
         ended: VecDeque::new(),
@@ -107,6 +110,8 @@ fn show_progress(machine: &Machine, attempt: &Attempt<'_>) {
     let done = machine.done.swap(0, Ordering::Relaxed);
     if done > 0 {
         attempt.progress.advance(done);
+    } else if machine.steps.swap(0, Ordering::Relaxed) > 0 {
+        attempt.progress.alive();
     }
 }
 
@@ -126,6 +131,8 @@ struct Session<'a> {
     plan: &'a Plan,
     attempt: &'a Attempt<'a>,
     cores: usize,
+    /// Where rows that are sorted go when there is no room for them.
+    spill: &'a Path,
     machine: Machine,
     pending: VecDeque<(Arc<Rewriter<'a>>, Group, Pin)>,
     /// Ended while others were committed.
@@ -198,6 +205,7 @@ impl<'a> Session<'a> {
             specs: table.metadata.specs().to_vec(),
             settings,
             places: &self.committer.places,
+            spill: self.spill,
             machine: self.machine.clone(),
             concurrent: self.concurrent() as u64,
             terms: Arc::new(terms),
@@ -482,7 +490,10 @@ impl<'a> Session<'a> {
         let worth = |group: &Group| {
             let deletes =
                 |input: &Input| !input.deletes.is_empty() || !input.equality_deletes.is_empty();
-            group.moves || group.inputs.len() > 1 || group.inputs.iter().any(deletes)
+            self.plan.sorting.is_some()
+                || group.moves
+                || group.inputs.len() > 1
+                || group.inputs.iter().any(deletes)
         };
         Ok(plan.groups.into_iter().filter(worth).collect())
     }

@@ -40,8 +40,8 @@ pub struct ColumnPreview {
 }
 
 /// Looks at the inputs of the plan's first `groups`, reading what their first row groups are made
-/// of; changes nothing. `None`: the group's rows are looked at one by one, to apply equality deletes
-/// or to find their partitions, before it is known which of them a row group has.
+/// of; changes nothing. `None`: the group's rows are looked at one by one, to sort them, to apply
+/// equality deletes or to find their partitions, before it is known which of them a row group has.
 pub async fn preview(
     table: &Table,
     plan: &Plan,
@@ -61,7 +61,7 @@ pub async fn preview(
     };
     let mut previews = Vec::new();
     for group in plan.groups.iter().take(groups) {
-        let unknown = group.moves || !group.equality_deletes.is_empty();
+        let unknown = plan.sorting.is_some() || group.moves || !group.equality_deletes.is_empty();
         previews.push(if unknown {
             None
         } else {

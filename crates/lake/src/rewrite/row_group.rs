@@ -43,6 +43,8 @@ pub(crate) struct Machine {
     positions: Arc<Semaphore>,
     /// Work units (rows x columns) done.
     pub(crate) done: Arc<AtomicU64>,
+    /// Steps made that show in no unit.
+    pub(crate) steps: Arc<AtomicU64>,
 }
 
 impl Machine {
@@ -56,7 +58,8 @@ impl Machine {
             memory: Arc::new(Semaphore::new(memory_units as usize)),
             memory_units,
             positions: Arc::new(Semaphore::new(positions_units(memory_units) as usize)),
-            done: Arc::new(AtomicU64::new(0)),
+            done: Arc::default(),
+            steps: Arc::default(),
         }
     }
 

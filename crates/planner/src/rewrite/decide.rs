@@ -14,6 +14,10 @@ use super::{Group, JobOrder, Options, Plan, Refused, moves};
 
 /// Decoded bytes per compressed byte, with what is being encoded beside them.
 const DECODED_PER_COMPRESSED: u64 = 4;
+/// The same of rows that are sorted, with their keys; half of it is for what is read and written.
+const SORTED_PER_COMPRESSED: u64 = 8;
+/// Input bytes of a group beyond which it is rather spilled than held.
+const SORTED_BYTES_MAX: u64 = 128 << 20;
 /// Row groups in memory at once: the one being encoded and the next, being fetched.
 const ROW_GROUPS_HELD: u64 = 2;
 /// A position in a selection, with its share of the path's dictionary.
@@ -78,6 +82,7 @@ pub fn plan(
         memory_bytes: memory_bytes(&chosen, &rules),
         skipped: skips.into_rows(),
         groups: chosen,
+        sorting: rules.sorting.clone(),
         rules: description,
     })
 }
@@ -243,7 +248,7 @@ fn order(groups: &mut [Group], order: JobOrder) {
 
 /// Estimated peak: of the `concurrent_groups_max` neediest groups (one, when that is left to the
 /// machine, which then runs as many as its budget allows) the sum of
-/// `4 x min(input bytes, 2 row groups) + 16 x position deletes + the longest of their files +
+/// `4 x min(input bytes, 2 row groups) (sorted: 8 x min(input bytes, 128 MiB, beyond which it spills)) + 16 x position deletes + the longest of their files +
 /// 96 x equality deletes + 64 KiB x inputs + 16 MiB`.
 fn memory_bytes(groups: &[Group], rules: &Rules<'_>) -> u64 {
     let mut needs: Vec<u64> = groups
@@ -261,17 +266,20 @@ fn memory_bytes(groups: &[Group], rules: &Rules<'_>) -> u64 {
             } else {
                 0
             };
-            let held = rules.row_group_bytes.saturating_mul(ROW_GROUPS_HELD);
-            (group
-                .input_bytes()
-                .min(held)
-                .saturating_mul(DECODED_PER_COMPRESSED))
-            .saturating_add(positions.saturating_mul(BYTES_PER_DELETE))
-            .saturating_add(longest.unwrap_or(0))
-            .saturating_add(keys.saturating_mul(BYTES_PER_KEY))
-            .saturating_add(moved.saturating_mul(BYTES_PER_MOVED_ROW))
-            .saturating_add(BYTES_PER_INPUT.saturating_mul(group.inputs.len() as u64))
-            .saturating_add(BYTES_ALWAYS)
+            let (held, decoded) = match rules.sorting {
+                Some(_) => (SORTED_BYTES_MAX, SORTED_PER_COMPRESSED),
+                None => (
+                    rules.row_group_bytes.saturating_mul(ROW_GROUPS_HELD),
+                    DECODED_PER_COMPRESSED,
+                ),
+            };
+            (group.input_bytes().min(held).saturating_mul(decoded))
+                .saturating_add(positions.saturating_mul(BYTES_PER_DELETE))
+                .saturating_add(longest.unwrap_or(0))
+                .saturating_add(keys.saturating_mul(BYTES_PER_KEY))
+                .saturating_add(moved.saturating_mul(BYTES_PER_MOVED_ROW))
+                .saturating_add(BYTES_PER_INPUT.saturating_mul(group.inputs.len() as u64))
+                .saturating_add(BYTES_ALWAYS)
         })
         .collect();
     needs.sort_unstable_by_key(|need| Reverse(*need));

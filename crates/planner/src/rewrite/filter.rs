@@ -15,6 +15,8 @@ mod parse;
 mod tests;
 
 pub use bind::Bound;
+pub(super) use bind::kind;
+pub(super) use parse::Parser;
 
 /// A parsed expression, not yet bound to a schema.
 #[derive(Debug, Clone, PartialEq)]

@@ -62,14 +62,16 @@ impl<'a> Candidate<'a> {
 
     /// Bytes its surviving rows are expected to take. Only small files compress better together:
     /// it was on small files that this was observed.
-    fn bytes_after(&self, history: &History<'_>) -> u64 {
+    fn bytes_after(&self, rules: &Rules<'_>, history: &History<'_>) -> u64 {
         let records = u128::from(self.live.file.record_count);
         let alive = records - u128::from(self.deletes.known_records).min(records);
         let bytes = match (u128::from(self.bytes()) * alive).checked_div(records) {
             Some(bytes) => u64::try_from(bytes).unwrap_or(u64::MAX),
             None => self.bytes(),
         };
-        if self.small {
+        if let Some(factor) = rules.options.sorting.compression_factor {
+            (bytes as f64 * factor) as u64
+        } else if self.small {
             history.compressed(bytes, self.live)
         } else {
             bytes
@@ -162,7 +164,9 @@ fn judged<'a>(
 ) -> Vec<Group> {
     let judge = |bin: Vec<usize>| {
         let members: Vec<&Candidate<'_>> = bin.iter().map(|&item| &candidates[item]).collect();
-        let bytes_after = sum(members.iter().map(|member| member.bytes_after(history)));
+        let bytes_after = sum(members
+            .iter()
+            .map(|member| member.bytes_after(rules, history)));
         let files_after = output_files(bytes_after, rules.target, rules.min, rules.max);
         let judged = Judged {
             verdict: judge(&members, files_after, rules),
@@ -271,7 +275,7 @@ fn judge(
              together"
         ));
     }
-    if files_after >= count {
+    if files_after >= count && rules.sorting.is_none() {
         return Err(format!("{small} would still be {}", files(files_after)));
     }
     Ok(if enough_files {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use model::Action;
 
 use super::filter::Filter;
+use super::sorting::SortOptions;
 use crate::BadOption;
 use crate::option::{Asked, OptionDoc, doc, unknown};
 
@@ -97,7 +98,35 @@ pub const OPTIONS: &[OptionDoc] = &[
     doc(
         "strategy",
         "binpack",
-        "binpack; sort and zorder are not built in this version",
+        "binpack, sort or zorder: what the rows of a group are ordered by",
+    ),
+    doc(
+        "sort-order",
+        "the table's sort order",
+        "with sort: keys as `region, bucket(16, id) desc nulls last`; columns or bucket, truncate, year, \
+         month, day, hour of them; asc has nulls first, desc last, unless said",
+    ),
+    doc(
+        "zorder-columns",
+        "none",
+        "with zorder, which needs them: columns whose bits are interleaved; identity partition columns \
+         are left out",
+    ),
+    doc(
+        "var-length-contribution",
+        "8",
+        "with zorder: bytes taken of a text or of bytes, 1 to 1024",
+    ),
+    doc(
+        "max-output-size",
+        "2147483647",
+        "with zorder: bytes compared of a row's interleaved bits",
+    ),
+    doc(
+        "compression-factor",
+        "as earlier rewrites showed, else 1.0",
+        "with sort or zorder: expected bytes afterwards for a byte before, from which the number of \
+         files follows",
     ),
     doc(
         "where",
@@ -168,6 +197,7 @@ pub struct Options {
     /// `None` = the table's current spec.
     pub output_spec_id: Option<i32>,
     pub filter: Option<Filter>,
+    pub sorting: Box<SortOptions>,
 }
 
 impl Default for Options {
@@ -193,6 +223,7 @@ impl Default for Options {
             remove_dangling_deletes: false,
             output_spec_id: None,
             filter: None,
+            sorting: Box::default(),
         }
     }
 }
@@ -208,6 +239,7 @@ impl Options {
         if let Some(target) = options.target_file_size_bytes {
             options.sizes(target, "")?;
         }
+        options.sorting.check()?;
         Ok(options)
     }
 
@@ -241,10 +273,10 @@ impl Options {
             }
             "remove-dangling-deletes" => self.remove_dangling_deletes = option.boolean()?,
             "output-spec-id" => self.output_spec_id = Some(option.number(0, i32::MAX)?),
-            "strategy" => option.strategy()?,
             "where" => {
                 self.filter = Some(Filter::parse(value).map_err(|error| option.refuse(error))?);
             }
+            _ if self.sorting.set(option)? => {}
             _ => return Err(unknown(Action::RewriteDataFiles, OPTIONS, key)),
         }
         Ok(())
@@ -304,14 +336,6 @@ impl Asked<'_> {
         match self.value.parse::<f64>() {
             Ok(ratio) if ratio > 0.0 && ratio <= 1.0 => Ok(ratio),
             _ => Err(self.refuse("must be a number above 0 and at most 1")),
-        }
-    }
-
-    fn strategy(self) -> Result<(), BadOption> {
-        match self.value.to_ascii_lowercase().as_str() {
-            "binpack" => Ok(()),
-            "sort" | "zorder" => Err(self.refuse("is not built in this version; allowed: binpack")),
-            _ => Err(self.refuse("must be binpack")),
         }
     }
 }

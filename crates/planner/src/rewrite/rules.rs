@@ -6,7 +6,7 @@ use metadata::{TARGET_FILE_SIZE_DEFAULT, TARGET_FILE_SIZE_KEY, TableMetadata};
 
 use super::options::{Options, asked};
 use super::packing::Capacity;
-use super::{Refused, filter};
+use super::{Refused, Sorting, filter};
 
 const ROW_GROUP_PROPERTY: &str = "write.parquet.row-group-size-bytes";
 /// Default of `write.parquet.row-group-size-bytes`: 128 MiB.
@@ -22,6 +22,7 @@ pub(super) struct Rules<'a> {
     pub(super) output_spec_id: i32,
     pub(super) filter: Option<filter::Bound>,
     pub(super) row_group_bytes: u64,
+    pub(super) sorting: Option<Sorting>,
 }
 
 impl<'a> Rules<'a> {
@@ -53,6 +54,7 @@ impl<'a> Rules<'a> {
             output_spec_id,
             filter,
             row_group_bytes,
+            sorting: options.sorting.bind(table, output_spec_id)?,
         })
     }
 
@@ -72,7 +74,7 @@ impl fmt::Display for Rules<'_> {
         write!(
             f,
             "v1 target={} min={} max={} spec={} min-input-files={} all={} group-bytes={} \
-             group-files={} delete-files={} delete-ratio={} where={}",
+             group-files={} delete-files={} delete-ratio={}{} where={}",
             self.target,
             self.min,
             self.max,
@@ -83,6 +85,9 @@ impl fmt::Display for Rules<'_> {
             off(options.group_files_max),
             off(options.delete_file_threshold),
             options.delete_ratio_threshold,
+            self.sorting
+                .as_ref()
+                .map_or(String::new(), |sorting| format!(" order=({sorting})")),
             options.filter.as_ref().map_or("none", filter::Filter::text),
         )
     }

@@ -7,6 +7,7 @@ mod equality;
 mod parsing;
 mod position;
 mod properties;
+mod sorting;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,10 @@ struct Case {
     spec_id: i32,
     /// In place of the usual partitioned one.
     spec: Value,
+    /// Beside `region` and `n`.
+    columns: Vec<Value>,
+    /// The fields of the table's sort order.
+    sorted_by: Value,
     properties: BTreeMap<&'static str, String>,
     snapshots: Vec<Value>,
     options: BTreeMap<String, String>,
@@ -46,6 +51,8 @@ fn case(files: impl IntoIterator<Item = LiveFile>) -> Case {
         spec: json!({"spec-id": PARTITIONED, "fields": [
             {"source-id": 1, "field-id": 1000, "name": "region", "transform": "identity"},
         ]}),
+        columns: Vec::new(),
+        sorted_by: json!([]),
         properties: BTreeMap::new(),
         snapshots: vec![snapshot(
             CURRENT_SNAPSHOT,
@@ -114,18 +121,20 @@ impl Case {
             Some(_) => json!({"main": {"snapshot-id": current, "type": "branch"}}),
             None => json!({}),
         };
+        let mut columns = vec![
+            json!({"id": 1, "name": "region", "required": false, "type": "string"}),
+            json!({"id": 2, "name": "n", "required": false, "type": "int"}),
+        ];
+        columns.extend(self.columns.clone());
         json!({
             "format-version": self.version,
             "table-uuid": "9c12d441-03fe-4693-9a96-a0705ddf69c1",
             "location": "file:///t",
             "last-sequence-number": 100,
             "last-updated-ms": 100,
-            "last-column-id": 2,
+            "last-column-id": 100,
             "current-schema-id": 0,
-            "schemas": [{"type": "struct", "schema-id": 0, "fields": [
-                {"id": 1, "name": "region", "required": false, "type": "string"},
-                {"id": 2, "name": "n", "required": false, "type": "int"},
-            ]}],
+            "schemas": [{"type": "struct", "schema-id": 0, "fields": columns}],
             "default-spec-id": self.spec_id,
             "partition-specs": [
                 {"spec-id": 0, "fields": []},
@@ -135,8 +144,11 @@ impl Case {
                 ]},
             ],
             "last-partition-id": 1000,
-            "default-sort-order-id": 0,
-            "sort-orders": [{"order-id": 0, "fields": []}],
+            "default-sort-order-id": i32::from(self.sorted_by != json!([])),
+            "sort-orders": [
+                {"order-id": 0, "fields": []},
+                {"order-id": 1, "fields": self.sorted_by},
+            ],
             "properties": self.properties,
             "current-snapshot-id": current,
             "snapshots": self.snapshots,

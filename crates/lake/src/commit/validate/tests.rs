@@ -124,6 +124,7 @@ fn rewritten(keep_sequence: bool, moves: bool) -> Rewritten {
         deletes_applied: 0,
         rows_out: 1,
         column_chunks: ColumnChunks::default(),
+        spilled: planner::Spilled::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use model::{Action, Advice, AttemptId, JobId};
 use planner::{Attempt, Engine, EngineError, Plan, Reason, Report, Task, Unwatched};
 use storage::Location;
 
+use super::ID;
 use super::table::History;
 use crate::deletions::{Death, Step};
 use crate::ledger::Break;
@@ -261,7 +262,45 @@ impl History {
         if self.chance(0.1) {
             options.insert("where".to_owned(), "id < 12".to_owned());
         }
+        if self.chance(0.35) {
+            self.sort_options(&mut options).await;
+        }
         options
+    }
+
+    /// Rows in the order of one or two columns, or of both at once.
+    async fn sort_options(&mut self, options: &mut Options) {
+        let table = self.table().await;
+        let fields = table.metadata.current_schema().root.fields.iter();
+        let columns: Vec<String> = fields
+            .filter(|field| field.ty.primitive().is_some() && field.id != ID)
+            .map(|field| format!("`{}`", field.name))
+            .collect();
+        let id = table.metadata.current_schema().name_of(ID).expect("an id");
+        let zorder = self.chance(0.3);
+        let mut order = if zorder { vec![id] } else { Vec::new() };
+        if !columns.is_empty() {
+            order.push(self.one(&columns));
+        }
+        let (strategy, key) = if zorder {
+            ("zorder", "zorder-columns")
+        } else {
+            let all = [
+                "id",
+                "bucket(3, id), id",
+                "id desc",
+                "truncate(id, 2) desc nulls first",
+            ];
+            order.push(self.one(&all).to_owned());
+            let way = self.one(&["", " desc", " nulls last", " desc nulls first"]);
+            if order.len() > 1 {
+                order[0].push_str(way);
+            }
+            ("sort", "sort-order")
+        };
+        options.insert("strategy".to_owned(), strategy.to_owned());
+        options.insert(key.to_owned(), order.join(", "));
+        self.count(strategy);
     }
 
     async fn run_beside_a_writer(&mut self, action: Action, options: &Options) {

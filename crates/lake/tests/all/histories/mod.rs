@@ -73,6 +73,8 @@ fn any_history_keeps_every_row_and_every_file() {
             "rewrite_position_delete_files",
             "remove_orphan_files",
             "through a REST server",
+            "sort",
+            "zorder",
         ] {
             assert!(counts.get(kind).is_some_and(|count| *count > 0), "{kind}");
         }

@@ -108,7 +108,8 @@ fn find<'a, 'b>(column: &str, columns: &'a [Named<'b>]) -> Result<&'a Named<'b>,
         })
 }
 
-fn kind(ty: &Type) -> String {
+/// A type for people.
+pub(in crate::rewrite) fn kind(ty: &Type) -> String {
     match ty {
         Type::Primitive(primitive) => primitive.to_string(),
         Type::Struct(_) => "a struct".to_owned(),

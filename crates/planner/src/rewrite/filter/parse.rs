@@ -11,24 +11,13 @@ impl Filter {
     /// Reads an expression. Keywords are case-insensitive; columns are written as they are named,
     /// in double quotes or backticks when they are no plain words, nested ones with dots.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(Error::TooLong {
-                max: TEXT_BYTES_MAX,
-            });
-        }
-        let mut parser = Parser {
-            tokens: tokens(text)?,
-            next: 0,
-            depth: 0,
-        };
+        let mut parser = Parser::new(text)?;
         let node = parser.any()?;
-        match parser.peek() {
-            Token::End => Ok(Self {
-                text: text.to_owned(),
-                node,
-            }),
-            _ => Err(parser.unexpected("`and`, `or` or the end")),
-        }
+        parser.end("`and`, `or` or the end")?;
+        Ok(Self {
+            text: text.to_owned(),
+            node,
+        })
     }
 }
 
@@ -133,19 +122,50 @@ fn syntax(at: usize, wanted: &'static str, found: impl std::fmt::Display) -> Err
     }
 }
 
-struct Parser {
+/// Reads a text token by token.
+pub(in crate::rewrite) struct Parser {
     tokens: Vec<(usize, Token)>,
     next: usize,
     depth: usize,
 }
 
 impl Parser {
+    pub(in crate::rewrite) fn new(text: &str) -> Result<Self, Error> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(Error::TooLong {
+                max: TEXT_BYTES_MAX,
+            });
+        }
+        Ok(Self {
+            tokens: tokens(text)?,
+            next: 0,
+            depth: 0,
+        })
+    }
+
+    pub(in crate::rewrite) fn end(&self, wanted: &'static str) -> Result<(), Error> {
+        match self.peek() {
+            Token::End => Ok(()),
+            _ => Err(self.unexpected(wanted)),
+        }
+    }
+
+    /// The next token, when it is a whole number of 32 bits above zero.
+    pub(in crate::rewrite) fn count(&mut self) -> Option<u32> {
+        let Token::Number(text) = self.peek() else {
+            return None;
+        };
+        let count = text.parse().ok().filter(|count| *count > 0)?;
+        self.next += 1;
+        Some(count)
+    }
+
     /// The last token is `End`, which is never passed.
     fn peek(&self) -> &Token {
         &self.tokens[self.next].1
     }
 
-    fn unexpected(&self, wanted: &'static str) -> Error {
+    pub(in crate::rewrite) fn unexpected(&self, wanted: &'static str) -> Error {
         let (at, token) = &self.tokens[self.next];
         match token {
             Token::End => Error::Syntax {
@@ -160,19 +180,23 @@ impl Parser {
         }
     }
 
-    fn keyword(&mut self, keyword: &str) -> bool {
+    pub(in crate::rewrite) fn keyword(&mut self, keyword: &str) -> bool {
         let found = matches!(self.peek(), Token::Word(word) if word.eq_ignore_ascii_case(keyword));
         self.next += usize::from(found);
         found
     }
 
-    fn symbol(&mut self, symbol: &str) -> bool {
+    pub(in crate::rewrite) fn symbol(&mut self, symbol: &str) -> bool {
         let found = matches!(self.peek(), Token::Symbol(next) if *next == symbol);
         self.next += usize::from(found);
         found
     }
 
-    fn wanted(&mut self, found: bool, wanted: &'static str) -> Result<(), Error> {
+    pub(in crate::rewrite) fn wanted(
+        &mut self,
+        found: bool,
+        wanted: &'static str,
+    ) -> Result<(), Error> {
         if found {
             Ok(())
         } else {
@@ -216,7 +240,7 @@ impl Parser {
     }
 
     fn test(&mut self) -> Result<Node, Error> {
-        let column = self.column()?;
+        let column = self.column("a column, `not` or `(`")?;
         let test = if self.keyword("is") {
             let not = self.keyword("not");
             let null = self.keyword("null");
@@ -238,7 +262,7 @@ impl Parser {
         Ok(Node::Test { column, test })
     }
 
-    fn column(&mut self) -> Result<String, Error> {
+    pub(in crate::rewrite) fn column(&mut self, wanted: &'static str) -> Result<String, Error> {
         let mut column = String::new();
         loop {
             match self.peek() {
@@ -246,7 +270,7 @@ impl Parser {
                     column.push_str(word);
                 }
                 Token::Quoted(name) => column.push_str(name),
-                _ => return Err(self.unexpected("a column, `not` or `(`")),
+                _ => return Err(self.unexpected(wanted)),
             }
             self.next += 1;
             if !self.symbol(".") {
