@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use lake::{Changes, FileWriter, commit_changes};
 use metadata::{Content, DataFile};
-use planner::Engine;
+use planner::{Engine, Plan};
 use serde_json::json;
 
 use crate::world::{ALL, Rows, World};
@@ -242,6 +242,38 @@ async fn large_files_are_read_column_by_column_and_cut() {
     let live = world.live().await;
     let row_groups = |file: &DataFile| file.split_offsets.as_ref().map_or(0, Vec::len);
     assert!(live.data.iter().all(|file| row_groups(&file.file) > 1));
+}
+
+/// As many outputs as its bytes make, each about the target; then there is nothing more to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_above_the_maximum_is_split_though_it_is_alone() {
+    let world = World::with("large", "none", 1, 200).await;
+    let bytes = world.live().await.data[0].file.file_size_in_bytes;
+    for (parts, deleted) in [(3, 0), (5, 2)] {
+        if deleted > 0 {
+            world.maintain(ALL).await;
+            delete_rows(&world, &[0, 100], true).await;
+        }
+        let target = (bytes / parts).to_string();
+        let options = [("target-file-size-bytes", target.as_str())];
+        let plan = world.plan(&options).await;
+        let Plan::RewriteDataFiles(of) = &plan else {
+            panic!("{plan:?}");
+        };
+        assert_eq!((of.input_files(), of.output_files()), (1, parts as usize));
+        let report = same_rows(&world, &options).await;
+        assert_eq!((report.files_in, report.files_out), (1, parts));
+        assert_eq!(report.deletes_applied, deleted);
+        let live = world.live().await.data;
+        let sizes: Vec<u64> = live
+            .iter()
+            .map(|file| file.file.file_size_in_bytes)
+            .collect();
+        let share = bytes / parts;
+        let about = |size: &u64| *size > share * 3 / 4 && *size < share * 5 / 4;
+        assert!(sizes.iter().all(about), "{sizes:?} of {share}");
+        assert!(world.plan(&options).await.nothing().is_some());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
