@@ -120,7 +120,7 @@ def java():
         except OSError:
             continue
         ticks += int(words[11]) + int(words[12])
-        peak = max(peak, *(int(line.split()[1]) * 1024 for line in held))
+        peak = max([peak, *(int(line.split()[1]) * 1024 for line in held)])
     return {"cpu_seconds": ticks / os.sysconf("SC_CLK_TCK"), "peak_bytes": peak}
 
 
